@@ -1,0 +1,232 @@
+//! What is known about a request before anything is decided: serialisable, and free of secrets.
+use crate::request::Method;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Marks a value that identifies a person, so that redaction, pseudonyms and erasure can find it by type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Person<T>(pub T);
+
+/// A request's id: a UUIDv7 (RFC 9562), always ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub u128);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let v = self.0;
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            v >> 96,
+            (v >> 80) & 0xffff,
+            (v >> 64) & 0xffff,
+            (v >> 48) & 0xffff,
+            v & 0xffff_ffff_ffff
+        )
+    }
+}
+
+/// The facts of one request, gathered by the shell before the first guard.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Our id of the request.
+    pub id: RequestId,
+    /// The client's address, after trusted hops.
+    pub client: Person<IpAddr>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub protocol: Protocol,
+    /// What the TLS handshake settled; `None` without TLS.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// What the browser says about where the request comes from.
+    pub site: Site,
+    /// What the head says about the body.
+    pub body: Body,
+}
+
+impl Facts {
+    /// The same clock in whole seconds, the unit of token claims.
+    pub fn at_s(&self) -> u64 {
+        self.at_ms / 1000
+    }
+}
+
+/// HTTP version of the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1
+    #[serde(rename = "h1")]
+    Http1,
+    /// HTTP/2
+    #[serde(rename = "h2")]
+    Http2,
+}
+
+/// What a TLS handshake settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsFacts {
+    /// `1.3` or `1.2`.
+    pub version: String,
+    /// IANA name of the cipher suite.
+    pub cipher: String,
+    /// Key exchange group, e.g. `X25519MLKEM768`.
+    pub group: String,
+    /// Server name of the ClientHello, lowercase.
+    pub server_name: Option<String>,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+}
+
+/// Where a browser says the request comes from (Fetch Metadata, then Origin, then Referer).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<FetchSite>,
+    /// Whether `Origin` (or, where it is absent, `Referer`) names this very origin; `None` when both are absent.
+    pub same_origin: Option<bool>,
+}
+
+/// The values of `Sec-Fetch-Site` (W3C Fetch Metadata).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchSite {
+    /// Same scheme, host and port.
+    SameOrigin,
+    /// Same registrable domain.
+    SameSite,
+    /// Another site.
+    CrossSite,
+    /// The user's own doing: address bar, bookmark.
+    None,
+    /// A value that the specification does not know.
+    Unknown,
+}
+
+/// What the head says about the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// `Content-Length`, where given.
+    pub length: Option<u64>,
+    /// Whether a body follows at all.
+    pub present: bool,
+    /// Media type without parameters, lowercase.
+    pub content_type: Option<String>,
+}
+
+/// How a credential was carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carrier {
+    /// `Authorization: Bearer` (RFC 6750).
+    Bearer,
+    /// A cookie: ambient, hence in need of CSRF evidence.
+    Cookie,
+}
+
+/// Who the caller is, as verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the issuer in `gateway.yaml`.
+    pub issuer: Arc<str>,
+    /// The issuer's word for the user.
+    pub subject: Person<Arc<str>>,
+    /// The tenant that the session belongs to.
+    pub tenant: Option<Arc<str>>,
+    /// Roles as the issuer names them, in its order.
+    pub roles: Vec<Arc<str>>,
+    /// Keyed hash of the session id claim, hex; never the id itself.
+    pub session: Option<Arc<str>>,
+    /// When the user last authenticated, seconds since the epoch.
+    pub auth_time: Option<u64>,
+    /// Authentication context class.
+    pub acr: Option<Arc<str>>,
+    /// Authentication methods.
+    pub amr: Vec<Arc<str>>,
+    /// `iat`, seconds.
+    pub issued_at: u64,
+    /// `nbf`, seconds; 0 where absent.
+    pub not_before: u64,
+    /// `exp`, seconds; exclusive.
+    pub expires_at: u64,
+}
+
+/// What a guard may ask of the shell: the complete list of effects that a decision can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Take one from each of the route's limits of this stage.
+    Quota(Stage),
+    /// Find and verify the credential that the route accepts.
+    Credential,
+}
+
+/// When a limit is counted: before or after the caller is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// By address and route only.
+    Address,
+    /// By tenant or subject.
+    Caller,
+}
+
+/// What the shell answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The limits' state after one was taken.
+    Quota(Reading),
+    /// What the request carries.
+    Credential(Credential),
+    /// The world is silent; the cause goes to the audit entry.
+    Unavailable(String),
+}
+
+/// What the request carries as a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// None of the kinds that the route accepts.
+    Missing,
+    /// A verified one.
+    Valid {
+        /// Who it names.
+        identity: Arc<Identity>,
+        /// How it came.
+        carrier: Carrier,
+    },
+    /// One that does not verify; the cause goes to the audit entry.
+    Invalid(String),
+}
+
+/// The state of a route's limits after one request was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The limit with the least left, for `RateLimit`.
+    pub tightest: Option<LimitState>,
+    /// The enforced limit that is used up, if any.
+    pub exceeded: Option<LimitState>,
+    /// Names of shadow limits that are used up.
+    pub shadowed: Vec<Arc<str>>,
+}
+
+/// One limit, as the client may see it (draft-ietf-httpapi-ratelimit-headers-11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitState {
+    /// Its name in `rate-limits.yaml`.
+    pub name: Arc<str>,
+    /// Requests allowed at once (`q`).
+    pub quota: u32,
+    /// Seconds over which the quota refills (`w`).
+    pub window_s: u32,
+    /// Requests left (`r`).
+    pub remaining: u32,
+    /// Seconds until the quota is whole again, or, where exceeded, until one request is allowed (`t`).
+    pub reset_s: u32,
+}
+
+/// Whether a method may change state (RFC 9110, 9.2.1).
+pub fn changes_state(method: Method) -> bool {
+    !matches!(method, Method::Get | Method::Head | Method::Options)
+}

@@ -1,0 +1,2 @@
+//! Moat binary.
+fn main() {}
