@@ -1,1 +1,5 @@
-//! Moat.
+//! Moat, a reverse-proxy security gateway: the shell around the pure core `decide`.
+pub mod cli;
+pub mod config;
+pub mod serve;
+pub mod store;

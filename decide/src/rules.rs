@@ -1,0 +1,304 @@
+//! Rules: tenants, routes and limits as compiled, and how a request finds its own.
+use crate::condition::Condition;
+use crate::facts::Stage;
+use crate::guards::Guard;
+use crate::headers::Profile;
+use crate::policy::{PermissionId, Policy};
+use crate::refusal::{Code, Refusal};
+use crate::request::{Methods, Request};
+use crate::router::{Match, Router};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Everything that a decision depends on besides the facts. Built by `config`, immutable.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Where a request's tenant comes from, in order; empty for a gateway without tenants.
+    pub resolve: Vec<Resolve>,
+    /// What happens to a tenant that is not listed.
+    pub unknown_tenant: UnknownTenant,
+    /// Tenants by id.
+    pub tenants: HashMap<Arc<str>, Arc<Tenant>>,
+    /// Custom domain → tenant id.
+    pub custom_domains: HashMap<Box<str>, Arc<str>>,
+    /// Names of the tenant classes; `Tenant::class` indexes it.
+    pub classes: Vec<Arc<str>>,
+    /// Roles and permissions.
+    pub policy: Policy,
+    /// All routes; the router holds indexes into it.
+    pub routes: Vec<Arc<Route>>,
+    /// Host and path → route.
+    pub router: Router,
+}
+
+/// One of `tenancy.resolve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    /// `host: "{tenant}.example.com"`: holds `example.com`.
+    Host(Box<str>),
+    /// The custom-domain map.
+    CustomDomain,
+    /// `path: "/t/{tenant}/**"`: the index of the tenant's segment and the literal segments before it.
+    Path(Vec<Box<str>>),
+    /// `header: name` (lowercase); only for hops that are trusted to set it, the session must agree anyway.
+    Header(http::HeaderName),
+}
+
+/// `tenancy.unknown`
+#[derive(Clone, Debug, Default)]
+pub enum UnknownTenant {
+    /// 404 `tenant.unknown`.
+    #[default]
+    Reject,
+    /// Any well-formed name is a tenant with these defaults.
+    Allow(Arc<Tenant>),
+}
+
+/// A tenant: a first-class object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Index into `Rules::classes`.
+    pub class: usize,
+    /// Whether it is served.
+    pub status: TenantStatus,
+    /// Addresses it may be used from; empty for all.
+    pub ip_allow: Vec<IpNet>,
+    /// Issuers that may speak for it, by name; empty for all.
+    pub issuers: Vec<Arc<str>>,
+    /// Whether every session needs a second factor (`amr` holds `mfa`, `otp`, `hwk` or the like).
+    pub mfa_required: bool,
+    /// Greatest age of an authentication, in seconds: stricter than the platform, never laxer.
+    pub max_auth_age_s: Option<u64>,
+}
+
+/// Whether a tenant is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantStatus {
+    /// Served.
+    Active,
+    /// Every route answers 403 `tenant.suspended`.
+    Suspended,
+}
+
+/// The tenant of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The tenant's id as used in this request.
+    pub id: Arc<str>,
+    /// Its object; the defaults where unlisted tenants are allowed.
+    pub tenant: Arc<Tenant>,
+    /// Which rule named it.
+    pub source: &'static str,
+}
+
+/// One route, with its closed list of checks.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in `gateway.yaml`.
+    pub name: Arc<str>,
+    /// Path templates as written, by pattern index (`Match::pattern`).
+    pub templates: Vec<Arc<str>>,
+    /// Methods it serves.
+    pub methods: Methods,
+    /// Index into the snapshot's upstreams.
+    pub upstream: usize,
+    /// The upstream's name.
+    pub upstream_name: Arc<str>,
+    /// Where this route's tenant comes from.
+    pub tenant: RouteTenant,
+    /// Who may use it.
+    pub access: Access,
+    /// Cross-site request forgery check for cookie sessions.
+    pub csrf: Csrf,
+    /// Names of limits, resolved, by stage.
+    pub limits: Vec<Arc<Limit>>,
+    /// Header profile.
+    pub headers: Arc<Profile>,
+    /// Body rules.
+    pub body: BodyRules,
+    /// How its entries are written.
+    pub audit: AuditRules,
+    /// Guards that only observe.
+    pub shadow: Vec<Guard>,
+    /// Where it stands, `gateway.yaml:194`.
+    pub origin: String,
+}
+
+/// Where a route's tenant comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouteTenant {
+    /// By `tenancy.resolve`.
+    #[default]
+    Resolve,
+    /// Written `tenant: none`: the route belongs to no tenant.
+    None,
+    /// From a path parameter, optionally through a map.
+    Param {
+        /// Name of the parameter.
+        name: Box<str>,
+        /// Parameter value → tenant id; the value itself where absent.
+        map: Option<HashMap<Box<str>, Arc<str>>>,
+    },
+    /// From the session alone.
+    Session,
+}
+
+/// Who may use a route. There is no variant for "not configured".
+#[derive(Debug)]
+pub enum Access {
+    /// Anybody, for a written reason.
+    Public {
+        /// The reason.
+        reason: Arc<str>,
+    },
+    /// A valid session.
+    Session(SessionRules),
+}
+
+/// What a session must be and be allowed to.
+#[derive(Debug)]
+pub struct SessionRules {
+    /// Accepted credentials, in order.
+    pub accept: Vec<Accept>,
+    /// The permission; `None` for `session: any`.
+    pub permission: Option<Permission>,
+    /// Fresh authentication.
+    pub step_up: Option<StepUp>,
+    /// A condition over request, tenant and session.
+    pub when: Option<Condition>,
+}
+
+/// A permission a route requires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Its bit.
+    pub id: PermissionId,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// An accepted kind of credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// `Authorization: Bearer` with a token of this issuer.
+    Bearer {
+        /// Name of the issuer.
+        issuer: Arc<str>,
+    },
+    /// A cookie that holds a token of this issuer.
+    Cookie {
+        /// Name of the cookie.
+        name: Arc<str>,
+        /// Name of the issuer.
+        issuer: Arc<str>,
+    },
+}
+
+/// `sessions.step_up.NAME`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepUp {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Greatest age of the authentication, seconds.
+    pub max_age_s: Option<u64>,
+    /// Acceptable `acr` values; empty for any.
+    pub acr: Vec<String>,
+}
+
+/// `csrf:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Csrf {
+    /// Cookie sessions need evidence of our own origin on state-changing requests. The default.
+    Strict,
+    /// Written out as `csrf: off`.
+    Off,
+}
+
+/// `body:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyRules {
+    /// Greatest size in bytes; `None` for streams of any size.
+    pub max_bytes: Option<u64>,
+    /// Accepted media types, lowercase; empty for all.
+    pub content_types: Vec<String>,
+}
+
+/// `audit:` of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AuditRules {
+    /// Name of the action, e.g. `invoice.delete`.
+    pub action: Option<Arc<str>>,
+    /// Wait for the disk before forwarding a state-changing request.
+    pub durable: bool,
+}
+
+/// A limit of `rate-limits.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it counts by.
+    pub key: Vec<KeyPart>,
+    /// Rates by tenant class; one for all where there is a single element.
+    pub rates: Vec<Rate>,
+    /// Counted and recorded, not enforced.
+    pub shadow: bool,
+}
+
+/// What a limit counts by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// Address prefix: /32 for IPv4, /64 for IPv6.
+    ClientPrefix,
+    /// The tenant.
+    Tenant,
+    /// Tenant's user (issuer and subject).
+    Subject,
+    /// The route.
+    Route,
+}
+
+/// A rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests per period.
+    pub count: u32,
+    /// The period, seconds.
+    pub period_s: u32,
+    /// Requests allowed at once.
+    pub burst: u32,
+}
+
+impl Limit {
+    /// When it is counted: limits that name tenant or subject wait until the caller is known.
+    pub fn stage(&self) -> Stage {
+        if self.key.iter().any(|part| matches!(part, KeyPart::Tenant | KeyPart::Subject)) {
+            Stage::Caller
+        } else {
+            Stage::Address
+        }
+    }
+
+    /// The rate for a tenant of this class.
+    pub fn rate(&self, class: Option<usize>) -> Option<Rate> {
+        match self.rates.as_slice() {
+            [] => None,
+            [one] => Some(*one),
+            many => class.and_then(|class| many.get(class)).or(many.first()).copied(),
+        }
+    }
+}
+
+/// What `Rules::find` found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The route.
+    pub route: Arc<Route>,
+    /// The template that matched.
+    pub template: Arc<str>,
+    /// The tenant, where the request itself names one.
+    pub seat: Option<Seat>,
+}

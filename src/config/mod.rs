@@ -1,0 +1,1 @@
+//! `gateway.yaml` and `policies/` → one immutable `Snapshot`, or all problems at once.

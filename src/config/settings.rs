@@ -1,0 +1,249 @@
+//! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
+use decide::facts::Protocol;
+use decide::head::HeadLimits;
+use decide::rules::Rules;
+use decide::token::IssuerRules;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that a request needs, compiled whole and never changed: `gateway.yaml`, `policies/` and certificates.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// SHA-256 over all files of the bundle in a fixed order, hex.
+    pub digest: String,
+    /// The pure rules that the deliberation runs on.
+    pub rules: Arc<Rules>,
+    /// Process-wide settings; a change needs a restart.
+    pub server: Server,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Listeners by name.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Certificate folder and the rest of `tls:`; `None` without TLS listeners.
+    pub tls: Option<Tls>,
+    /// Issuers by name, in the order of the names.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// Upstreams, indexed by `decide::rules::Route::upstream`.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// The audit log.
+    pub audit: Audit,
+    /// Logs and metrics.
+    pub telemetry: Telemetry,
+    /// Every file that was read, for the watcher.
+    pub files: Vec<PathBuf>,
+}
+
+/// `server:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads.
+    pub worker_threads: usize,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+    /// Open connections in all.
+    pub max_connections: usize,
+    /// Folder for everything that outlives the process.
+    pub state_dir: PathBuf,
+    /// Name of this replica in logs, audit entries and assertions.
+    pub instance: String,
+}
+
+/// `admin:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens; loopback only.
+    pub address: SocketAddr,
+    /// Path of the metrics.
+    pub metrics_path: String,
+    /// Path of the liveness check.
+    pub live_path: String,
+    /// Path of the readiness check.
+    pub ready_path: String,
+}
+
+/// One of `listeners:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it does with a connection.
+    pub kind: ListenerKind,
+    /// Hops whose forwarding headers are believed.
+    pub trusted: Vec<IpNet>,
+    /// Which header they use.
+    pub client_header: ClientHeader,
+    /// Limits of a request head.
+    pub head: HeadLimits,
+    /// Time for a whole request head.
+    pub header_timeout: Duration,
+    /// Time between requests on one connection.
+    pub idle_timeout: Duration,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Connections of one address (/64 for IPv6); trusted hops are exempt.
+    pub connections_per_ip: usize,
+    /// Concurrent streams of an HTTP/2 connection.
+    pub h2_concurrent_streams: u32,
+    /// Streams reset by the client per second before the connection is closed.
+    pub h2_resets_per_second: u32,
+}
+
+/// What a listener does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// Terminates TLS and proxies.
+    Tls {
+        /// ALPN protocols in order of preference.
+        protocols: Vec<Protocol>,
+        /// Versions and groups.
+        profile: TlsProfile,
+    },
+    /// Plaintext: 308 for GET and HEAD, 403 `request.plaintext` for the rest.
+    Redirect {
+        /// Port of the https URL, where not 443.
+        https_port: Option<u16>,
+    },
+    /// Plaintext proxying, written out as `plaintext: "<reason>"` in the file.
+    Plaintext,
+}
+
+/// Header by which trusted hops tell the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
+/// A name under `tls.profiles`, or the built-in `modern`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProfile {
+    /// Whether TLS 1.2 (ECDHE with AEAD only) is tolerated.
+    pub tls12: bool,
+    /// Key exchange groups in order of preference, IANA names.
+    pub groups: Vec<String>,
+}
+
+/// `tls:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Folder with NAME.crt and NAME.key.
+    pub certificates: PathBuf,
+    /// NAME of the pair for clients without server name; `None` refuses them.
+    pub default_certificate: Option<String>,
+    /// When to start warning.
+    pub warn_before_expiry: Duration,
+}
+
+/// One of `issuers:`.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// The pure part.
+    pub rules: IssuerRules,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// Background refresh.
+    pub refresh: Duration,
+    /// Least time between two fetches for unknown key ids.
+    pub min_interval: Duration,
+    /// How long the last good copy may be used.
+    pub max_stale: Duration,
+    /// PEM file with the only certificate authorities to trust for fetches; the system's where absent.
+    pub ca: Option<PathBuf>,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A JWKS file.
+    File(PathBuf),
+    /// A JWKS URL, https.
+    Url(String),
+    /// OpenID Connect discovery below the issuer's URL, https.
+    Discovery,
+}
+
+/// One of `upstreams:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name; also the audience of assertions.
+    pub name: Arc<str>,
+    /// Endpoints, resolved at load.
+    pub endpoints: Vec<SocketAddr>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// Time for connecting to one endpoint.
+    pub connect_timeout: Duration,
+    /// Time from the sent request to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// Time without progress in the body, either way.
+    pub idle_timeout: Duration,
+    /// Time for everything; `None` for no bound (streams).
+    pub total_timeout: Option<Duration>,
+}
+
+/// `load_balance:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The endpoint with the fewest requests in flight.
+    LeastRequests,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// `audit:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Folder of the segments.
+    pub directory: PathBuf,
+    /// Size at which a segment is closed.
+    pub roll_bytes: u64,
+    /// How long closed segments are kept; `None` for ever.
+    pub retain: Option<Duration>,
+    /// When a batch is synced to the disk.
+    pub durability: Durability,
+    /// Time between signed heads.
+    pub checkpoint_every: Duration,
+    /// Entries between signed heads.
+    pub checkpoint_entries: u64,
+    /// Time after which a heartbeat is written when nothing else was.
+    pub heartbeat: Duration,
+    /// Key (PKCS#8 PEM, Ed25519) that signs heads; made in the state folder where absent.
+    pub key: Option<PathBuf>,
+}
+
+/// `audit.durability:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// `fdatasync` every 50 ms.
+    Batch,
+    /// `fdatasync` before each batch is acknowledged.
+    Each,
+    /// Left to the operating system.
+    Os,
+}
+
+/// `logs:` and `metrics:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// JSON or text.
+    pub json: bool,
+    /// Filter in the syntax of `tracing`, e.g. `info`.
+    pub level: String,
+    /// Whether an access line is written per request.
+    pub access: bool,
+    /// Paths without access line.
+    pub exclude_paths: Vec<String>,
+    /// Busiest tenants with a label of their own.
+    pub tenant_top: usize,
+}
+
+/// Names for `moat config show`: option path → where its value comes from.
+pub type Origins = BTreeMap<String, String>;

@@ -1,0 +1,1 @@
+//! The only place that names pingora or hyper: listeners, proxy, keys, metrics, admin.

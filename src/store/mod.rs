@@ -1,0 +1,1 @@
+//! What outlives a request: quotas and the audit log.
