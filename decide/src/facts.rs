@@ -47,6 +47,8 @@ pub struct Facts {
     pub site: Site,
     /// What the head says about the body.
     pub body: Body,
+    /// Whether the client asks to leave HTTP (`Upgrade`), for instance for a WebSocket.
+    pub upgrade: bool,
 }
 
 impl Facts {

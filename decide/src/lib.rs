@@ -1,5 +1,11 @@
 //! The pure core of Moat: facts in, decision out. No clock, file, socket, async or global lives here; time and random
 //! values arrive as arguments, so that the proxy, `explain`, replay and the tests drive the very same engine.
-pub mod facts;
 pub mod refusal;
 pub mod request;
+pub mod facts;
+pub mod rules;
+pub mod router;
+pub mod policy;
+pub mod condition;
+pub mod guards;
+pub mod deliberation;

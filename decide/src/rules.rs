@@ -2,11 +2,10 @@
 use crate::condition::Condition;
 use crate::facts::Stage;
 use crate::guards::Guard;
-use crate::headers::Profile;
 use crate::policy::{PermissionId, Policy};
 use crate::refusal::{Code, Refusal};
 use crate::request::{Methods, Request};
-use crate::router::{Match, Router};
+use crate::router::{self, Match, Router};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,9 +38,9 @@ pub enum Resolve {
     Host(Box<str>),
     /// The custom-domain map.
     CustomDomain,
-    /// `path: "/t/{tenant}/**"`: the index of the tenant's segment and the literal segments before it.
+    /// `path: "/t/{tenant}/**"`: the literal segments before the tenant's.
     Path(Vec<Box<str>>),
-    /// `header: name` (lowercase); only for hops that are trusted to set it, the session must agree anyway.
+    /// `header: name`. Anybody can send it, so the session must agree, as with every other source.
     Header(http::HeaderName),
 }
 
@@ -99,7 +98,7 @@ pub struct Seat {
 pub struct Route {
     /// Its name in `gateway.yaml`.
     pub name: Arc<str>,
-    /// Path templates as written, by pattern index (`Match::pattern`).
+    /// Path templates as written.
     pub templates: Vec<Arc<str>>,
     /// Methods it serves.
     pub methods: Methods,
@@ -115,8 +114,8 @@ pub struct Route {
     pub csrf: Csrf,
     /// Names of limits, resolved, by stage.
     pub limits: Vec<Arc<Limit>>,
-    /// Header profile.
-    pub headers: Arc<Profile>,
+    /// Index into the snapshot's header profiles.
+    pub headers: usize,
     /// Body rules.
     pub body: BodyRules,
     /// How its entries are written.
@@ -155,7 +154,7 @@ pub enum Access {
         reason: Arc<str>,
     },
     /// A valid session.
-    Session(SessionRules),
+    Session(Box<SessionRules>),
 }
 
 /// What a session must be and be allowed to.
@@ -290,6 +289,105 @@ impl Limit {
             many => class.and_then(|class| many.get(class)).or(many.first()).copied(),
         }
     }
+}
+
+impl Rules {
+    /// Finds route and tenant of a request. `header` reads a request header that stands exactly once.
+    ///
+    /// Refuses with `route.unknown`, `method.not-allowed` or `tenant.unknown`.
+    pub fn find<'h>(
+        &self,
+        request: &Request,
+        header: impl Fn(&http::HeaderName) -> Option<&'h str>,
+    ) -> Result<Found, Refusal> {
+        let custom = self.custom_domains.get(&*request.host);
+        let alias = custom.and_then(|tenant| self.canonical_host(tenant));
+        let host = alias.as_deref().unwrap_or(&request.host);
+        let (route, template, params) = match self.router.find(host, &request.path, request.method) {
+            Match::Route { route, template, params } => (route, template, params),
+            Match::Method(allow) => {
+                let mut refusal = Refusal::new(Code::MethodNotAllowed, "no route for this method");
+                refusal.allow = Some(allow);
+                return Err(refusal);
+            }
+            Match::None => return Err(Refusal::new(Code::RouteUnknown, "no route for this host and path")),
+        };
+        let Some(route) = self.routes.get(route) else {
+            return Err(Refusal::new(Code::GatewayUnavailable, "the router names a route that does not exist"));
+        };
+        let named = match &route.tenant {
+            RouteTenant::None | RouteTenant::Session => None,
+            RouteTenant::Resolve if self.resolve.is_empty() => None,
+            RouteTenant::Resolve => Some(self.resolve_tenant(request, custom, header)),
+            RouteTenant::Param { name, map } => {
+                let at = params.iter().position(|p| p == name);
+                let value = at.and_then(|at| router::values(&template, &request.path).nth(at));
+                let id = match (value, map) {
+                    (Some(value), Some(map)) => map.get(value).map(|id| &**id),
+                    (value, _) => value,
+                };
+                Some(id.map(|id| (id.to_owned(), "path")))
+            }
+        };
+        let seat = match named {
+            None => None,
+            Some(None) => return Err(Refusal::new(Code::TenantUnknown, "the request names no tenant")),
+            Some(Some((id, source))) => Some(self.seat(&id, source)?),
+        };
+        Ok(Found { route: route.clone(), template, seat })
+    }
+
+    /// The tenant of this id, or `tenant.unknown`.
+    pub fn seat(&self, id: &str, source: &'static str) -> Result<Seat, Refusal> {
+        if let Some((id, tenant)) = self.tenants.get_key_value(id) {
+            return Ok(Seat { id: id.clone(), tenant: tenant.clone(), source });
+        }
+        match &self.unknown_tenant {
+            UnknownTenant::Allow(defaults) if is_tenant_id(id) => {
+                Ok(Seat { id: Arc::from(id), tenant: defaults.clone(), source })
+            }
+            UnknownTenant::Allow(_) | UnknownTenant::Reject => {
+                Err(Refusal::new(Code::TenantUnknown, "this tenant is not listed"))
+            }
+        }
+    }
+
+    /// The first rule that yields a name wins.
+    fn resolve_tenant<'h>(
+        &self,
+        request: &Request,
+        custom: Option<&Arc<str>>,
+        header: impl Fn(&http::HeaderName) -> Option<&'h str>,
+    ) -> Option<(String, &'static str)> {
+        self.resolve.iter().find_map(|rule| match rule {
+            Resolve::Host(domain) => {
+                let label = request.host.strip_suffix(&**domain)?.strip_suffix('.')?;
+                (!label.contains('.')).then(|| (label.to_owned(), "host"))
+            }
+            Resolve::CustomDomain => custom.map(|id| (id.to_string(), "custom-domain")),
+            Resolve::Path(before) => {
+                let mut segments = request.path.split('/').skip(1);
+                let literal = before.iter().all(|expected| segments.next() == Some(expected));
+                let id = segments.next().filter(|id| literal && !id.is_empty())?;
+                Some((id.to_owned(), "path"))
+            }
+            Resolve::Header(name) => header(name).map(|id| (id.to_owned(), "header")),
+        })
+    }
+
+    /// The host under which the routes of a custom domain's tenant stand.
+    fn canonical_host(&self, tenant: &str) -> Option<String> {
+        self.resolve.iter().find_map(|rule| match rule {
+            Resolve::Host(domain) => Some(format!("{tenant}.{domain}")),
+            Resolve::CustomDomain | Resolve::Path(_) | Resolve::Header(_) => None,
+        })
+    }
+}
+
+/// Whether a text can be a tenant id: a DNS label, lowercase, underscores allowed.
+pub fn is_tenant_id(id: &str) -> bool {
+    (1..=63).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
 /// What `Rules::find` found.

@@ -1,0 +1,141 @@
+//! Conditions in CEL (`require.when`), over the request, the tenant and the session.
+use crate::deliberation::Findings;
+use crate::facts::Facts;
+use crate::request::Request;
+use crate::rules::{Rules, Seat, TenantStatus};
+use cel::{Context, ExecutionError, Program, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A compiled condition. Whatever goes wrong while it is evaluated refuses.
+pub struct Condition {
+    source: Arc<str>,
+    program: Program,
+}
+
+impl std::fmt::Debug for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Condition({})", self.source)
+    }
+}
+
+/// Longest source accepted, bytes.
+const MAX_SOURCE: usize = 1024;
+
+/// Names that a condition may use, by variable: the reference of the language.
+pub const VARIABLES: &[(&str, &[&str])] = &[
+    ("request", &["method", "host", "path", "client"]),
+    ("tenant", &["id", "class", "status"]),
+    ("session", &["subject", "issuer", "roles", "tenant", "acr", "amr", "auth_age_s"]),
+];
+
+impl Condition {
+    /// Compiles a condition; the error says what is wrong with it. Comprehensions may not be nested, names must exist.
+    pub fn compile(source: &str) -> Result<Condition, String> {
+        if source.len() > MAX_SOURCE {
+            return Err(format!("a condition has at most {MAX_SOURCE} bytes"));
+        }
+        let program = Program::compile(source).map_err(|e| e.to_string().replace('\n', " "))?;
+        if let Some(unknown) =
+            program.references().variables().into_iter().find(|v| !VARIABLES.iter().any(|(name, _)| name == v))
+        {
+            let known: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+            return Err(format!("unknown variable `{unknown}`; there are {}", known.join(", ")));
+        }
+        let comprehensions = [".all(", ".exists(", ".exists_one(", ".map(", ".filter("];
+        if comprehensions.iter().map(|c| source.matches(c).count()).sum::<usize>() > 1 {
+            return Err("at most one of all, exists, exists_one, map and filter in a condition".to_owned());
+        }
+        for (variable, members) in VARIABLES {
+            for (at, _) in source.match_indices(&format!("{variable}.")) {
+                let name: String = source
+                    .get(at + variable.len() + 1..)
+                    .unwrap_or_default()
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let starts = source
+                    .get(..at)
+                    .and_then(|s| s.chars().last())
+                    .is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '.' && c != '"' && c != '\'');
+                if starts && !members.contains(&name.as_str()) {
+                    return Err(format!("`{variable}` has no `{name}`; it has {}", members.join(", ")));
+                }
+            }
+        }
+        Ok(Condition { source: source.into(), program })
+    }
+
+    /// The source as written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Evaluates; anything but `true` or `false` is an error.
+    pub(crate) fn holds(
+        &self,
+        rules: &Rules,
+        request: &Request,
+        facts: &Facts,
+        seat: Option<&Seat>,
+        findings: &Findings,
+    ) -> Result<bool, String> {
+        let mut context = Context::default();
+        context.add_variable_from_value(
+            "request",
+            map([
+                ("method", text(request.method.as_str())),
+                ("host", text(&request.host)),
+                ("path", text(&request.path)),
+                ("client", text(&facts.client.0.to_string())),
+            ]),
+        );
+        if let Some(seat) = seat {
+            context.add_variable_from_value(
+                "tenant",
+                map([
+                    ("id", text(&seat.id)),
+                    ("class", rules.classes.get(seat.tenant.class).map_or(Value::Null, |c| text(c))),
+                    (
+                        "status",
+                        text(match seat.tenant.status {
+                            TenantStatus::Active => "active",
+                            TenantStatus::Suspended => "suspended",
+                        }),
+                    ),
+                ]),
+            );
+        }
+        if let Some(identity) = &findings.identity {
+            let list = |items: &[Arc<str>]| Value::List(Arc::new(items.iter().map(|i| text(i)).collect()));
+            let optional = |value: &Option<Arc<str>>| value.as_ref().map_or(Value::Null, |v| text(v));
+            let age = identity.auth_time.map(|t| facts.at_s().saturating_sub(t));
+            context.add_variable_from_value(
+                "session",
+                map([
+                    ("subject", text(&identity.subject.0)),
+                    ("issuer", text(&identity.issuer)),
+                    ("roles", list(&identity.roles)),
+                    ("tenant", optional(&identity.tenant)),
+                    ("acr", optional(&identity.acr)),
+                    ("amr", list(&identity.amr)),
+                    ("auth_age_s", age.and_then(|a| i64::try_from(a).ok()).map_or(Value::Null, Value::Int)),
+                ]),
+            );
+        }
+        match self.program.execute(&context) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(format!("the condition gives {} instead of a bool", other.type_of())),
+            Err(ExecutionError::UndeclaredReference(name)) => Err(format!("`{name}` is not known for this request")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value::String(Arc::new(value.to_owned()))
+}
+
+fn map<const N: usize>(entries: [(&'static str, Value); N]) -> Value {
+    Value::from(entries.into_iter().collect::<HashMap<&'static str, Value>>())
+}

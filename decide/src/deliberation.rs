@@ -1,0 +1,140 @@
+//! Runs the guards in THE ORDER, asks what they ask, keeps the trail, and is the only maker of a `Permit`.
+use crate::facts::{Answer, Carrier, Facts, Identity, LimitState, Question};
+use crate::guards::{Case, Guard, ORDER, Outcome};
+use crate::refusal::{Code, Refusal};
+use crate::request::Request;
+use crate::rules::{Found, Route, Rules, Seat};
+use std::sync::Arc;
+
+/// What the guards found out on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// The tenant.
+    pub seat: Option<Seat>,
+    /// The caller.
+    pub identity: Option<Arc<Identity>>,
+    /// How the credential came.
+    pub carrier: Option<Carrier>,
+    /// The role that granted the permission.
+    pub granted_by: Option<Arc<str>>,
+    /// The limit with the least left.
+    pub tightest: Option<LimitState>,
+    /// Shadow limits that are used up.
+    pub shadowed_limits: Vec<Arc<str>>,
+}
+
+/// What one guard said, as it stands in the audit entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Checked, and in order.
+    Pass,
+    /// Nothing to check.
+    Skip,
+    /// Would have refused, but runs in shadow.
+    Shadow(Code),
+    /// Refused.
+    Refuse(Code),
+}
+
+/// The verdicts in the order in which they fell.
+pub type Trail = Vec<(Guard, Verdict)>;
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Step {
+    /// The shell is to answer this and call `proceed` again.
+    Ask(Question),
+    /// All guards passed.
+    Permit(Permit),
+    /// One refused.
+    Refuse(Refusal),
+}
+
+/// Proof that every guard of the route passed. Upstream code cannot be called without one, and nothing outside this
+/// file can make one:
+///
+/// ```compile_fail
+/// let forged = decide::deliberation::Permit { route: todo!(), findings: todo!(), proof: () };
+/// ```
+#[derive(Debug)]
+pub struct Permit {
+    route: Arc<Route>,
+    findings: Findings,
+    #[expect(dead_code, reason = "a private field is what makes the permit unforgeable")]
+    proof: (),
+}
+
+impl Permit {
+    /// The route that may be served.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Tenant and caller, as verified.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+}
+
+/// One decision in the making.
+#[derive(Debug)]
+pub struct Deliberation<'a> {
+    case: Case<'a>,
+    findings: Findings,
+    trail: Trail,
+    next: usize,
+}
+
+impl<'a> Deliberation<'a> {
+    /// Starts with the facts, and nothing decided.
+    pub fn new(rules: &'a Rules, request: &'a Request, facts: &'a Facts, found: &'a Found) -> Deliberation<'a> {
+        let findings = Findings { seat: found.seat.clone(), ..Findings::default() };
+        Deliberation {
+            case: Case { rules, request, facts, found },
+            findings,
+            trail: Vec::with_capacity(ORDER.len()),
+            next: 0,
+        }
+    }
+
+    /// Goes on until a guard asks, one refuses, or all have passed. `answer` is the answer to the last question.
+    pub fn proceed(&mut self, answer: Option<Answer>) -> Step {
+        let mut answer = answer;
+        while let Some(guard) = ORDER.get(self.next).copied() {
+            match guard.judge(self.case, &mut self.findings, answer.take()) {
+                Outcome::Ask(question) => return Step::Ask(question),
+                Outcome::Pass => self.trail.push((guard, Verdict::Pass)),
+                Outcome::Skip => self.trail.push((guard, Verdict::Skip)),
+                Outcome::Refuse(refusal) if self.case.found.route.shadow.contains(&guard) => {
+                    self.trail.push((guard, Verdict::Shadow(refusal.code)));
+                }
+                Outcome::Refuse(refusal) => {
+                    self.trail.push((guard, Verdict::Refuse(refusal.code)));
+                    self.next = ORDER.len() + 1;
+                    return Step::Refuse(refusal);
+                }
+            }
+            self.next += 1;
+        }
+        if self.next > ORDER.len() {
+            return Step::Refuse(Refusal::new(Code::GatewayUnavailable, "this deliberation has ended"));
+        }
+        self.next = ORDER.len() + 1;
+        Step::Permit(Permit { route: self.case.found.route.clone(), findings: self.findings.clone(), proof: () })
+    }
+
+    /// The findings and the trail so far, for the record.
+    pub fn into_record(self) -> (Findings, Trail) {
+        (self.findings, self.trail)
+    }
+
+    /// The verdicts so far.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// What was found so far.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+}

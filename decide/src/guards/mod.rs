@@ -1,0 +1,122 @@
+//! The guards, one file each, and THE ORDER in which they run.
+mod access;
+mod body;
+mod csrf;
+mod network;
+mod quota;
+mod session;
+mod tenant;
+
+use crate::deliberation::Findings;
+use crate::facts::{Answer, Facts, Question, Stage};
+use crate::refusal::{Code, Refusal};
+use crate::request::Request;
+use crate::rules::{Found, Rules};
+
+/// A guard. A route's list of checks is closed: these, in this order, and no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// The client's address is allowed for the tenant.
+    Network,
+    /// Limits by address and route.
+    AddressQuota,
+    /// The tenant named by the request is served.
+    Standing,
+    /// The session is valid.
+    Session,
+    /// The session belongs to the tenant.
+    Tenant,
+    /// A cookie session's state-changing request comes from our own origin.
+    Csrf,
+    /// Limits by tenant and subject.
+    CallerQuota,
+    /// The caller has the permission, the condition holds, the authentication is fresh.
+    Access,
+    /// The body is of an accepted type and size.
+    Body,
+}
+
+/// THE ORDER. Cheap before dear, and nothing about a tenant's inside before the session is known.
+pub const ORDER: [Guard; 9] = [
+    Guard::Network,
+    Guard::AddressQuota,
+    Guard::Standing,
+    Guard::Session,
+    Guard::Tenant,
+    Guard::Csrf,
+    Guard::CallerQuota,
+    Guard::Access,
+    Guard::Body,
+];
+
+/// What a guard says.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Checked, and in order.
+    Pass,
+    /// Nothing to check on this route.
+    Skip,
+    /// Cannot say before this is answered.
+    Ask(Question),
+    /// No.
+    Refuse(Refusal),
+}
+
+/// What guards look at: values only.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The rules.
+    pub rules: &'a Rules,
+    /// The request.
+    pub request: &'a Request,
+    /// The facts.
+    pub facts: &'a Facts,
+    /// Route and tenant.
+    pub found: &'a Found,
+}
+
+impl Guard {
+    /// Its name in trails, metrics and `shadow:`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Guard::Network => "network",
+            Guard::AddressQuota => "quota.address",
+            Guard::Standing => "standing",
+            Guard::Session => "session",
+            Guard::Tenant => "tenant",
+            Guard::Csrf => "csrf",
+            Guard::CallerQuota => "quota.caller",
+            Guard::Access => "access",
+            Guard::Body => "body",
+        }
+    }
+
+    /// Finds a guard by its name.
+    pub fn parse(name: &str) -> Option<Guard> {
+        ORDER.into_iter().find(|guard| guard.name() == name)
+    }
+
+    /// Judges. Pure: the same values give the same outcome.
+    pub fn judge(self, case: Case<'_>, findings: &mut Findings, answer: Option<Answer>) -> Outcome {
+        match self {
+            Guard::Network => network::judge(case, findings.seat.as_ref()),
+            Guard::AddressQuota => quota::judge(case, findings, Stage::Address, answer),
+            Guard::Standing => tenant::standing(findings.seat.as_ref()),
+            Guard::Session => session::judge(case, findings, answer),
+            Guard::Tenant => tenant::binding(case, findings),
+            Guard::Csrf => csrf::judge(case, findings),
+            Guard::CallerQuota => quota::judge(case, findings, Stage::Caller, answer),
+            Guard::Access => access::judge(case, findings),
+            Guard::Body => body::judge(case),
+        }
+    }
+}
+
+/// The answer did not come, or is of another kind than what was asked: refuse.
+fn undecidable(answer: &Answer) -> Outcome {
+    let cause = match answer {
+        Answer::Unavailable(cause) => cause.clone(),
+        Answer::Quota(_) | Answer::Credential(_) => "the answer does not fit the question".to_owned(),
+    };
+    Outcome::Refuse(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5))
+}

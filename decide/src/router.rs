@@ -1,0 +1,251 @@
+//! Host, path and method → route: the most specific match wins, and two equal ones do not compile.
+use crate::request::{Method, Methods, Request};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The routing table: one tree of path segments for every host pattern.
+#[derive(Debug, Default)]
+pub struct Router {
+    exact: HashMap<Box<str>, Node>,
+    /// `*.example.com` by `example.com`: exactly one label stands for the star.
+    wildcard: HashMap<Box<str>, Node>,
+    any: Node,
+}
+
+/// A host pattern of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// This host.
+    Exact(Box<str>),
+    /// `*.example.com`; holds `example.com`.
+    Wildcard(Box<str>),
+    /// `*`: every host.
+    Any,
+}
+
+/// A path pattern: `/a/{id}/b`, `/a/**`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    segments: Vec<Segment>,
+    /// Whether it ends in `/**`: zero or more further segments.
+    tail: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    Param(Box<str>),
+}
+
+/// A route in the tree.
+#[derive(Clone, Debug)]
+struct Leaf {
+    methods: Methods,
+    route: usize,
+    template: Arc<str>,
+    /// Names of the pattern's parameters, by order.
+    params: Arc<[Box<str>]>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literal: HashMap<Box<str>, Node>,
+    param: Option<Box<Node>>,
+    here: Vec<Leaf>,
+    tail: Vec<Leaf>,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug)]
+pub enum Match {
+    /// This route.
+    Route {
+        /// Index of the route.
+        route: usize,
+        /// The template that matched.
+        template: Arc<str>,
+        /// Names of its parameters, in the order of the path.
+        params: Arc<[Box<str>]>,
+    },
+    /// The path exists with other methods.
+    Method(Methods),
+    /// Nothing.
+    None,
+}
+
+/// Two routes that the same request would match equally well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ambiguous {
+    /// Index of the route that stood there first.
+    pub other: usize,
+    /// Methods that both serve.
+    pub methods: Methods,
+}
+
+impl HostPattern {
+    /// Reads `app.example.com`, `*.example.com` or `*`; `None` when it is none of them.
+    pub fn parse(text: &str) -> Option<HostPattern> {
+        let domain = |d: &str| {
+            let label = |l: &str| {
+                (1..=63).contains(&l.len())
+                    && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+            };
+            d.len() <= 253 && d.split('.').all(label)
+        };
+        match text.strip_prefix("*.") {
+            _ if text == "*" => Some(HostPattern::Any),
+            Some(rest) if domain(rest) => Some(HostPattern::Wildcard(rest.into())),
+            None if domain(text) || is_address(text) => Some(HostPattern::Exact(text.into())),
+            _ => None,
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    inner.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok()) || text.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+impl PathPattern {
+    /// Reads a pattern; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<PathPattern, String> {
+        let Some(rest) = text.strip_prefix('/') else { return Err("a path begins with `/`".to_owned()) };
+        let (rest, tail) = match rest.strip_suffix("**") {
+            Some("") => return Ok(PathPattern { segments: Vec::new(), tail: true }),
+            Some(front) => (front.strip_suffix('/').ok_or("`**` stands for whole segments: write `/**`")?, true),
+            None => (rest, false),
+        };
+        let mut segments: Vec<Segment> = Vec::new();
+        for part in rest.split('/') {
+            let name = part.strip_prefix('{').and_then(|p| p.strip_suffix('}'));
+            if let Some(name) = name {
+                if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                    return Err(format!("`{part}` is not a parameter name"));
+                }
+                if segments.iter().any(|s| matches!(s, Segment::Param(n) if **n == *name)) {
+                    return Err(format!("parameter `{name}` stands twice"));
+                }
+                segments.push(Segment::Param(name.into()));
+            } else if part.contains(['{', '}', '*']) {
+                return Err(format!("`{part}`: a parameter is a whole segment, `**` the last one"));
+            } else {
+                segments.push(Segment::Literal(part.into()));
+            }
+        }
+        let probe = text.replace("/**", "").replace(['{', '}'], "x");
+        let probe = if probe.is_empty() { "/" } else { &probe };
+        match Request::parse("GET", probe, "probe.invalid") {
+            Ok(request) if request.path == probe => Ok(PathPattern { segments, tail }),
+            Ok(request) => Err(format!("the canonical form of this path is `{}`", request.path)),
+            Err(refusal) => Err(format!("no request can have this path: {}", refusal.cause)),
+        }
+    }
+
+    /// Names of the parameters, in order.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|s| match s {
+            Segment::Param(name) => Some(&**name),
+            Segment::Literal(_) => None,
+        })
+    }
+}
+
+impl Router {
+    /// Adds a route under one host and one path pattern; refuses what an earlier one already answers equally well.
+    pub fn insert(
+        &mut self,
+        host: &HostPattern,
+        path: &PathPattern,
+        template: &Arc<str>,
+        methods: Methods,
+        route: usize,
+    ) -> Result<(), Ambiguous> {
+        let root = match host {
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            HostPattern::Wildcard(name) => self.wildcard.entry(name.clone()).or_default(),
+            HostPattern::Any => &mut self.any,
+        };
+        let mut node = root;
+        for segment in &path.segments {
+            node = match segment {
+                Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
+                Segment::Param(_) => node.param.get_or_insert_default(),
+            };
+        }
+        let leaves = if path.tail { &mut node.tail } else { &mut node.here };
+        let params = path.params().map(Box::from).collect();
+        for leaf in leaves.iter() {
+            let both = leaf.methods.intersection(methods);
+            if !both.is_empty() {
+                return Err(Ambiguous { other: leaf.route, methods: both });
+            }
+        }
+        leaves.push(Leaf { methods, route, template: template.clone(), params });
+        Ok(())
+    }
+
+    /// Finds the most specific route: exact host before wildcard before any; literal segment before parameter before
+    /// `**`; then the method. A less specific route serves the methods that a more specific one does not name.
+    pub fn find(&self, host: &str, path: &str, method: Method) -> Match {
+        let wildcard = host.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+        let roots = [self.exact.get(host), wildcard, Some(&self.any)];
+        let mut allowed = Methods::default();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        for root in roots.into_iter().flatten() {
+            if let Some(leaf) = root.find(Some(path), method, &mut allowed) {
+                return Match::Route {
+                    route: leaf.route,
+                    template: leaf.template.clone(),
+                    params: leaf.params.clone(),
+                };
+            }
+        }
+        if allowed.is_empty() { Match::None } else { Match::Method(allowed) }
+    }
+}
+
+impl Node {
+    /// Visits each node of the tree at most once; `rest` is `None` when the path is used up.
+    fn find(&self, rest: Option<&str>, method: Method, allowed: &mut Methods) -> Option<&Leaf> {
+        let mut pick = |leaves: &'_ [Leaf]| -> Option<usize> {
+            let hit = leaves.iter().position(|leaf| leaf.methods.contains(method));
+            if hit.is_none() {
+                *allowed = leaves.iter().fold(*allowed, |all, leaf| all.union(leaf.methods));
+            }
+            hit
+        };
+        let Some(rest) = rest else {
+            if let Some(index) = pick(&self.here) {
+                return self.here.get(index);
+            }
+            return pick(&self.tail).and_then(|index| self.tail.get(index));
+        };
+        let (segment, next) = match rest.split_once('/') {
+            Some((segment, next)) => (segment, Some(next)),
+            None => (rest, None),
+        };
+        if let Some(child) = self.literal.get(segment)
+            && let Some(leaf) = child.find(next, method, allowed)
+        {
+            return Some(leaf);
+        }
+        if let Some(child) = &self.param
+            && !segment.is_empty()
+            && let Some(leaf) = child.find(next, method, allowed)
+        {
+            return Some(leaf);
+        }
+        let hit = self.tail.iter().position(|leaf| leaf.methods.contains(method));
+        if hit.is_none() {
+            *allowed = self.tail.iter().fold(*allowed, |all, leaf| all.union(leaf.methods));
+        }
+        hit.and_then(|index| self.tail.get(index))
+    }
+}
+
+/// The values of a template's parameters in a canonical path, in order.
+pub fn values<'p>(template: &str, path: &'p str) -> impl Iterator<Item = &'p str> {
+    let pairs = template.split('/').zip(path.split('/'));
+    let params: Vec<&'p str> = pairs.filter(|(t, _)| t.starts_with('{')).map(|(_, value)| value).collect();
+    params.into_iter()
+}
