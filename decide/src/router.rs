@@ -249,3 +249,99 @@ pub fn values<'p>(template: &str, path: &'p str) -> impl Iterator<Item = &'p str
     let params: Vec<&'p str> = pairs.filter(|(t, _)| t.starts_with('{')).map(|(_, value)| value).collect();
     params.into_iter()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Routes as `host path METHODS`, numbered by line.
+    fn router(lines: &[&str]) -> Result<Router, String> {
+        let mut router = Router::default();
+        for (index, line) in lines.iter().enumerate() {
+            let parts: Vec<&str> = line.split(' ').collect();
+            let host = HostPattern::parse(parts[0]).ok_or_else(|| format!("host {line}"))?;
+            let path = PathPattern::parse(parts[1]).map_err(|e| format!("{line}: {e}"))?;
+            let methods = parts[2].split(',').fold(Methods::default(), |m, t| m.with(Method::parse(t).unwrap()));
+            router
+                .insert(&host, &path, &Arc::from(parts[1]), methods, index)
+                .map_err(|a| format!("{line}: like route {}", a.other))?;
+        }
+        Ok(router)
+    }
+
+    fn find(router: &Router, line: &str) -> String {
+        let parts: Vec<&str> = line.split(' ').collect();
+        match router.find(parts[1], parts[2], Method::parse(parts[0]).unwrap()) {
+            Match::Route { route, template, .. } => {
+                let values: Vec<&str> = values(&template, parts[2]).collect();
+                format!("{route} {}", values.join(","))
+            }
+            Match::Method(allow) => allow.iter().map(Method::as_str).collect::<Vec<_>>().join(","),
+            Match::None => "none".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let router = router(&[
+            "*.a.example /** GET,HEAD",
+            "*.a.example /api/** GET",
+            "*.a.example /api/bookings/** POST,PUT",
+            "*.a.example /api/bookings/{id} DELETE",
+            "*.a.example /api/bookings/new GET",
+            "x.a.example /only POST",
+            "* /health GET",
+        ])
+        .unwrap();
+        for (request, expected) in [
+            ("GET t.a.example /", "0 "),
+            ("GET t.a.example /x/y", "0 "),
+            ("GET t.a.example /api", "1 "),
+            ("GET t.a.example /api/bookings/7", "1 "),
+            ("GET t.a.example /api/bookings/new", "4 "),
+            ("POST t.a.example /api/bookings", "2 "),
+            ("POST t.a.example /api/bookings/7/x", "2 "),
+            ("DELETE t.a.example /api/bookings/7", "3 7"),
+            ("DELETE t.a.example /api/bookings/7/", "GET,HEAD,POST,PUT"),
+            ("PATCH t.a.example /api/bookings/7", "GET,HEAD,POST,PUT,DELETE"),
+            ("POST x.a.example /only", "5 "),
+            ("GET x.a.example /only", "0 "),
+            ("GET a.example /", "none"),
+            ("GET b.t.a.example /", "none"),
+            ("GET anything /health", "6 "),
+            ("POST anything /health", "GET"),
+            ("GET t.a.example /health", "0 "),
+        ] {
+            assert_eq!(find(&router, request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn equal_routes_do_not_compile() {
+        for (lines, expected) in [
+            (["h /a GET", "h /a POST,GET"], "h /a POST,GET: like route 0"),
+            (["h /a/{x} GET", "h /a/{y} GET"], "h /a/{y} GET: like route 0"),
+            (["h /a/** GET", "h /a/** GET"], "h /a/** GET: like route 0"),
+        ] {
+            assert_eq!(router(&lines).unwrap_err(), expected);
+        }
+        for fine in [
+            ["h /a GET", "h /a POST"],
+            ["h /a/{x} GET", "h /a/b GET"],
+            ["h /a GET", "i /a GET"],
+            ["h /a GET", "h /a/ GET"],
+        ] {
+            assert!(router(&fine).is_ok(), "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_no_request_can_match_are_refused() {
+        for bad in ["a", "/a//b", "/a/../b", "/{x", "/a**", "/**/b", "/{a}/{a}", "/%2e", "/a b", "/x{y}"] {
+            assert!(PathPattern::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a..b", "*", "A.example", "*.*.example", "a/b"] {
+            assert_eq!(HostPattern::parse(bad).is_some(), bad == "*", "{bad}");
+        }
+    }
+}

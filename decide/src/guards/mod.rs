@@ -6,6 +6,8 @@ mod network;
 mod quota;
 mod session;
 mod tenant;
+#[cfg(test)]
+mod tests;
 
 use crate::deliberation::Findings;
 use crate::facts::{Answer, Facts, Question, Stage};
