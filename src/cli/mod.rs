@@ -1,1 +1,65 @@
-//! The command line.
+//! The command line: one subcommand per file, one exit code per kind of news.
+pub mod certs;
+pub mod demo;
+
+use clap::{Parser, Subcommand};
+use std::io;
+use std::process::ExitCode;
+
+/// Exit code for a configuration that does not hold (`EX_CONFIG` of sysexits); service managers should not restart on it.
+pub const EXIT_PROBLEM: u8 = 78;
+
+/// A reverse-proxy security gateway: TLS, sessions, tenants, permissions, limits, headers and a log that proves it.
+#[derive(Debug, Parser)]
+#[command(name = "moat", version, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0   done
+  1   failed; the reason is on stderr
+  2   the command line is wrong
+  78  the configuration has problems; each is listed with file, line and a hint
+
+To see it at work:  moat demo";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make certificates and keys for local trials
+    #[command(subcommand)]
+    Certs(certs::Command),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Certs(command) => certs::run(command),
+    };
+    result.unwrap_or_else(|error| failure(&error))
+}
+
+/// Reports a failed command. A reader that went away (`moat audit show | head`) is no failure.
+fn failure(error: &anyhow::Error) -> ExitCode {
+    let gone = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(gone) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

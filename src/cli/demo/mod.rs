@@ -1,0 +1,3 @@
+//! `moat demo`: sample application, identity provider and gateway in one process, and curl lines to try them with.
+pub mod app;
+mod page;
