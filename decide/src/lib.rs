@@ -3,6 +3,7 @@
 pub mod refusal;
 pub mod request;
 pub mod facts;
+pub mod ratelimit;
 pub mod rules;
 pub mod router;
 pub mod policy;

@@ -1,0 +1,85 @@
+//! What a client is told about a limit: `RateLimit`, `RateLimit-Policy` and `Retry-After`.
+//!
+//! Syntax of draft-ietf-httpapi-ratelimit-headers-11: each field is a list of items, the name of the limit being a
+//! structured-field string (RFC 9651, 3.3.3). The `pk` parameter is left out: it could carry what identifies a person.
+use crate::facts::LimitState;
+use std::fmt::Write;
+
+/// The most that jitter adds to `Retry-After`, in seconds.
+const SPREAD_MAX_S: u32 = 30;
+
+/// Value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`.
+pub fn limit_field(state: &LimitState) -> String {
+    item(&state.name, 'r', state.remaining, 't', state.reset_s)
+}
+
+/// Value of `RateLimit-Policy`: requests at once (`q`) and the seconds in which they refill (`w`), e.g.
+/// `"per-tenant";q=200;w=1`.
+pub fn policy_field(state: &LimitState) -> String {
+    item(&state.name, 'q', state.quota, 'w', state.window_s)
+}
+
+/// Value of `Retry-After` in seconds (RFC 9110, 10.2.3): at least one, never earlier than `t` of `RateLimit`, and up to
+/// a quarter of that later (one second at least, 30 at most), so that clients refused together do not return together.
+///
+/// `random` is any uniformly distributed number.
+pub fn retry_after_s(state: &LimitState, random: u32) -> u32 {
+    let earliest = state.reset_s.max(1);
+    let spread = (earliest / 4).clamp(1, SPREAD_MAX_S);
+    earliest.saturating_add(random % (spread + 1))
+}
+
+fn item(name: &str, first: char, first_value: u32, second: char, second_value: u32) -> String {
+    let mut out = String::with_capacity(name.len() + 28);
+    out.push('"');
+    for c in name.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            ' '..='~' => out.push(c),
+            // An sf-string holds printable ASCII only; a name outside of it must not break the field.
+            _ => out.push('_'),
+        }
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(out, "\";{first}={first_value};{second}={second_value}");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state(name: &str, reset_s: u32) -> LimitState {
+        LimitState { name: name.into(), quota: 200, window_s: 1, remaining: 37, reset_s }
+    }
+
+    #[test]
+    fn fields_read_as_in_the_draft() {
+        let state = state("per-tenant-read", 1);
+        assert_eq!(limit_field(&state), r#""per-tenant-read";r=37;t=1"#);
+        assert_eq!(policy_field(&state), r#""per-tenant-read";q=200;w=1"#);
+    }
+
+    #[test]
+    fn a_strange_name_stays_inside_its_string() {
+        assert_eq!(limit_field(&state("a\"b\\c\r\nd\u{e9}", 0)), r#""a\"b\\c__d_";r=37;t=0"#);
+    }
+
+    proptest! {
+        #[test]
+        fn retry_after_is_never_early_and_little_late(reset_s: u32, random: u32) {
+            let after = retry_after_s(&state("x", reset_s), random);
+            prop_assert!(after >= reset_s.max(1));
+            prop_assert!(after - reset_s.max(1) <= 30.min((reset_s / 4).max(1)));
+        }
+
+        #[test]
+        fn a_field_is_always_a_header_value(name: String) {
+            prop_assert!(http::HeaderValue::from_str(&limit_field(&state(&name, 1))).is_ok());
+        }
+    }
+}
