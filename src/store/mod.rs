@@ -1,1 +1,2 @@
 //! What outlives a request: quotas and the audit log.
+pub mod quota;

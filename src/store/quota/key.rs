@@ -1,0 +1,105 @@
+//! Whom a limit counts: the parts of a key, hashed with a secret of this process.
+use decide::rules::KeyPart;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
+
+/// What the keys of limits are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyInput<'a> {
+    /// The client's address, after trusted hops.
+    pub client: IpAddr,
+    /// The tenant; requests without one share a key.
+    pub tenant: Option<&'a str>,
+    /// The tenant's class, for limits with a rate per class.
+    pub class: Option<usize>,
+    /// Name of the issuer of the session; empty without one.
+    pub issuer: &'a str,
+    /// The issuer's word for the user. Without one the address prefix stands in, so that a limit per user never lumps
+    /// all anonymous callers together.
+    pub subject: Option<&'a str>,
+    /// The route's name.
+    pub route: &'a str,
+}
+
+/// SipHash with random keys: nobody outside can aim at a key, or find two that collide.
+pub(super) struct KeyHasher(RandomState);
+
+/// How finely a key tells clients and users apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grain {
+    /// One cell each.
+    Own,
+    /// One lane for a network, or for all users of a tenant.
+    Lane,
+}
+
+impl KeyHasher {
+    pub(super) fn new() -> KeyHasher {
+        KeyHasher(RandomState::new())
+    }
+
+    /// The key's own hash.
+    pub(super) fn own(&self, parts: &[KeyPart], input: &KeyInput<'_>) -> u64 {
+        self.hash(parts, input, Grain::Own)
+    }
+
+    /// Hash of the neighbourhood that the key shares overflow cells with.
+    pub(super) fn lane(&self, parts: &[KeyPart], input: &KeyInput<'_>) -> u64 {
+        self.hash(parts, input, Grain::Lane)
+    }
+
+    fn hash(&self, parts: &[KeyPart], input: &KeyInput<'_>, grain: Grain) -> u64 {
+        let mut state = self.0.build_hasher();
+        for part in parts {
+            match part {
+                KeyPart::ClientPrefix => address(&mut state, input.client, grain),
+                KeyPart::Tenant => text(&mut state, 2, input.tenant),
+                KeyPart::Route => text(&mut state, 3, Some(input.route)),
+                KeyPart::Subject => match (input.subject, grain) {
+                    (None, _) => address(&mut state, input.client, grain),
+                    (Some(subject), Grain::Own) => {
+                        text(&mut state, 4, Some(input.issuer));
+                        text(&mut state, 5, Some(subject));
+                    }
+                    (Some(_), Grain::Lane) => text(&mut state, 2, input.tenant),
+                },
+            }
+        }
+        state.finish()
+    }
+}
+
+/// A tagged text with its length, so that no two lists of parts hash the same bytes.
+fn text(state: &mut impl Hasher, tag: u8, text: Option<&str>) {
+    match text {
+        Some(text) => {
+            state.write_u64(u64::from(tag) | (text.len() as u64) << 8);
+            state.write(text.as_bytes());
+        }
+        None => state.write_u64(u64::from(tag) | u64::MAX << 8),
+    }
+}
+
+/// An address prefix: /32 and /64; in a lane /24 and /32, the sizes in which networks are handed out. An IPv4-mapped
+/// IPv6 address is the IPv4 address.
+fn address(state: &mut impl Hasher, address: IpAddr, grain: Grain) {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let bits = match grain {
+                Grain::Own => v4.to_bits(),
+                Grain::Lane => v4.to_bits() >> 8,
+            };
+            state.write_u64(0);
+            state.write_u64(u64::from(bits));
+        }
+        IpAddr::V6(v6) => {
+            let bits = match grain {
+                Grain::Own => v6.to_bits() >> 64,
+                Grain::Lane => v6.to_bits() >> 96,
+            };
+            state.write_u64(1);
+            // Shifted, so that it fits.
+            state.write_u64(bits as u64);
+        }
+    }
+}
