@@ -7,6 +7,7 @@ pub mod ratelimit;
 pub mod rules;
 pub mod router;
 pub mod policy;
+pub mod token;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;

@@ -1,0 +1,241 @@
+//! What a verified token says (RFC 7519, 4; RFC 9068): each claim checked, and turned into an [`Identity`].
+use super::{IssuerRules, TokenError, json, parse};
+use crate::facts::{Identity, Person};
+use aws_lc_rs::hmac;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Longest subject, tenant, role, session id and the like, in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+
+/// Longest subject of a Firebase token, in bytes.
+const MAX_FIREBASE_SUBJECT_BYTES: usize = 128;
+
+/// Most roles, and most authentication methods, of one token.
+const MAX_LIST: usize = 64;
+
+/// Latest moment that a token may name: the end of the year 9999.
+const MAX_DATE_S: u64 = 253_402_300_799;
+
+/// Where one claim is found: a JSON pointer (RFC 6901) where the name begins with `/`, else a top-level member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimName(String);
+
+impl ClaimName {
+    /// `org_id`, `https://example.com/roles`, `/realm_access/roles`.
+    pub fn new(name: &str) -> ClaimName {
+        ClaimName(name.to_owned())
+    }
+
+    /// The claim; `null` counts as absent.
+    fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+        let found = match self.0.strip_prefix('/') {
+            None => claims.get(&self.0),
+            Some(path) => {
+                let mut steps = path.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
+                let first = claims.get(&steps.next()?)?;
+                steps.try_fold(first, |value, step| match value {
+                    Value::Object(members) => members.get(&step),
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+                })
+            }
+        };
+        found.filter(|value| !value.is_null())
+    }
+}
+
+/// Where the claims that issuers name freely are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNames {
+    /// The tenant that the session belongs to.
+    pub tenant: ClaimName,
+    /// Roles: an array of strings, or one string separated by spaces or commas.
+    pub roles: ClaimName,
+    /// The session's id.
+    pub session: ClaimName,
+    /// When the user authenticated.
+    pub auth_time: ClaimName,
+    /// Authentication context class.
+    pub acr: ClaimName,
+    /// Authentication methods: an array of strings, or one string.
+    pub amr: ClaimName,
+}
+
+impl Default for ClaimNames {
+    /// `tenant`, `roles`, `sid`, `auth_time`, `acr`, `amr`.
+    fn default() -> ClaimNames {
+        ClaimNames {
+            tenant: ClaimName::new("tenant"),
+            roles: ClaimName::new("roles"),
+            session: ClaimName::new("sid"),
+            auth_time: ClaimName::new("auth_time"),
+            acr: ClaimName::new("acr"),
+            amr: ClaimName::new("amr"),
+        }
+    }
+}
+
+/// Checks the claims of a payload whose signature has verified.
+pub fn check(payload: &str, rules: &IssuerRules, now_s: u64) -> Result<Identity, TokenError> {
+    let claims = json::object(&parse::decode(payload)?)
+        .ok_or(TokenError::Invalid("the claims are not one strict JSON object"))?;
+    if claims.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
+        return Err(TokenError::Invalid("`iss` is not this issuer"));
+    }
+    audience(&claims, rules)?;
+    let subject = required_text(claims.get("sub"), "`sub` is missing, empty or too long")?;
+    if rules.firebase && subject.len() > MAX_FIREBASE_SUBJECT_BYTES {
+        return Err(TokenError::Invalid("`sub` is missing, empty or too long"));
+    }
+    let times = Times::check(&claims, rules, now_s)?;
+    let identity = Identity {
+        issuer: rules.name.clone(),
+        subject: Person(subject.into()),
+        tenant: text(rules.claims.tenant.find(&claims), "the tenant claim is not a short string")?,
+        roles: roles(rules.claims.roles.find(&claims))?,
+        session: text(rules.claims.session.find(&claims), "the session claim is not a short string")?
+            .map(|id| rules.session_hash(&id)),
+        auth_time: times.auth_time,
+        acr: text(rules.claims.acr.find(&claims), "the `acr` claim is not a short string")?,
+        amr: methods(rules.claims.amr.find(&claims))?,
+        issued_at: times.issued_at,
+        not_before: times.not_before,
+        expires_at: times.expires_at,
+    };
+    if now_s >= identity.expires_at {
+        return Err(TokenError::Expired { identity: Box::new(identity) });
+    }
+    Ok(identity)
+}
+
+/// Keyed, and separated by issuer: equal ids of two issuers are two sessions.
+pub fn session_hash(rules: &IssuerRules, session_id: &str) -> Arc<str> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &rules.session_pepper);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(rules.issuer.as_bytes());
+    context.update(&[0]);
+    context.update(session_id.as_bytes());
+    let tag = context.sign();
+    tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+/// `aud` is one string or several, and one of them is ours.
+fn audience(claims: &Map<String, Value>, rules: &IssuerRules) -> Result<(), TokenError> {
+    let ours = |name: &str| rules.audiences.iter().any(|a| a == name);
+    let names_us = match claims.get("aud") {
+        Some(Value::String(name)) => ours(name),
+        Some(Value::Array(names)) => {
+            if names.iter().any(|n| !n.is_string()) {
+                return Err(TokenError::Invalid("`aud` is not made of strings"));
+            }
+            names.iter().filter_map(Value::as_str).any(ours)
+        }
+        _ => false,
+    };
+    if names_us { Ok(()) } else { Err(TokenError::Invalid("`aud` does not name us")) }
+}
+
+/// The moments of a token, in seconds since the epoch.
+struct Times {
+    issued_at: u64,
+    not_before: u64,
+    expires_at: u64,
+    auth_time: Option<u64>,
+}
+
+impl Times {
+    fn check(claims: &Map<String, Value>, rules: &IssuerRules, now_s: u64) -> Result<Times, TokenError> {
+        let latest_start = now_s.saturating_add(rules.clock_skew_s);
+        let expires_at = date(claims.get("exp"))?.ok_or(TokenError::Invalid("`exp` is missing"))?.floor;
+        let issued_at = date(claims.get("iat"))?.ok_or(TokenError::Invalid("`iat` is missing"))?;
+        let not_before = date(claims.get("nbf"))?.map_or(0, |d| d.ceiling);
+        let auth_time = date(rules.claims.auth_time.find(claims))?;
+        if issued_at.ceiling > latest_start {
+            return Err(TokenError::Invalid("`iat` is in the future"));
+        }
+        if not_before > latest_start {
+            return Err(TokenError::Invalid("`nbf` is in the future"));
+        }
+        // A future moment of authentication would pass every step-up check.
+        if auth_time.is_some_and(|t| t.ceiling > latest_start) {
+            return Err(TokenError::Invalid("the time of authentication is in the future"));
+        }
+        if rules.firebase && auth_time.is_none() {
+            return Err(TokenError::Invalid("the time of authentication is missing"));
+        }
+        if expires_at <= issued_at.floor {
+            return Err(TokenError::Invalid("`exp` is not after `iat`"));
+        }
+        if rules.max_lifetime_s.is_some_and(|longest| expires_at - issued_at.floor > longest) {
+            return Err(TokenError::Invalid("it lives longer than the issuer may let it"));
+        }
+        Ok(Times { issued_at: issued_at.floor, not_before, expires_at, auth_time: auth_time.map(|t| t.floor) })
+    }
+}
+
+/// A NumericDate (RFC 7519, 2), which may have a fraction; each check takes the side that is stricter.
+#[derive(Clone, Copy)]
+struct Date {
+    floor: u64,
+    ceiling: u64,
+}
+
+fn date(value: Option<&Value>) -> Result<Option<Date>, TokenError> {
+    const NOT_A_DATE: TokenError = TokenError::Invalid("a date is not a number of seconds since 1970");
+    let Some(value) = value else { return Ok(None) };
+    let Value::Number(number) = value else { return Err(NOT_A_DATE) };
+    if let Some(seconds) = number.as_u64() {
+        return if seconds <= MAX_DATE_S {
+            Ok(Some(Date { floor: seconds, ceiling: seconds }))
+        } else {
+            Err(NOT_A_DATE)
+        };
+    }
+    let seconds = number.as_f64().filter(|s| (0.0..=MAX_DATE_S as f64).contains(s)).ok_or(NOT_A_DATE)?;
+    Ok(Some(Date { floor: seconds.floor() as u64, ceiling: seconds.ceil() as u64 }))
+}
+
+/// Roles are forwarded to the application in one header: what could be read as two of them is refused.
+fn roles(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
+    const NOT_ROLES: TokenError = TokenError::Invalid("the roles claim is not a short list of names");
+    let names: Vec<&str> = match value {
+        None => Vec::new(),
+        Some(Value::String(names)) => names.split([' ', ',']).filter(|n| !n.is_empty()).collect(),
+        Some(Value::Array(names)) => names.iter().map(Value::as_str).collect::<Option<_>>().ok_or(NOT_ROLES)?,
+        Some(_) => return Err(NOT_ROLES),
+    };
+    if names.len() > MAX_LIST || names.iter().any(|n| !is_plain(n) || n.contains(',')) {
+        return Err(NOT_ROLES);
+    }
+    Ok(names.into_iter().map(Arc::from).collect())
+}
+
+fn methods(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
+    const NOT_METHODS: TokenError = TokenError::Invalid("the `amr` claim is not a short list of names");
+    let names: Vec<&str> = match value {
+        None => Vec::new(),
+        Some(Value::String(name)) => vec![name],
+        Some(Value::Array(names)) => names.iter().map(Value::as_str).collect::<Option<_>>().ok_or(NOT_METHODS)?,
+        Some(_) => return Err(NOT_METHODS),
+    };
+    if names.len() > MAX_LIST || names.iter().any(|n| !is_plain(n)) {
+        return Err(NOT_METHODS);
+    }
+    Ok(names.into_iter().map(Arc::from).collect())
+}
+
+fn required_text<'a>(value: Option<&'a Value>, cause: &'static str) -> Result<&'a str, TokenError> {
+    value.and_then(Value::as_str).filter(|t| is_plain(t)).ok_or(TokenError::Invalid(cause))
+}
+
+fn text(value: Option<&Value>, cause: &'static str) -> Result<Option<Arc<str>>, TokenError> {
+    match value {
+        None => Ok(None),
+        Some(_) => required_text(value, cause).map(|t| Some(t.into())),
+    }
+}
+
+/// Neither empty nor long, and free of control characters: these words go into headers and logs.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control)
+}
