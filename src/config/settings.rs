@@ -1,6 +1,7 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
 use decide::facts::Protocol;
 use decide::head::HeadLimits;
+use decide::headers::{IdentityHeaders, Profile};
 use decide::rules::Rules;
 use decide::token::IssuerRules;
 use ipnet::IpNet;
@@ -29,6 +30,14 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// Upstreams, indexed by `decide::rules::Route::upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Header profiles, indexed by `decide::rules::Route::headers`.
+    pub profiles: Vec<Arc<Profile>>,
+    /// What responses without a route are dressed with: a strict profile that is built in.
+    pub default_profile: Arc<Profile>,
+    /// Headers by which applications learn who calls.
+    pub identity: IdentityHeaders,
+    /// Greatest number of verified tokens to remember; 0 verifies every token anew.
+    pub token_cache: u64,
     /// The audit log.
     pub audit: Audit,
     /// Logs and metrics.
