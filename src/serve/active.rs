@@ -1,0 +1,67 @@
+//! What is in force: one snapshot with the living parts that belong to it (key rings, pools, limits, counters).
+use crate::config::settings::{Listener, Snapshot};
+use crate::serve::keys::KeyRing;
+use crate::serve::metrics::{Metrics, RouteMetrics};
+use crate::serve::upstream::Pool;
+use crate::store::quota::Quotas;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A snapshot in force. A request takes one at its beginning and keeps it to its end.
+pub struct Active {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Pools, indexed as `Snapshot::upstreams`.
+    pub upstreams: Vec<Arc<Pool>>,
+    /// The limits' state, kept over reloads.
+    pub quotas: Arc<Quotas>,
+    issuers: HashMap<Arc<str>, Arc<KeyRing>>,
+    listeners: HashMap<Arc<str>, Arc<Listener>>,
+    routes: HashMap<Arc<str>, Arc<RouteMetrics>>,
+    unrouted: Arc<RouteMetrics>,
+}
+
+impl Active {
+    /// Joins a snapshot with its living parts; pools of unchanged upstreams are taken over from `before`.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        issuers: HashMap<Arc<str>, Arc<KeyRing>>,
+        quotas: Arc<Quotas>,
+        metrics: &Metrics,
+        before: Option<&Active>,
+    ) -> Active {
+        let pool = |settings: &Arc<crate::config::settings::Upstream>| {
+            let kept = before.and_then(|b| b.upstreams.iter().find(|pool| *pool.settings == **settings));
+            kept.cloned().unwrap_or_else(|| Arc::new(Pool::new(settings.clone())))
+        };
+        Active {
+            upstreams: snapshot.upstreams.iter().map(pool).collect(),
+            quotas,
+            issuers,
+            listeners: snapshot.listeners.iter().map(|l| (l.name.clone(), l.clone())).collect(),
+            routes: snapshot.rules.routes.iter().map(|r| (r.name.clone(), metrics.route(&r.name))).collect(),
+            unrouted: metrics.route("none"),
+            snapshot,
+        }
+    }
+
+    /// The key ring of an issuer.
+    pub fn issuer(&self, name: &str) -> Option<&Arc<KeyRing>> {
+        self.issuers.get(name)
+    }
+
+    /// All key rings.
+    pub fn issuers(&self) -> &HashMap<Arc<str>, Arc<KeyRing>> {
+        &self.issuers
+    }
+
+    /// A listener's settings.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.get(name)
+    }
+
+    /// The counters of a route, or of requests that have none.
+    pub fn route_metrics(&self, name: Option<&Arc<str>>) -> &RouteMetrics {
+        name.and_then(|name| self.routes.get(name)).unwrap_or(&self.unrouted)
+    }
+}

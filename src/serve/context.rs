@@ -1,0 +1,274 @@
+//! One request's context: what is known, what was decided, and the account of it at the end, exactly one per request.
+use crate::serve::active::Active;
+use crate::serve::gateway::Shared;
+use crate::serve::gather::Stamp;
+use crate::serve::listener::ConnInfo;
+use crate::serve::logs::AccessLine;
+use crate::serve::metrics::{Origin, RequestOutcome};
+use crate::serve::upstream::Lease;
+use crate::store::audit::Slot;
+use decide::deliberation::{Findings, Permit, Trail, Verdict};
+use decide::facts::{Facts, Person};
+use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Mark, Outcome};
+use decide::refusal::{Code, Refusal};
+use decide::request::Request;
+use decide::rules::{Access, Found};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Everything about one request, from its head to its entry.
+pub struct Context {
+    shared: Arc<Shared>,
+    /// The snapshot in force, one and the same to the end of the request.
+    pub active: Arc<Active>,
+    /// When the head was complete.
+    pub started: Instant,
+    /// Clock and id.
+    pub stamp: Stamp,
+    /// The connection.
+    pub conn: Option<Arc<ConnInfo>>,
+    /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
+    pub glimpse: Glimpse,
+    /// The request, once read.
+    pub request: Option<Request>,
+    /// The facts, once gathered.
+    pub facts: Option<Facts>,
+    /// Route and tenant.
+    pub found: Option<Found>,
+    /// What the guards found.
+    pub findings: Findings,
+    /// What the guards said.
+    pub trail: Trail,
+    /// Proof that they all passed.
+    pub permit: Option<Permit>,
+    /// Why the request was refused, or how forwarding failed.
+    pub refusal: Option<Refusal>,
+    /// Room in the audit log, reserved before anything is decided.
+    pub slot: Option<Slot>,
+    /// The nonce of the response's Content-Security-Policy.
+    pub nonce: Option<String>,
+    /// The endpoint in use.
+    pub lease: Option<Lease>,
+    /// Endpoints that were tried without success.
+    pub tried: Vec<SocketAddr>,
+    /// Body bytes from the client so far.
+    pub bytes_in: u64,
+    /// Body bytes to the client so far.
+    pub bytes_out: u64,
+    /// When the request went upstream.
+    pub sent: Option<Instant>,
+    /// Time spent waiting for the upstream, where it answered.
+    pub waited: Option<Duration>,
+    /// The upstream's status.
+    pub upstream_status: Option<u16>,
+    /// The status sent to the client.
+    pub status: u16,
+    told: bool,
+}
+
+/// What could be read of a request that was not parsed.
+#[derive(Clone, Debug, Default)]
+pub struct Glimpse {
+    /// The method.
+    pub method: Option<String>,
+    /// The host.
+    pub host: Option<String>,
+    /// The path, without query.
+    pub path: Option<String>,
+}
+
+impl Context {
+    /// A context for a request that begins now.
+    pub fn new(shared: Arc<Shared>, active: Arc<Active>, stamp: Stamp) -> Context {
+        Context {
+            shared,
+            active,
+            started: Instant::now(),
+            stamp,
+            conn: None,
+            glimpse: Glimpse::default(),
+            request: None,
+            facts: None,
+            found: None,
+            findings: Findings::default(),
+            trail: Trail::new(),
+            permit: None,
+            refusal: None,
+            slot: None,
+            nonce: None,
+            lease: None,
+            tried: Vec::new(),
+            bytes_in: 0,
+            bytes_out: 0,
+            sent: None,
+            waited: None,
+            upstream_status: None,
+            status: 0,
+            told: false,
+        }
+    }
+
+    /// What the response is dressed with: the route's profile, or the strictest where there is no route.
+    pub fn profile(&self) -> &decide::headers::Profile {
+        let index = self.found.as_ref().map(|found| found.route.headers);
+        index.and_then(|i| self.active.snapshot.profiles.get(i)).unwrap_or(&self.active.snapshot.default_profile)
+    }
+
+    /// The canonical bytes of an entry about this request. `outcome` is absent for intents.
+    pub fn entry(&self, ended: bool) -> Vec<u8> {
+        let snapshot = &self.active.snapshot;
+        let client = match (&self.facts, &self.conn) {
+            (Some(facts), _) => facts.client.clone(),
+            (None, Some(conn)) => Person(conn.peer.ip().to_canonical()),
+            (None, None) => Person(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        };
+        let conn = self.conn.as_deref();
+        let mut facts = Circumstances::new(conn.map_or("", |c| &c.listener), client);
+        facts.protocol = self.facts.as_ref().map(|f| f.protocol);
+        facts.tls = conn.and_then(|c| c.tls.as_deref()).map(|tls| Handshake {
+            version: &tls.version,
+            group: &tls.group,
+            resumed: tls.resumed,
+        });
+        facts.class = conn.filter(|c| c.trusted_peer).map(|_| "trusted");
+        match &self.request {
+            Some(request) => {
+                facts.method = Some(request.method.as_str());
+                facts.host = Some(&request.host);
+                facts.path = Some(&request.path);
+            }
+            None => {
+                facts.method = self.glimpse.method.as_deref();
+                facts.host = self.glimpse.host.as_deref();
+                facts.path = self.glimpse.path.as_deref();
+            }
+        }
+        if let Some(found) = &self.found {
+            facts.route = Some(&found.route.name);
+            facts.template = Some(&found.template);
+        }
+        let seat = self.findings.seat.as_ref().or(self.found.as_ref().and_then(|f| f.seat.as_ref()));
+        if let Some(seat) = seat {
+            facts.tenant = Some(&seat.id);
+            facts.tenant_source = Some(seat.source);
+        }
+        if let Some(identity) = &self.findings.identity {
+            facts.issuer = Some(&identity.issuer);
+            facts.subject = Some(Person(&identity.subject.0));
+            facts.roles = &identity.roles;
+            facts.session = identity.session.as_deref();
+            facts.auth_age_s = identity.auth_time.map(|t| (self.stamp.at_ms / 1000).saturating_sub(t));
+        }
+        facts.carrier = self.findings.carrier;
+        let trail: Vec<(&str, Mark)> = self.trail.iter().map(|(guard, verdict)| (guard.name(), mark(*verdict))).collect();
+        let exchange = Exchange {
+            id: self.stamp.id,
+            snapshot: &snapshot.digest,
+            facts,
+            trail: &trail,
+            verdict: match (&self.refusal, &self.permit) {
+                (Some(refusal), _) => record::Verdict::Refuse(refusal.code),
+                (None, Some(_)) => record::Verdict::Permit,
+                (None, None) => record::Verdict::LostContext,
+            },
+            cause: self.refusal.as_ref().map(|r| &*r.cause),
+            outcome: ended.then(|| self.outcome()),
+            action: self.found.as_ref().and_then(|f| f.route.audit.action.as_deref()),
+        };
+        let kind = if ended { Kind::Request(&exchange) } else { Kind::Intent(&exchange) };
+        let mut bytes = Vec::with_capacity(1024);
+        Entry { time_ms: self.stamp.at_ms, node: &snapshot.server.instance, kind }.write(&mut bytes);
+        bytes
+    }
+
+    fn outcome(&self) -> Outcome<'_> {
+        Outcome {
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration_us: micros(self.started.elapsed()),
+            upstream: self.sent.and_then(|_| self.found.as_ref()).map(|f| &*f.route.upstream_name),
+            upstream_status: self.upstream_status,
+        }
+    }
+
+    /// Tells audit log, metrics and access log how the request ended. Called at its end, and again when the context is
+    /// dropped: only the first call counts.
+    pub fn tell(&mut self) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        self.lease = None;
+        if let Some(slot) = self.slot.take() {
+            slot.write(self.entry(true));
+        }
+        let code = self.refusal.as_ref().map(|r| r.code);
+        let tenant = self.findings.seat.as_ref().or(self.found.as_ref().and_then(|f| f.seat.as_ref())).map(|s| &*s.id);
+        let duration = self.started.elapsed();
+        let session = self.found.as_ref().map(|f| matches!(f.route.access, Access::Session(_)));
+        let outcome = RequestOutcome {
+            method: self.request.as_ref().map(|r| r.method),
+            status: self.status,
+            origin: if self.upstream_status.is_some() { Origin::Upstream } else { Origin::Gateway },
+            duration,
+            added: duration.saturating_sub(self.waited.unwrap_or_default()),
+            tenant,
+            refusal: code,
+            trail: &self.trail,
+            session: session.unwrap_or_default(),
+            carrier: self.findings.carrier,
+        };
+        let name = self.found.as_ref().map(|f| &f.route.name);
+        self.active.route_metrics(name).observe(&outcome);
+        let telemetry = &self.active.snapshot.telemetry;
+        let path = self.request.as_ref().map(|r| r.path.as_str()).or(self.glimpse.path.as_deref());
+        if telemetry.access && !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
+            self.shared.access.write(&AccessLine {
+                at_ms: self.stamp.at_ms,
+                id: self.stamp.id,
+                listener: self.conn.as_ref().map_or("", |c| &c.listener),
+                client: self.facts.as_ref().map(|f| &f.client.0).copied(),
+                method: self.request.as_ref().map(|r| r.method.as_str()).or(self.glimpse.method.as_deref()),
+                host: self.request.as_ref().map(|r| &*r.host).or(self.glimpse.host.as_deref()),
+                path,
+                route: name.map(|n| &**n),
+                tenant,
+                status: self.status,
+                code: code.map(Code::id),
+                bytes: self.bytes_out,
+                duration,
+                upstream: outcome_upstream(self),
+                protocol: self.facts.as_ref().map(|f| f.protocol),
+                tls: self.conn.as_ref().and_then(|c| c.tls.as_ref()).map(|t| t.version.as_str()),
+            });
+        }
+    }
+}
+
+fn outcome_upstream(context: &Context) -> Option<&str> {
+    context.sent.and_then(|_| context.found.as_ref()).map(|f| &*f.route.upstream_name)
+}
+
+/// pingora never calls `logging` for a request whose task is cancelled: the context itself sees to its account.
+impl Drop for Context {
+    fn drop(&mut self) {
+        if self.slot.is_some() || self.status != 0 || self.refusal.is_some() {
+            self.tell();
+        }
+    }
+}
+
+fn mark(verdict: Verdict) -> Mark {
+    match verdict {
+        Verdict::Pass => Mark::Pass,
+        Verdict::Skip => Mark::Skip,
+        Verdict::Shadow(code) => Mark::Shadow(code),
+        Verdict::Refuse(code) => Mark::Refuse(code),
+    }
+}
+
+/// Whole microseconds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,335 @@
+//! The life of a request in pingora's phases: gather, deliberate, record, then refuse or forward, dress, account.
+use crate::serve::answer::answer;
+use crate::serve::context::Context;
+use crate::serve::gateway::Gateway;
+use crate::serve::gather::{Stamp, gather};
+use crate::serve::listener::{conn_info, misdirected};
+use crate::serve::respond::{self, Audience, Made};
+use crate::serve::wire::Wire;
+use async_trait::async_trait;
+use bytes::Bytes;
+use decide::deliberation::{Deliberation, Step};
+use decide::facts::changes_state;
+use decide::headers::{self, DressContext};
+use decide::refusal::{Code, Refusal};
+use decide::request::Method;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, HeaderValue};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::time::{Duration, Instant};
+
+/// Paths below this prefix are the gateway's own on every host.
+const OWN: &str = "/.moat/";
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(self.shared.clone(), self.shared.active(), Stamp::now())
+    }
+
+    /// No modules: nothing of ours is compressed, and a module costs on every request.
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        match self.admit(session, ctx).await {
+            Ok(Admitted::Forward) => Ok(false),
+            Ok(Admitted::Own(made)) => self.send(session, ctx, made).await.map(|()| true),
+            Err(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
+        }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let Some(bytes) = body else { return Ok(()) };
+        ctx.bytes_in = ctx.bytes_in.saturating_add(bytes.len() as u64);
+        let max = ctx.found.as_ref().and_then(|found| found.route.body.max_bytes);
+        if max.is_some_and(|max| ctx.bytes_in > max) {
+            ctx.refusal = Some(Refusal::new(Code::RequestTooLarge, "the body is longer than the route allows"));
+            return Error::e_explain(ErrorType::HTTPStatus(413), "body too large");
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let lease = ctx.permit.as_ref().and_then(|permit| {
+            let pool = ctx.active.upstreams.get(permit.route().upstream)?;
+            pool.choose(permit, &ctx.tried)
+        });
+        let Some((lease, peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
+            return Error::e_explain(ErrorType::ConnectError, "no endpoint left").map_err(Error::into_up);
+        };
+        ctx.lease = Some(lease);
+        ctx.sent.get_or_insert_with(Instant::now);
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Context, e: Box<Error>) -> Box<Error> {
+        let mut e = e;
+        if let Some(lease) = ctx.lease.take() {
+            lease.unreachable();
+            ctx.tried.extend(lease.address());
+            // Nothing of the request has left yet, so trying another endpoint is safe for every method.
+            e.set_retry(ctx.tried.len() < lease.pool().settings.endpoints.len());
+        }
+        e
+    }
+
+    async fn upstream_request_filter(&self, session: &mut Session, upstream: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
+        let (Some(request), Some(facts), Some(permit)) = (&ctx.request, &ctx.facts, &ctx.permit) else {
+            return Error::e_explain(ErrorType::InternalError, "a request without permit");
+        };
+        match &request.query {
+            None => upstream.set_raw_path(request.path.as_bytes())?,
+            Some(query) => upstream.set_raw_path(format!("{}?{query}", request.path).as_bytes())?,
+        }
+        let assertion = self.shared.assertions.issue(permit, facts.at_s());
+        let _ = session;
+        self.shared.edits.apply(&mut Wire(upstream), request, facts, permit.findings(), ctx.nonce.as_deref(), assertion.as_deref());
+        if permit.findings().carrier.is_some() {
+            strip_credential(upstream, ctx);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+        let _ = session;
+        if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        ctx.upstream_status.get_or_insert(response.status.as_u16());
+        ctx.waited = ctx.sent.map(|sent| sent.elapsed());
+        let context = DressContext {
+            tls: ctx.conn.as_ref().is_some_and(|c| c.tls.is_some()),
+            nonce: ctx.nonce.as_deref(),
+            authenticated: ctx.findings.identity.is_some(),
+            status: response.status,
+        };
+        let fixed = headers::dress(&mut Wire(response), ctx.profile(), &context);
+        self.shared.metrics.cookies_fixed(fixed);
+        let id = ctx.stamp.id.to_string();
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.insert_header(REQUEST_ID, value)?;
+        }
+        if let Some(limit) = &ctx.findings.tightest {
+            respond::limit_fields(&mut Wire(response), limit);
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let total = ctx.lease.as_ref().and_then(|lease| lease.pool().settings.total_timeout);
+        if let (Some(total), Some(sent)) = (total, ctx.sent)
+            && sent.elapsed() > total
+        {
+            return Error::e_explain(ErrorType::ReadTimedout, "total_timeout passed").map_err(Error::into_up);
+        }
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Context) -> FailToProxy {
+        let refusal = ctx.refusal.take().or_else(|| failure(e));
+        session.set_keepalive(None);
+        let mut code = 0;
+        if let Some(refusal) = refusal {
+            if session.response_written().is_none() {
+                code = refusal.code.status();
+                let _ = self.refuse(session, ctx, refusal).await;
+            } else {
+                ctx.refusal = Some(refusal);
+            }
+        }
+        FailToProxy { error_code: code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Context) {
+        if let Some(written) = session.response_written() {
+            ctx.status = written.status.as_u16();
+        }
+        ctx.bytes_out = session.body_bytes_sent() as u64;
+        ctx.tell();
+    }
+
+    /// Failures are counted, audited and in the access log; pingora's own lines would repeat the client's input.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _s: &Session, _ctx: &Context, _e: &Error, _context: ProxyWarnLogContext) -> bool {
+        true
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What becomes of a request that was not refused.
+enum Admitted {
+    /// It goes upstream.
+    Forward,
+    /// The gateway answers itself.
+    Own(Made),
+}
+
+impl Gateway {
+    /// Facts, decision, intent.
+    async fn admit(&self, session: &mut Session, ctx: &mut Context) -> Result<Admitted, Refusal> {
+        let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
+        let conn = conn_info(session).ok_or_else(|| unavailable("the connection is unknown".to_owned()))?;
+        ctx.conn = Some(conn.clone());
+        ctx.slot = Some(self.shared.audit.reserve().await.map_err(|e| unavailable(format!("the audit log is full: {e}")))?);
+        let active = ctx.active.clone();
+        let listener = active.listener(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
+        let (request, facts) = match gather(session, &conn, listener, ctx.stamp) {
+            Ok(read) => read,
+            Err(refusal) => {
+                ctx.glimpse = crate::serve::gather::glimpse(session.req_header());
+                return Err(refusal);
+            }
+        };
+        let (request, facts) = (&*ctx.request.insert(request), &*ctx.facts.insert(facts));
+        if misdirected(&conn, &request.host) {
+            return Err(Refusal::new(Code::RequestMisdirected, "the host is not covered by the connection's certificate"));
+        }
+        if let Some(name) = request.path.strip_prefix(OWN) {
+            return self.own(name, request.method).map(Admitted::Own);
+        }
+        let headers = &session.req_header().headers;
+        let one = |name: &HeaderName| {
+            let mut values = headers.get_all(name).iter();
+            values.next().filter(|_| values.next().is_none()).and_then(|v| v.to_str().ok())
+        };
+        let found = &*ctx.found.insert(active.snapshot.rules.find(request, one)?);
+        let mut deliberation = Deliberation::new(&active.snapshot.rules, request, facts, found);
+        let mut reply = None;
+        let end = loop {
+            match deliberation.proceed(reply.take()) {
+                Step::Ask(question) => {
+                    reply = Some(answer(question, &active, headers, facts, found, deliberation.findings()).await);
+                }
+                end => break end,
+            }
+        };
+        (ctx.findings, ctx.trail) = deliberation.into_record();
+        match end {
+            Step::Permit(permit) => ctx.permit = Some(permit),
+            Step::Refuse(refusal) => return Err(refusal),
+            Step::Ask(_) => return Err(unavailable("the deliberation did not end".to_owned())),
+        }
+        if ctx.profile().needs_nonce() {
+            ctx.nonce = Some(headers::nonce(crate::serve::gateway::random()));
+        }
+        if changes_state(request.method) || facts.upgrade {
+            let durable = found.route.audit.durable;
+            let entry = ctx.entry(false);
+            if let Some(slot) = &ctx.slot {
+                slot.intent(entry, durable).await.map_err(|e| unavailable(format!("the intent could not be written: {e}")))?;
+            }
+        }
+        Ok(Admitted::Forward)
+    }
+
+    /// The gateway's own resources.
+    fn own(&self, name: &str, method: Method) -> Result<Made, Refusal> {
+        match (name, method) {
+            ("jwks.json", Method::Get | Method::Head) => Ok(self.shared.assertions.jwks(method == Method::Head)),
+            _ => Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource")),
+        }
+    }
+
+    /// Answers with a refusal, dressed, and closes connections whose next bytes cannot be trusted.
+    async fn refuse(&self, session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
+        match refusal.code {
+            Code::RequestMalformed | Code::RequestAmbiguous | Code::RequestTooLarge | Code::RequestTimeout => {
+                session.set_keepalive(None);
+            }
+            _ => {}
+        }
+        let header = session.req_header();
+        let audience = Audience {
+            id: ctx.stamp.id,
+            html: respond::wants_html(&header.headers),
+            head: header.method == http::Method::HEAD,
+            tls: ctx.conn.as_ref().is_some_and(|c| c.tls.is_some()),
+            profile: ctx.profile(),
+            limit: ctx.findings.tightest.as_ref(),
+            jitter: (ctx.stamp.id.0 & 1) as u32,
+        };
+        let made = respond::refusal(&refusal, &audience);
+        ctx.refusal = Some(refusal);
+        self.send(session, ctx, made).await
+    }
+
+    async fn send(&self, session: &mut Session, ctx: &mut Context, made: Made) -> Result<()> {
+        ctx.status = made.status.as_u16();
+        let mut response = ResponseHeader::build_no_case(made.status, Some(made.headers.len()))?;
+        for (name, value) in &made.headers {
+            response.append_header(name, value)?;
+        }
+        let empty = made.body.is_empty();
+        session.write_response_header(Box::new(response), empty).await?;
+        if !empty {
+            session.write_response_body(Some(made.body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a failure of forwarding is called; `None` when the client itself is gone.
+fn failure(e: &Error) -> Option<Refusal> {
+    let timeout = matches!(e.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+    let cause = format!("{}: {}", e.esource().as_str(), e.etype().as_str());
+    match e.esource() {
+        ErrorSource::Upstream if timeout => Some(Refusal::new(Code::UpstreamTimeout, cause)),
+        ErrorSource::Upstream => Some(Refusal::new(Code::UpstreamUnreachable, cause)),
+        ErrorSource::Downstream if timeout => Some(Refusal::new(Code::RequestTimeout, cause)),
+        ErrorSource::Downstream => match e.etype() {
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => None,
+            _ => Some(Refusal::new(Code::RequestMalformed, cause)),
+        },
+        ErrorSource::Internal | ErrorSource::Unset => Some(Refusal::new(Code::GatewayUnavailable, cause)),
+    }
+}
+
+/// The credential was for the gateway; the application gets the verified identity instead.
+fn strip_credential(upstream: &mut RequestHeader, ctx: &Context) {
+    use decide::facts::Carrier;
+    use decide::rules::{Accept, Access};
+    match ctx.findings.carrier {
+        None => {}
+        Some(Carrier::Bearer) => {
+            upstream.remove_header(&AUTHORIZATION);
+        }
+        Some(Carrier::Cookie) => {
+            let Some(Access::Session(rules)) = ctx.found.as_ref().map(|f| &f.route.access) else { return };
+            for accept in &rules.accept {
+                let Accept::Cookie { name, .. } = accept else { continue };
+                let left: Vec<HeaderValue> = upstream
+                    .headers
+                    .get_all(COOKIE)
+                    .iter()
+                    .filter_map(|value| decide::cookie::without(value.as_bytes(), name))
+                    .filter_map(|value| HeaderValue::from_bytes(&value).ok())
+                    .collect();
+                upstream.remove_header(&COOKIE);
+                for value in left {
+                    let _ = upstream.append_header(COOKIE, value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Refusals on the wire: RFC 9457 problem+json, or a small page for browsers, dressed like every other response.
+use bytes::Bytes;
+use decide::facts::{LimitState, RequestId};
+use decide::headers::{DressContext, Profile, dress};
+use decide::ratelimit;
+use decide::refusal::{Challenge, Code, Refusal};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// A response of the gateway's own making.
+#[derive(Debug)]
+pub struct Made {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, dressed.
+    pub headers: HeaderMap,
+    /// Its body; empty for HEAD.
+    pub body: Bytes,
+}
+
+/// What the shape of a refusal depends on besides the refusal.
+#[derive(Debug)]
+pub struct Audience<'a> {
+    /// Our id of the request.
+    pub id: RequestId,
+    /// Whether the client prefers HTML.
+    pub html: bool,
+    /// Whether the request was HEAD.
+    pub head: bool,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// The header profile to dress with.
+    pub profile: &'a Profile,
+    /// The limit to report.
+    pub limit: Option<&'a LimitState>,
+    /// `report a whole second more or less`, so that clients do not come back all at once.
+    pub jitter: u32,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Makes the response of a refusal. Nothing in it but the code, the title and the request's id: the cause stays in
+/// the audit entry.
+pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
+    let row = refusal.code.row();
+    let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut headers = HeaderMap::with_capacity(20);
+    let id = audience.id.to_string();
+    let (body, content_type) = if audience.html {
+        (page(row.status, row.title, row.id, &id), "text/html; charset=utf-8")
+    } else {
+        (problem(refusal, &id), "application/problem+json")
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    text(&mut headers, REQUEST_ID, &id);
+    if let Some(challenge) = &refusal.challenge {
+        text(&mut headers, WWW_AUTHENTICATE, &authenticate(challenge));
+    }
+    if let Some(seconds) = refusal.retry_after_s {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.saturating_add(audience.jitter)));
+    }
+    if let Some(allow) = refusal.allow {
+        let list: Vec<&str> = allow.iter().map(decide::request::Method::as_str).collect();
+        text(&mut headers, ALLOW, &list.join(", "));
+    }
+    if let Some(limit) = audience.limit {
+        limit_fields(&mut headers, limit);
+    }
+    dress(&mut headers, audience.profile, &DressContext { tls: audience.tls, nonce: None, authenticated: false, status });
+    Made { status, headers, body: if audience.head { Bytes::new() } else { Bytes::from(body) } }
+}
+
+/// `RateLimit` and `RateLimit-Policy` of a limit.
+pub fn limit_fields(headers: &mut HeaderMap, limit: &LimitState) {
+    text(headers, ratelimit::RATELIMIT, &ratelimit::ratelimit(limit));
+    text(headers, ratelimit::RATELIMIT_POLICY, &ratelimit::policy(limit));
+}
+
+/// Whether a browser asks for a page: `Accept` lists text/html before any JSON type.
+pub fn wants_html(headers: &HeaderMap) -> bool {
+    let Some(accept) = headers.get(ACCEPT).and_then(|v| v.to_str().ok()) else { return false };
+    let first = |needle: &str| accept.find(needle);
+    first("text/html").is_some_and(|html| first("json").is_none_or(|json| html < json))
+}
+
+fn text(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// RFC 9457, with the members `code` and, for a used-up limit, `violated-policies`.
+fn problem(refusal: &Refusal, id: &str) -> String {
+    let row = refusal.code.row();
+    let kind = match refusal.code {
+        Code::QuotaExceeded => "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned(),
+        _ => format!("urn:moat:refusal:{}", row.id),
+    };
+    let mut body = serde_json::json!({
+        "type": kind,
+        "title": row.title,
+        "status": row.status,
+        "code": row.id,
+        "instance": format!("urn:uuid:{id}"),
+    });
+    if let Some(Challenge::StepUp { max_age_s: Some(max_age), .. }) = &refusal.challenge
+        && let Some(object) = body.as_object_mut()
+    {
+        object.insert("max_age".to_owned(), (*max_age).into());
+    }
+    body.to_string()
+}
+
+/// A page without scripts, styles or anything of the request in it.
+fn page(status: u16, title: &str, code: &str, id: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{status} {title}</title></head>\n\
+         <body><h1>{title}</h1><p>{status} <code>{code}</code></p><p>Request <code>{id}</code></p></body></html>\n"
+    )
+}
+
+/// `WWW-Authenticate` (RFC 6750, RFC 9470).
+fn authenticate(challenge: &Challenge) -> String {
+    match challenge {
+        Challenge::Bearer => "Bearer".to_owned(),
+        Challenge::InvalidToken => "Bearer error=\"invalid_token\"".to_owned(),
+        Challenge::StepUp { max_age_s, acr } => {
+            let mut value = "Bearer error=\"insufficient_user_authentication\", \
+                             error_description=\"A fresh authentication is required\""
+                .to_owned();
+            if !acr.is_empty() {
+                value.push_str(&format!(", acr_values=\"{}\"", acr.join(" ")));
+            }
+            if let Some(seconds) = max_age_s {
+                value.push_str(&format!(", max_age=\"{seconds}\""));
+            }
+            value
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The house rules that a compiler does not hold: which way dependence runs, what the core may not name, how files begin.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(below: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(below)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&entry).unwrap();
+                found.push((entry.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{below} holds no sources");
+    found
+}
+
+/// Lines of code, without comments and without the file's tests.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let until = text.find("#[cfg(test)]").unwrap_or(text.len());
+    text[..until].lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn forbid(below: &str, words: &[&str], except: &[&str], why: &str) {
+    let mut found = Vec::new();
+    for (path, text) in sources(below) {
+        if except.iter().any(|e| path.starts_with(e)) || path.ends_with("tests.rs") {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            if let Some(word) = words.iter().find(|word| line.contains(**word)) {
+                found.push(format!("{}:{}: `{word}`", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{why}\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_core_is_pure() {
+    let words = ["tokio", "pingora", "hyper", "std::fs", "std::process", "TcpStream", "UdpSocket", "SystemTime::now", "Instant::now", "std::env", "async fn", "static mut", "OnceLock", "LazyLock"];
+    forbid("decide/src", &words, &[], "decide/ decides and never acts: no clock, file, socket, async or global");
+}
+
+#[test]
+fn only_serve_names_pingora_and_hyper() {
+    forbid("src", &["pingora"], &["src/serve"], "only serve/ names pingora");
+    forbid("src", &["hyper::", "hyper_util", "hyper_rustls"], &["src/serve", "src/cli/demo"], "only serve/ (and the demo's programs) name hyper");
+}
+
+#[test]
+fn dependence_runs_one_way() {
+    forbid("src/serve", &["crate::cli"], &[], "serve does not know cli");
+    forbid("src/config", &["crate::cli", "crate::serve", "crate::store"], &[], "config knows decide only");
+    forbid("src/store", &["crate::cli", "crate::serve", "crate::config"], &[], "store knows decide only");
+}
+
+#[test]
+fn every_file_opens_with_its_purpose() {
+    for folder in ["src", "decide/src", "tests", "benches"] {
+        for (path, text) in sources(folder) {
+            let first = text.lines().next().unwrap_or_default();
+            assert!(first.starts_with("//! ") && first.len() > 20, "{} does not open with one sentence", path.display());
+        }
+    }
+}
+
+#[test]
+fn tests_neither_sleep_nor_hide() {
+    let sleep = concat!("sleep", "(");
+    let ignore = concat!("#[", "ignore");
+    for (path, text) in sources("tests") {
+        for (number, line) in text.lines().enumerate() {
+            assert!(!line.contains(sleep) && !line.contains(ignore), "{}:{}", path.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn no_file_holds_two_subjects() {
+    for folder in ["src", "decide/src", "tests"] {
+        for (path, text) in sources(folder) {
+            let lines = text.lines().count();
+            assert!(lines <= 500, "{} has {lines} lines", path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    for folder in ["src", "decide/src"] {
+        for (path, text) in sources(folder) {
+            for word in [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("allow", "(clippy")] {
+                assert!(!text.contains(word), "{}: {word}", path.display());
+            }
+        }
+    }
+}
