@@ -7,6 +7,10 @@ mod claims;
 mod json;
 mod keys;
 mod parse;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use claims::{ClaimName, ClaimNames};
 pub use keys::{KeySet, KeySetError, MAX_KEY_SET_BYTES};
