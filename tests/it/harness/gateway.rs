@@ -1,0 +1,169 @@
+//! The gateway as a process: started on a bundle, known by its log, stopped by its id.
+use super::PATIENCE;
+use super::bundle::Bundle;
+use super::tokens::Token;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `moat ARGS` in a folder until it ends.
+pub fn moat(folder: &Path, args: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_moat"))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+pub struct Gateway {
+    child: Child,
+    log: Arc<Log>,
+    pub bundle: Bundle,
+    addresses: HashMap<String, SocketAddr>,
+}
+
+impl Gateway {
+    /// Starts the gateway and waits until it is ready.
+    pub async fn start(bundle: Bundle) -> Gateway {
+        tokio::task::spawn_blocking(move || Gateway::start_blocking(bundle)).await.unwrap()
+    }
+
+    pub fn start_blocking(bundle: Bundle) -> Gateway {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_moat"))
+            .args(["run", "--config", "gateway.yaml"])
+            .current_dir(bundle.root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Log::default());
+        let (reader, lines) = (BufReader::new(child.stderr.take().unwrap()), log.clone());
+        std::thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                lines.lines.lock().unwrap().push(line);
+                lines.more.notify_all();
+            }
+            lines.lines.lock().unwrap().push(END.to_owned());
+            lines.more.notify_all();
+        });
+        let mut gateway = Gateway { child, log, bundle, addresses: HashMap::new() };
+        gateway.wait_for_log("ready", |line| message(line) == Some("ready"));
+        for line in gateway.log_lines() {
+            let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+            if message(&line) == Some("listening") {
+                let name = field(&line, "listener").unwrap().to_owned();
+                gateway.addresses.insert(name, field(&line, "address").unwrap().parse().unwrap());
+            }
+        }
+        gateway
+    }
+
+    /// Bound address of a listener, or of `admin`.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        *self.addresses.get(listener).unwrap_or_else(|| panic!("no listener `{listener}`: {:?}", self.addresses))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A valid token of the bundle's issuer.
+    pub fn token(&self, tenant: &str, roles: &[&str]) -> String {
+        Token::of(tenant, roles).signed(&self.bundle.key)
+    }
+
+    /// Sends a signal by name, e.g. `HUP`.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// Asks the gateway to stop and waits for its end.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait_for_log("its end", |_| false);
+        self.child.wait().unwrap().code()
+    }
+
+    /// Ends the process without a warning, as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn log_lines(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().clone()
+    }
+
+    /// Waits for a line of the structured log, from the beginning, or for the end of the process.
+    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.lines.lock().unwrap();
+        let mut next = 0;
+        loop {
+            while let Some(line) = lines.get(next) {
+                if line == END {
+                    assert_eq!(what, "its end", "the gateway ended:\n{}", lines.join("\n"));
+                    return None;
+                }
+                if let Ok(value) = serde_json::from_str::<Value>(line)
+                    && wanted(&value)
+                {
+                    return Some(value);
+                }
+                next += 1;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited in vain for {what}:\n{}", lines.join("\n"));
+            lines = self.log.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the gateway\n{}", self.log_lines().join("\n"));
+        }
+    }
+}
+
+const END: &str = "(end of the log)";
+
+/// The message of a structured log line.
+pub fn message(line: &Value) -> Option<&str> {
+    field(line, "message")
+}
+
+/// A field of a structured log line, whether flattened or below `fields`.
+pub fn field<'a>(line: &'a Value, name: &str) -> Option<&'a str> {
+    line.get(name).or_else(|| line.get("fields")?.get(name))?.as_str()
+}

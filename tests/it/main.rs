@@ -1,0 +1,13 @@
+//! Integration tests: the real binary, real sockets, one test program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+mod harness;
+
+mod command_line;
