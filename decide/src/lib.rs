@@ -13,3 +13,4 @@ pub mod token;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;
+pub mod record;

@@ -1,0 +1,564 @@
+//! What an audit entry says: borrowed values in, canonical members out.
+use super::chain::Hash;
+use super::{json, time};
+use crate::deliberation::Verdict as Mark;
+use crate::facts::{Carrier, Person, Protocol, RequestId};
+use crate::guards::Guard;
+use crate::refusal::Code;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One entry before it is chained.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// Name of the replica that writes the log.
+    pub node: &'a str,
+    /// What it tells.
+    pub kind: Kind<'a>,
+}
+
+/// The kinds of entries.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind<'a> {
+    /// How a request ended; exactly one per request.
+    Request(&'a Exchange<'a>),
+    /// What is about to be forwarded, written before a state-changing effect.
+    Intent(&'a Exchange<'a>),
+    /// Something the gateway itself did or noticed.
+    System(Event<'a>),
+    /// A signed note about the chain so far.
+    Head(&'a str),
+}
+
+/// One request and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// Our id of the request.
+    pub id: RequestId,
+    /// Digest of the snapshot that decided, hex; the first 16 digits are kept.
+    pub snapshot: &'a str,
+    /// What was known.
+    pub facts: Circumstances<'a>,
+    /// What each guard said, in the order they ran: `pass`, `skip`, `shadow:CODE` or `refuse:CODE`.
+    pub trail: &'a [(Guard, Mark)],
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Why, for a refusal; never shown to the client.
+    pub cause: Option<&'a str>,
+    /// How it ended; `None` for intents.
+    pub outcome: Option<Outcome<'a>>,
+    /// The route's name for what was done, e.g. `invoice.void`.
+    pub action: Option<&'a str>,
+}
+
+/// What was known about a request, as far as it was found out before its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// HTTP version of the client's side.
+    pub protocol: Option<Protocol>,
+    /// What the TLS handshake settled.
+    pub tls: Option<Handshake<'a>>,
+    /// The client's address, after trusted hops.
+    pub client: Person<IpAddr>,
+    /// What kind of peer the address is, e.g. `trusted`.
+    pub class: Option<&'a str>,
+    /// The tenant.
+    pub tenant: Option<&'a str>,
+    /// What named the tenant: `host`, `path`, `header` or `session`.
+    pub tenant_source: Option<&'a str>,
+    /// The method, as sent.
+    pub method: Option<&'a str>,
+    /// The canonical host.
+    pub host: Option<&'a str>,
+    /// The canonical path; never the query.
+    pub path: Option<&'a str>,
+    /// The route's name.
+    pub route: Option<&'a str>,
+    /// The route's path pattern.
+    pub template: Option<&'a str>,
+    /// Name of the issuer that vouches for the caller.
+    pub issuer: Option<&'a str>,
+    /// The caller, in the issuer's words.
+    pub subject: Option<Person<&'a str>>,
+    /// The caller's roles.
+    pub roles: &'a [Arc<str>],
+    /// Keyed hash of the session id.
+    pub session: Option<&'a str>,
+    /// How the credential came.
+    pub carrier: Option<Carrier>,
+    /// Seconds since the caller last authenticated.
+    pub auth_age_s: Option<u64>,
+}
+
+impl<'a> Circumstances<'a> {
+    /// What is known of every request, however broken: where it came in and from whom.
+    pub fn new(listener: &'a str, client: Person<IpAddr>) -> Circumstances<'a> {
+        Circumstances {
+            listener,
+            protocol: None,
+            tls: None,
+            client,
+            class: None,
+            tenant: None,
+            tenant_source: None,
+            method: None,
+            host: None,
+            path: None,
+            route: None,
+            template: None,
+            issuer: None,
+            subject: None,
+            roles: &[],
+            session: None,
+            carrier: None,
+            auth_age_s: None,
+        }
+    }
+}
+
+/// What a TLS handshake settled.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake<'a> {
+    /// `1.3` or `1.2`.
+    pub version: &'a str,
+    /// Key exchange group.
+    pub group: &'a str,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// `permit`
+    Permit,
+    /// The code of the refusal.
+    Refuse(Code),
+    /// `lost-context`: the request vanished without an account of itself, e.g. because its task was cancelled.
+    LostContext,
+}
+
+impl Verdict {
+    /// The word in the entry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Permit => "permit",
+            Verdict::Refuse(code) => code.id(),
+            Verdict::LostContext => "lost-context",
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome<'a> {
+    /// Status sent to the client; 0 where none was.
+    pub status: u16,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// From the request head to the last byte, microseconds.
+    pub duration_us: u64,
+    /// The upstream it was forwarded to.
+    pub upstream: Option<&'a str>,
+    /// The upstream's status.
+    pub upstream_status: Option<u16>,
+}
+
+/// What the gateway itself did or noticed.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// `start`: the process began to write this log.
+    Start {
+        /// The program's version.
+        version: &'a str,
+        /// How the writer before ended.
+        previous: Ended,
+        /// Name and id of the key that signs heads.
+        key: &'a str,
+    },
+    /// `stop`: an orderly end.
+    Stop {
+        /// Requests that had not ended; they have no entry.
+        unfinished: u64,
+    },
+    /// `config.load`: another snapshot took over.
+    ConfigLoad {
+        /// Its digest.
+        digest: &'a str,
+        /// The digest before.
+        previous: Option<&'a str>,
+        /// What it allows that the one before did not, in words.
+        loosened: &'a [String],
+    },
+    /// `config.refuse`: another snapshot was offered and not taken.
+    ConfigRefuse {
+        /// Number of problems.
+        problems: u64,
+    },
+    /// `keys.change`: keys that signatures are checked with or made with.
+    KeysChange {
+        /// Whose keys.
+        owner: &'a str,
+        /// Ids of new keys.
+        added: &'a [String],
+        /// Ids of keys that are gone.
+        removed: &'a [String],
+    },
+    /// `certificate.change`: another certificate is served.
+    CertificateChange {
+        /// Name of the pair.
+        name: &'a str,
+        /// SHA-256 of the leaf, hex.
+        fingerprint: &'a str,
+        /// When it expires, milliseconds since the Unix epoch.
+        not_after_ms: u64,
+    },
+    /// `admin`: somebody used the admin listener or the command line on a running gateway.
+    Admin {
+        /// Who.
+        actor: Person<&'a str>,
+        /// What was called.
+        call: &'a str,
+    },
+    /// `recovered`: an unfinished last line was set aside at start.
+    Recovered {
+        /// File that holds it now.
+        file: &'a str,
+        /// Its length.
+        bytes: u64,
+    },
+    /// `gap`: requests were refused and have no entry, because the log could not be written.
+    Gap {
+        /// How many.
+        refused: u64,
+        /// When the first was refused, milliseconds since the Unix epoch.
+        since_ms: u64,
+    },
+    /// `retention`: older entries were deleted because of their age.
+    Retention {
+        /// First sequence number that is kept.
+        first: u64,
+        /// Hash of the entry before it.
+        prev: Hash,
+    },
+    /// `heartbeat`: nothing else happened; silence is distinguishable from absence.
+    Heartbeat,
+}
+
+/// How the writer before ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// There was none.
+    Never,
+    /// With a `stop` entry.
+    Orderly,
+    /// Without one.
+    Abruptly,
+}
+
+impl Entry<'_> {
+    /// Appends the members without braces, in fixed order and without spaces; members without value are left out.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"time\":\"");
+        time::write(out, self.time_ms);
+        out.push(b'"');
+        match self.kind {
+            Kind::Request(exchange) => exchange.write(out, ",\"kind\":\"request\"", self.node),
+            Kind::Intent(exchange) => exchange.write(out, ",\"kind\":\"intent\"", self.node),
+            Kind::System(event) => {
+                out.extend_from_slice(b",\"kind\":\"system\"");
+                json::text(out, ",\"node\":", self.node);
+                event.write(out);
+            }
+            Kind::Head(note) => {
+                out.extend_from_slice(b",\"kind\":\"head\"");
+                json::text(out, ",\"node\":", self.node);
+                json::whole_text(out, ",\"note\":", note);
+            }
+        }
+    }
+}
+
+impl Exchange<'_> {
+    fn write(&self, out: &mut Vec<u8>, kind: &str, node: &str) {
+        out.extend_from_slice(kind.as_bytes());
+        json::uuid(out, ",\"id\":", self.id.0);
+        json::text(out, ",\"node\":", node);
+        let digest = self.snapshot.get(..16).unwrap_or(self.snapshot);
+        json::text(out, ",\"snapshot\":", digest);
+        self.facts.write(out);
+        out.extend_from_slice(b",\"trail\":[");
+        for (i, (guard, mark)) in self.trail.iter().enumerate() {
+            json::text(out, if i == 0 { "[" } else { ",[" }, guard.name());
+            let (word, code) = match mark {
+                Mark::Pass => (",\"pass", None),
+                Mark::Skip => (",\"skip", None),
+                Mark::Shadow(code) => (",\"shadow:", Some(code)),
+                Mark::Refuse(code) => (",\"refuse:", Some(code)),
+            };
+            out.extend_from_slice(word.as_bytes());
+            out.extend_from_slice(code.map_or("", |code| code.id()).as_bytes());
+            out.extend_from_slice(b"\"]");
+        }
+        out.push(b']');
+        json::text(out, ",\"verdict\":", self.verdict.as_str());
+        json::optional(out, ",\"cause\":", self.cause);
+        if let Some(outcome) = &self.outcome {
+            json::number(out, ",\"outcome\":{\"status\":", outcome.status.into());
+            json::number(out, ",\"bytes_in\":", outcome.bytes_in);
+            json::number(out, ",\"bytes_out\":", outcome.bytes_out);
+            json::number(out, ",\"duration_us\":", outcome.duration_us);
+            json::optional(out, ",\"upstream\":", outcome.upstream);
+            if let Some(status) = outcome.upstream_status {
+                json::number(out, ",\"upstream_status\":", status.into());
+            }
+            out.push(b'}');
+        }
+        json::optional(out, ",\"action\":", self.action);
+    }
+}
+
+impl Circumstances<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        json::text(out, ",\"facts\":{\"listener\":", self.listener);
+        match self.protocol {
+            Some(Protocol::Http1) => out.extend_from_slice(b",\"protocol\":\"h1\""),
+            Some(Protocol::Http2) => out.extend_from_slice(b",\"protocol\":\"h2\""),
+            None => {}
+        }
+        if let Some(tls) = &self.tls {
+            json::text(out, ",\"tls\":{\"version\":", tls.version);
+            json::text(out, ",\"group\":", tls.group);
+            json::boolean(out, ",\"resumed\":", tls.resumed);
+            out.push(b'}');
+        }
+        json::address(out, ",\"client\":", self.client.0);
+        json::optional(out, ",\"class\":", self.class);
+        json::optional(out, ",\"tenant\":", self.tenant);
+        json::optional(out, ",\"tenant_source\":", self.tenant_source);
+        json::optional(out, ",\"method\":", self.method);
+        json::optional(out, ",\"host\":", self.host);
+        json::optional(out, ",\"path\":", self.path);
+        json::optional(out, ",\"route\":", self.route);
+        json::optional(out, ",\"template\":", self.template);
+        json::optional(out, ",\"issuer\":", self.issuer);
+        json::optional(out, ",\"subject\":", self.subject.as_ref().map(|subject| subject.0));
+        if !self.roles.is_empty() {
+            json::list(out, ",\"roles\":", self.roles);
+        }
+        json::optional(out, ",\"session\":", self.session);
+        match self.carrier {
+            Some(Carrier::Bearer) => out.extend_from_slice(b",\"carrier\":\"bearer\""),
+            Some(Carrier::Cookie) => out.extend_from_slice(b",\"carrier\":\"cookie\""),
+            None => {}
+        }
+        if let Some(age) = self.auth_age_s {
+            json::number(out, ",\"auth_age_s\":", age);
+        }
+        out.push(b'}');
+    }
+}
+
+impl Event<'_> {
+    /// The word in the entry.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Start { .. } => "start",
+            Event::Stop { .. } => "stop",
+            Event::ConfigLoad { .. } => "config.load",
+            Event::ConfigRefuse { .. } => "config.refuse",
+            Event::KeysChange { .. } => "keys.change",
+            Event::CertificateChange { .. } => "certificate.change",
+            Event::Admin { .. } => "admin",
+            Event::Recovered { .. } => "recovered",
+            Event::Gap { .. } => "gap",
+            Event::Retention { .. } => "retention",
+            Event::Heartbeat => "heartbeat",
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let actor = match self {
+            Event::Admin { actor, .. } => actor.0,
+            _ => "system",
+        };
+        json::text(out, ",\"actor\":", actor);
+        json::text(out, ",\"event\":", self.name());
+        match *self {
+            Event::Start { version, previous, key } => {
+                json::text(out, ",\"detail\":{\"version\":", version);
+                let previous = match previous {
+                    Ended::Never => "none",
+                    Ended::Orderly => "stopped",
+                    Ended::Abruptly => "interrupted",
+                };
+                json::text(out, ",\"previous\":", previous);
+                json::text(out, ",\"key\":", key);
+            }
+            Event::Stop { unfinished } => json::number(out, ",\"detail\":{\"unfinished\":", unfinished),
+            Event::ConfigLoad { digest, previous, loosened } => {
+                json::text(out, ",\"detail\":{\"digest\":", digest);
+                json::optional(out, ",\"previous\":", previous);
+                json::list(out, ",\"loosened\":", loosened);
+            }
+            Event::ConfigRefuse { problems } => json::number(out, ",\"detail\":{\"problems\":", problems),
+            Event::KeysChange { owner, added, removed } => {
+                json::text(out, ",\"detail\":{\"owner\":", owner);
+                json::list(out, ",\"added\":", added);
+                json::list(out, ",\"removed\":", removed);
+            }
+            Event::CertificateChange { name, fingerprint, not_after_ms } => {
+                json::text(out, ",\"detail\":{\"name\":", name);
+                json::text(out, ",\"fingerprint\":", fingerprint);
+                instant(out, ",\"not_after\":", not_after_ms);
+            }
+            Event::Admin { actor: _, call } => json::text(out, ",\"detail\":{\"call\":", call),
+            Event::Recovered { file, bytes } => {
+                json::text(out, ",\"detail\":{\"file\":", file);
+                json::number(out, ",\"bytes\":", bytes);
+            }
+            Event::Gap { refused, since_ms } => {
+                json::number(out, ",\"detail\":{\"refused\":", refused);
+                instant(out, ",\"since\":", since_ms);
+            }
+            Event::Retention { first, prev } => {
+                json::number(out, ",\"detail\":{\"first\":", first);
+                out.extend_from_slice(b",\"prev\":\"");
+                json::hex(out, &prev.0);
+                out.push(b'"');
+            }
+            Event::Heartbeat => return,
+        }
+        out.push(b'}');
+    }
+}
+
+fn instant(out: &mut Vec<u8>, lead: &str, at_ms: u64) {
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'"');
+    time::write(out, at_ms);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn written(kind: Kind<'_>) -> String {
+        let mut out = Vec::new();
+        Entry { time_ms: 1_000, node: "gw-1", kind }.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_full_request_entry() {
+        let roles = ["buyer".into(), "auditor".into()];
+        let client = Person(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)));
+        let exchange = Exchange {
+            id: RequestId(0x0197_8000_0000_7000_8000_0000_0000_0001),
+            snapshot: "0123456789abcdef0123",
+            facts: Circumstances {
+                protocol: Some(Protocol::Http2),
+                tls: Some(Handshake { version: "1.3", group: "X25519MLKEM768", resumed: true }),
+                class: Some("direct"),
+                tenant: Some("acme"),
+                tenant_source: Some("host"),
+                method: Some("GET"),
+                host: Some("acme.example.com"),
+                path: Some("/a\"\n"),
+                route: Some("orders"),
+                template: Some("/{id}"),
+                issuer: Some("main"),
+                subject: Some(Person("u-1")),
+                roles: &roles,
+                session: Some("ab"),
+                carrier: Some(Carrier::Cookie),
+                auth_age_s: Some(12),
+                ..Circumstances::new("public", client)
+            },
+            trail: &[
+                (Guard::Network, Mark::Pass),
+                (Guard::Csrf, Mark::Skip),
+                (Guard::CallerQuota, Mark::Shadow(Code::QuotaExceeded)),
+                (Guard::Access, Mark::Refuse(Code::AccessDenied)),
+            ],
+            verdict: Verdict::Refuse(Code::AccessDenied),
+            cause: Some("no role grants `x`"),
+            outcome: Some(Outcome {
+                status: 403,
+                bytes_in: 1,
+                bytes_out: 2,
+                duration_us: 3,
+                upstream: Some("orders"),
+                upstream_status: Some(200),
+            }),
+            action: Some("order.read"),
+        };
+        let expected = concat!(
+            r#""time":"1970-01-01T00:00:01.000Z","kind":"request","id":"01978000-0000-7000-8000-000000000001","#,
+            r#""node":"gw-1","snapshot":"0123456789abcdef","facts":{"listener":"public","protocol":"h2","#,
+            r#""tls":{"version":"1.3","group":"X25519MLKEM768","resumed":true},"client":"203.0.113.7","#,
+            r#""class":"direct","tenant":"acme","tenant_source":"host","method":"GET","host":"acme.example.com","#,
+            r#""path":"/a\"\n","route":"orders","template":"/{id}","issuer":"main","subject":"u-1","#,
+            r#""roles":["buyer","auditor"],"session":"ab","carrier":"cookie","auth_age_s":12},"#,
+            r#""trail":[["network","pass"],["csrf","skip"],["quota.caller","shadow:quota.exceeded"],"#,
+            r#"["access","refuse:access.denied"]],"verdict":"access.denied","cause":"no role grants `x`","#,
+            r#""outcome":{"status":403,"bytes_in":1,"bytes_out":2,"duration_us":3,"upstream":"orders","#,
+            r#""upstream_status":200},"action":"order.read""#,
+        );
+        assert_eq!(written(Kind::Request(&exchange)), expected);
+        assert_eq!(written(Kind::Intent(&exchange)), expected.replace("\"request\"", "\"intent\""));
+    }
+
+    #[test]
+    fn the_least_request_entry() {
+        let exchange = Exchange {
+            id: RequestId(1),
+            snapshot: "",
+            facts: Circumstances::new("public", Person(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            trail: &[],
+            verdict: Verdict::LostContext,
+            cause: None,
+            outcome: None,
+            action: None,
+        };
+        let expected = concat!(
+            r#""time":"1970-01-01T00:00:01.000Z","kind":"request","id":"00000000-0000-0000-0000-000000000001","#,
+            r#""node":"gw-1","snapshot":"","facts":{"listener":"public","client":"127.0.0.1"},"trail":[],"#,
+            r#""verdict":"lost-context""#,
+        );
+        assert_eq!(written(Kind::Request(&exchange)), expected);
+    }
+
+    #[test]
+    fn every_event_is_json_and_names_its_actor() {
+        let none: &[String] = &[];
+        let some = &["tenant `a` is no longer suspended".to_owned()];
+        let events = [
+            Event::Start { version: "0.1.0", previous: Ended::Abruptly, key: "k" },
+            Event::Stop { unfinished: 2 },
+            Event::ConfigLoad { digest: "ab", previous: Some("cd"), loosened: some },
+            Event::ConfigRefuse { problems: 3 },
+            Event::KeysChange { owner: "main", added: some, removed: none },
+            Event::CertificateChange { name: "default", fingerprint: "ab", not_after_ms: 5 },
+            Event::Admin { actor: Person("ops"), call: "reload" },
+            Event::Recovered { file: "x", bytes: 7 },
+            Event::Gap { refused: 9, since_ms: 5 },
+            Event::Retention { first: 5, prev: Hash::default() },
+            Event::Heartbeat,
+        ];
+        for event in events {
+            let text = format!("{{{}}}", written(Kind::System(event)));
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let actor = if event.name() == "admin" { "ops" } else { "system" };
+            assert_eq!((&value["actor"], &value["event"]), (&actor.into(), &event.name().into()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The few pieces of JSON that an entry needs, appended to a buffer without allocation.
+use std::io::Write;
+use std::net::IpAddr;
+
+/// Longest string of an entry in bytes; what is longer is cut and says so.
+pub(super) const MAX_TEXT: usize = 1024;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `lead` (comma, key, colon) and then the value as a JSON string.
+///
+/// Escapes are the shortest that keep a line whole: quote, backslash and control characters. A value longer than
+/// 1 KiB is cut at a character and ends in `…(+N)`, N being the bytes left out.
+pub(super) fn text(out: &mut Vec<u8>, lead: &str, value: &str) {
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'"');
+    if value.len() <= MAX_TEXT {
+        escaped(out, value);
+    } else {
+        let kept = value.get(..value.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
+        escaped(out, kept);
+        out.extend_from_slice("…(+".as_bytes());
+        decimal(out, (value.len() - kept.len()) as u64);
+        out.push(b')');
+    }
+    out.push(b'"');
+}
+
+/// The same, uncut, for texts that are ours and bounded.
+pub(super) fn whole_text(out: &mut Vec<u8>, lead: &str, value: &str) {
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'"');
+    escaped(out, value);
+    out.push(b'"');
+}
+
+/// The same where there is a value; nothing at all where there is none.
+pub(super) fn optional(out: &mut Vec<u8>, lead: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        text(out, lead, value);
+    }
+}
+
+/// Appends `lead` and a list of strings.
+pub(super) fn list<T: AsRef<str>>(out: &mut Vec<u8>, lead: &str, values: &[T]) {
+    const MAX_ITEMS: usize = 64;
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'[');
+    for (i, value) in values.iter().take(MAX_ITEMS).enumerate() {
+        text(out, if i == 0 { "" } else { "," }, value.as_ref());
+    }
+    if let Some(more) = values.len().checked_sub(MAX_ITEMS).filter(|more| *more > 0) {
+        out.extend_from_slice(",\"…(+".as_bytes());
+        decimal(out, more as u64);
+        out.extend_from_slice(b")\"");
+    }
+    out.push(b']');
+}
+
+/// Appends `lead` and a number.
+pub(super) fn number(out: &mut Vec<u8>, lead: &str, value: u64) {
+    out.extend_from_slice(lead.as_bytes());
+    decimal(out, value);
+}
+
+/// Appends `lead` and `true` or `false`.
+pub(super) fn boolean(out: &mut Vec<u8>, lead: &str, value: bool) {
+    out.extend_from_slice(lead.as_bytes());
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// Appends `lead` and an address as a string.
+pub(super) fn address(out: &mut Vec<u8>, lead: &str, value: IpAddr) {
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'"');
+    // Writing to a Vec cannot fail, and an address never needs escapes.
+    let _ = write!(out, "{value}");
+    out.push(b'"');
+}
+
+/// Appends `lead` and a UUID as a string.
+pub(super) fn uuid(out: &mut Vec<u8>, lead: &str, value: u128) {
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'"');
+    for (i, byte) in value.to_be_bytes().into_iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        hex_byte(out, byte);
+    }
+    out.push(b'"');
+}
+
+/// Appends lowercase hex.
+pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        hex_byte(out, *byte);
+    }
+}
+
+fn hex_byte(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(&[nibble(byte >> 4), nibble(byte & 15)]);
+}
+
+fn nibble(value: u8) -> u8 {
+    HEX.get(usize::from(value)).copied().unwrap_or(b'0')
+}
+
+/// Appends a number in decimal.
+pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut used = 0;
+    for slot in digits.iter_mut().rev() {
+        *slot = b'0' + (value % 10) as u8;
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+}
+
+/// Appends the last `N` decimal digits of a number, with leading zeros.
+pub(super) fn decimal_padded<const N: usize>(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [b'0'; N];
+    for slot in digits.iter_mut().rev() {
+        *slot = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+/// Copies runs of plain bytes whole; only the rare others are looked at one by one.
+fn escaped(out: &mut Vec<u8>, value: &str) {
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|b| matches!(b, 0..0x20 | b'"' | b'\\' | 0x7f)) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { return };
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => {
+                out.extend_from_slice(b"\\u00");
+                hex_byte(out, *other);
+            }
+        }
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character_and_says_how_much_is_missing() {
+        let value = "é".repeat(600);
+        let mut out = Vec::new();
+        text(&mut out, "", &format!("x{value}"));
+        let read: String = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read, format!("x{}…(+178)", "é".repeat(511)));
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let mut out = Vec::new();
+        list(&mut out, "", &vec!["r"; 70]);
+        let read: Vec<String> = serde_json::from_slice(&out).unwrap();
+        assert_eq!((read.len(), read.last().map(String::as_str)), (65, Some("…(+6)")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_stays_on_its_line_and_comes_back(value in "\\PC{0,40}|[\\x00-\\x7f]{0,40}") {
+            let mut out = Vec::new();
+            text(&mut out, "", &value);
+            prop_assert!(out.iter().all(|b| *b >= 0x20 && *b != 0x7f));
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), value);
+        }
+
+        #[test]
+        fn any_number_comes_back(value: u64) {
+            let mut out = Vec::new();
+            decimal(&mut out, value);
+            prop_assert_eq!(out, value.to_string().into_bytes());
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! Verification of a log: a fold over its lines that stops at the first one that is not what was written.
+use super::chain::{BODY, Chain, END, HASH, Hash, PREV, SEQ};
+use super::head::{Head, HeadError, VerifyKeys};
+use super::time;
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Follows a log line by line.
+#[derive(Debug)]
+pub struct Verifier {
+    keys: Option<VerifyKeys>,
+    chain: Option<Chain>,
+    anchor: Chain,
+    attested: bool,
+    expected: Vec<(Head, bool)>,
+    report: Report,
+}
+
+/// What was found in a log without flaw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// First sequence number; 0 for an empty log.
+    pub first: u64,
+    /// The last entry's sequence number and hash.
+    pub last: Chain,
+    /// Number of `request` entries.
+    pub requests: u64,
+    /// Number of `intent` entries.
+    pub intents: u64,
+    /// Number of `system` entries.
+    pub system: u64,
+    /// Number of `head` entries whose signature was verified.
+    pub heads: u64,
+    /// The last sequence number that a verified head covers.
+    pub signed_to: u64,
+    /// Time of the first entry, milliseconds since the Unix epoch.
+    pub first_ms: u64,
+    /// Time of the last entry.
+    pub last_ms: u64,
+    /// How often an entry is older than its predecessor. Clocks are set back, so this is noted and no flaw.
+    pub backwards: u64,
+    /// Requests that were refused without an entry, by the log's own account.
+    pub refused_unlogged: u64,
+    /// Whether the last system entry but heartbeats is an orderly `stop`.
+    pub stopped: bool,
+}
+
+impl Report {
+    /// Number of entries.
+    pub fn entries(&self) -> u64 {
+        if self.first == 0 { 0 } else { self.last.seq - self.first + 1 }
+    }
+}
+
+/// The first thing that is wrong with a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq}: {reason}")]
+pub struct Flaw {
+    /// The sequence number that the entry should have.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+/// What can be wrong with a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The line has no newline: it was not written to its end.
+    #[error("the line is not complete")]
+    Torn,
+    /// The line does not have the documented frame.
+    #[error("the line does not have the form of an entry")]
+    Form,
+    /// The line is not JSON, or lacks what every entry has.
+    #[error("the line is not JSON of an entry: {0}")]
+    Json(String),
+    /// Entries are missing, repeated or in another order.
+    #[error("the sequence number is {found}")]
+    Sequence {
+        /// What the line says.
+        found: u64,
+    },
+    /// The line names another predecessor.
+    #[error("the predecessor's hash is not the one that the line names")]
+    Predecessor,
+    /// The line was changed.
+    #[error("the line does not have the hash that it names")]
+    Changed,
+    /// A head cannot be trusted.
+    #[error("{0}")]
+    Head(#[from] HeadError),
+    /// A head is signed, but about another chain.
+    #[error("a signed head disagrees with the log")]
+    Disagreement,
+    /// The log ends before a signed head.
+    #[error("the log ends here, but a signed head covers {size} entries: the tail was cut")]
+    Cut {
+        /// What the head covers.
+        size: u64,
+    },
+    /// A head is about entries that are no longer kept.
+    #[error("a head covers {size} entries, of which the last is no longer kept: it cannot be compared")]
+    Older {
+        /// What the head covers.
+        size: u64,
+    },
+    /// The log does not begin with its first entry, and no retention entry says why.
+    #[error("entries before this one are missing, and no retention entry accounts for them")]
+    Beginning,
+    /// Nothing in the log is signed.
+    #[error("no signed head is in the log")]
+    Unsigned,
+}
+
+/// One line, taken apart; its hash fits.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// Its sequence number and hash.
+    pub chain: Chain,
+    /// Its predecessor's hash.
+    pub prev: Hash,
+    body: Body<'a>,
+}
+
+/// What verification needs of an entry's members.
+#[derive(Debug, Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    kind: Kind,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    note: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    detail: Option<Detail<'a>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Request,
+    Intent,
+    System,
+    Head,
+}
+
+#[derive(Debug, Deserialize)]
+struct Detail<'a> {
+    first: Option<u64>,
+    #[serde(borrow)]
+    prev: Option<Cow<'a, str>>,
+    refused: Option<u64>,
+}
+
+impl<'a> Line<'a> {
+    /// Takes a line apart, newline included, and checks it against its own hash.
+    pub fn read(line: &'a [u8]) -> Result<Line<'a>, Reason> {
+        if line.last() != Some(&b'\n') {
+            return Err(Reason::Torn);
+        }
+        let (seq, prev, hashed, hash) = frame(line).ok_or(Reason::Form)?;
+        if Hash::of(hashed) != hash {
+            return Err(Reason::Changed);
+        }
+        let text = std::str::from_utf8(line).map_err(|err| Reason::Json(err.to_string()))?;
+        let body = serde_json::from_str(text).map_err(|err| Reason::Json(err.to_string()))?;
+        Ok(Line { chain: Chain { seq, hash }, prev, body })
+    }
+
+    /// When it was written, milliseconds since the Unix epoch; `None` where the time is not in the documented form.
+    pub fn time_ms(&self) -> Option<u64> {
+        time::parse(&self.body.time)
+    }
+}
+
+/// Sequence number, predecessor's hash, the bytes that are hashed, and the hash.
+fn frame(line: &[u8]) -> Option<(u64, Hash, &[u8], Hash)> {
+    let (hashed, tail) = line.split_at_checked(line.len().checked_sub(HASH.len() + 64 + END.len())?)?;
+    let hash = Hash::parse(tail.strip_prefix(HASH)?.strip_suffix(END)?)?;
+    let rest = hashed.strip_prefix(SEQ)?;
+    let (digits, rest) = rest.split_at_checked(rest.iter().position(|b| !b.is_ascii_digit())?)?;
+    let canonical = matches!(digits, [b'1'..=b'9', ..]);
+    let seq = std::str::from_utf8(digits).ok().filter(|_| canonical)?.parse().ok()?;
+    let (prev, rest) = rest.strip_prefix(PREV)?.split_at_checked(64)?;
+    rest.strip_prefix(BODY)?;
+    Some((seq, Hash::parse(prev)?, hashed, hash))
+}
+
+impl Verifier {
+    /// A verifier that demands signed heads, by one of `keys`.
+    pub fn new(keys: VerifyKeys) -> Verifier {
+        Verifier { keys: Some(keys), ..Verifier::chain_only() }
+    }
+
+    /// A verifier for a part of a log: it follows the chain and believes its beginning, and no signature is looked at.
+    pub fn chain_only() -> Verifier {
+        Verifier {
+            keys: None,
+            chain: None,
+            anchor: Chain::default(),
+            attested: false,
+            expected: Vec::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Also demands that the log holds the very entry that a head, kept elsewhere, speaks of.
+    pub fn expect(&mut self, head: Head) {
+        self.expected.push((head, false));
+    }
+
+    /// Where the chain stands after the lines so far; `None` before the first.
+    pub fn chain(&self) -> Option<Chain> {
+        self.chain
+    }
+
+    /// Takes the next line, newline included.
+    pub fn line<'a>(&mut self, line: &'a [u8]) -> Result<Line<'a>, Flaw> {
+        let expected = self.chain.map(|chain| chain.seq + 1);
+        let line = Line::read(line).map_err(|reason| Flaw { seq: expected.unwrap_or(1), reason })?;
+        self.take(&line).map_err(|reason| Flaw { seq: expected.unwrap_or(line.chain.seq), reason })?;
+        Ok(line)
+    }
+
+    /// Fits a line to those before it.
+    fn take(&mut self, line: &Line<'_>) -> Result<(), Reason> {
+        let seq = line.chain.seq;
+        match self.chain {
+            None => {
+                self.anchor = Chain { seq: seq - 1, hash: line.prev };
+                self.attested = seq == 1;
+                if self.attested && line.prev != Hash::default() {
+                    return Err(Reason::Predecessor);
+                }
+                self.meet(self.anchor)?;
+            }
+            Some(chain) if chain.seq + 1 != seq => return Err(Reason::Sequence { found: seq }),
+            Some(chain) if chain.hash != line.prev => return Err(Reason::Predecessor),
+            Some(_) => {}
+        }
+        let Some(time_ms) = line.time_ms() else {
+            return Err(Reason::Json(format!("`{}` is not a time", line.body.time.escape_debug())));
+        };
+        self.account(line)?;
+        self.meet(line.chain)?;
+        if self.chain.is_none() {
+            self.report.first = seq;
+            self.report.first_ms = time_ms;
+        } else if time_ms < self.report.last_ms {
+            self.report.backwards += 1;
+        }
+        self.report.last_ms = time_ms;
+        self.report.last = line.chain;
+        self.chain = Some(line.chain);
+        Ok(())
+    }
+
+    /// What is wrong with the log as a whole, now that there are no more lines.
+    pub fn finish(self) -> Result<Report, Flaw> {
+        let seq = self.report.last.seq;
+        let fail = |seq, reason| Err(Flaw { seq, reason });
+        for (head, met) in &self.expected {
+            match (met, head.size) {
+                (true, _) | (_, 0) => {}
+                (false, size) if size > seq => return fail(seq + 1, Reason::Cut { size }),
+                (false, size) => return fail(size, Reason::Older { size }),
+            }
+        }
+        if self.keys.is_some() {
+            if self.report.first != 0 && !self.attested {
+                return fail(self.report.first, Reason::Beginning);
+            }
+            if self.report.heads == 0 {
+                return fail(seq + 1, Reason::Unsigned);
+            }
+        }
+        Ok(self.report)
+    }
+
+    /// Counts the line, and reads those that speak about the log itself.
+    fn account(&mut self, line: &Line<'_>) -> Result<(), Reason> {
+        match line.body.kind {
+            Kind::Request => self.report.requests += 1,
+            Kind::Intent => self.report.intents += 1,
+            Kind::Head => self.head(line)?,
+            Kind::System => {
+                self.report.system += 1;
+                let event = line.body.event.as_deref();
+                let detail = line.body.detail.as_ref();
+                if let (Some("retention"), Some(detail)) = (event, detail) {
+                    let prev = detail.prev.as_deref().and_then(|prev| Hash::parse(prev.as_bytes()));
+                    let first = detail.first.and_then(|first| first.checked_sub(1));
+                    self.attested |= first.zip(prev) == Some((self.anchor.seq, self.anchor.hash));
+                }
+                if let (Some("gap"), Some(refused)) = (event, detail.and_then(|detail| detail.refused)) {
+                    self.report.refused_unlogged = self.report.refused_unlogged.saturating_add(refused);
+                }
+                if event != Some("heartbeat") {
+                    self.report.stopped = event == Some("stop");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A head speaks of the entries before it.
+    fn head(&mut self, line: &Line<'_>) -> Result<(), Reason> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let note = line.body.note.as_deref().ok_or(HeadError::Malformed)?;
+        let head = Head::open(note, keys)?;
+        if head.size + 1 != line.chain.seq || head.root != line.prev {
+            return Err(Reason::Disagreement);
+        }
+        self.report.heads += 1;
+        self.report.signed_to = head.size;
+        Ok(())
+    }
+
+    /// Compares the chain with the heads that are expected.
+    fn meet(&mut self, chain: Chain) -> Result<(), Reason> {
+        for (head, met) in self.expected.iter_mut().filter(|(head, _)| head.size == chain.seq) {
+            if head.root != chain.hash {
+                return Err(Reason::Disagreement);
+            }
+            *met = true;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::{VerifyKey, origin};
+    use super::super::{Entry, Event, Kind as Entries};
+    use super::*;
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use proptest::prelude::*;
+
+    struct Written {
+        lines: Vec<Vec<u8>>,
+        keys: VerifyKeys,
+        head: Head,
+    }
+
+    /// A log of `count` heartbeats and a head after each third, closed by a head.
+    fn written(count: u64) -> Written {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
+        let key = VerifyKey::new(origin("gw"), pair.public_key().as_ref().try_into().unwrap());
+        let mut chain = Chain::default();
+        let mut lines = Vec::new();
+        let mut head = None;
+        let mut push = |chain: &mut Chain, kind: Entries<'_>| {
+            let mut body = Vec::new();
+            Entry { time_ms: chain.seq * 10, node: "gw", kind }.write(&mut body);
+            let mut line = Vec::new();
+            chain.seal(&body, &mut line);
+            lines.push(line);
+        };
+        for i in 1..=count {
+            push(&mut chain, Entries::System(Event::Heartbeat));
+            if i % 3 == 0 || i == count {
+                let signed = Head { origin: origin("gw"), size: chain.seq, root: chain.hash, time_ms: i };
+                let note = signed.note(&key, pair.sign(signed.text().as_bytes()).as_ref());
+                push(&mut chain, Entries::Head(&note));
+                head = Some(signed);
+            }
+        }
+        Written { lines, keys: VerifyKeys(vec![key]), head: head.unwrap() }
+    }
+
+    impl Written {
+        fn verify(&self, lines: &[Vec<u8>]) -> Result<Report, Flaw> {
+            self.verify_bytes(&lines.concat())
+        }
+
+        fn verify_bytes(&self, bytes: &[u8]) -> Result<Report, Flaw> {
+            let mut verifier = Verifier::new(self.keys.clone());
+            verifier.expect(self.head.clone());
+            for line in bytes.split_inclusive(|b| *b == b'\n') {
+                verifier.line(line)?;
+            }
+            verifier.finish()
+        }
+    }
+
+    #[test]
+    fn an_untouched_log_is_fine() {
+        let log = written(7);
+        let report = log.verify(&log.lines).unwrap();
+        assert_eq!((report.entries(), report.system, report.heads, report.signed_to), (10, 7, 3, 9));
+        assert_eq!((report.first_ms, report.last_ms, report.backwards), (0, 90, 0));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let log = written(4);
+        let bytes = log.lines.concat();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(log.verify_bytes(&changed).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+        }
+    }
+
+    #[test]
+    fn every_cut_before_the_last_head_is_found() {
+        let log = written(5);
+        let bytes = log.lines.concat();
+        let whole_without_head = bytes.len() - log.lines.last().unwrap().len();
+        for end in 0..bytes.len() {
+            let result = log.verify_bytes(&bytes[..end]);
+            // The head beside the log covers everything before the head entry, and vouches for no more.
+            assert_eq!(result.is_ok(), end == whole_without_head, "cut at {end}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_line_says_where_and_why() {
+        let log = written(6);
+        let check = |lines: &[Vec<u8>], expected: &str| {
+            assert_eq!(log.verify(lines).map_err(|flaw| flaw.to_string()).unwrap_err(), expected);
+        };
+        let mut deleted = log.lines.clone();
+        deleted.remove(2);
+        check(&deleted, "entry 3: the sequence number is 4");
+        check(
+            &log.lines[1..],
+            "entry 2: entries before this one are missing, and no retention entry accounts for them",
+        );
+        let mut rehashed = log.lines[..2].to_vec();
+        let mut chain = Chain { seq: 2, hash: Hash::of(b"forged") };
+        let mut line = Vec::new();
+        chain.seal(b"\"time\":\"1970-01-01T00:00:00.000Z\",\"kind\":\"system\"", &mut line);
+        rehashed.push(line);
+        check(&rehashed, "entry 3: the predecessor's hash is not the one that the line names");
+        let mut edited = log.lines.clone();
+        edited[1] = String::from_utf8(edited[1].clone()).unwrap().replace("gw", "wg").into_bytes();
+        check(&edited, "entry 2: the line does not have the hash that it names");
+        check(&log.lines[..5], "entry 6: the log ends here, but a signed head covers 7 entries: the tail was cut");
+        check(&[], "entry 1: the log ends here, but a signed head covers 7 entries: the tail was cut");
+    }
+
+    #[test]
+    fn a_log_rewritten_whole_lacks_the_signature() {
+        let log = written(4);
+        let mut chain = Chain::default();
+        let mut line = Vec::new();
+        chain.seal(b"\"time\":\"1970-01-01T00:00:00.000Z\",\"kind\":\"system\",\"event\":\"heartbeat\"", &mut line);
+        let mut verifier = Verifier::new(log.keys);
+        verifier.line(&line).unwrap();
+        assert_eq!(verifier.finish().unwrap_err().reason, Reason::Unsigned);
+    }
+
+    #[test]
+    fn a_log_after_retention_begins_where_it_says() {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
+        let key = VerifyKey::new(origin("gw"), pair.public_key().as_ref().try_into().unwrap());
+        let anchor = Chain { seq: 99, hash: Hash::of(b"gone") };
+        for (first, fine) in [(100, true), (99, false)] {
+            let mut chain = anchor;
+            let mut verifier = Verifier::new(VerifyKeys(vec![key.clone()]));
+            let retention = Entries::System(Event::Retention { first, prev: anchor.hash });
+            let mut push = |kind: Entries<'_>, chain: &mut Chain| {
+                let (mut body, mut line) = (Vec::new(), Vec::new());
+                Entry { time_ms: 0, node: "gw", kind }.write(&mut body);
+                chain.seal(&body, &mut line);
+                verifier.line(&line).unwrap();
+            };
+            push(retention, &mut chain);
+            let head = Head { origin: origin("gw"), size: chain.seq, root: chain.hash, time_ms: 0 };
+            push(Entries::Head(&head.note(&key, pair.sign(head.text().as_bytes()).as_ref())), &mut chain);
+            assert_eq!(verifier.finish().is_ok(), fine, "{first}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn moved_repeated_and_foreign_lines_are_found(from in 0usize..16, to in 0usize..16, copy: bool) {
+            let log = written(12);
+            let mut lines = log.lines.clone();
+            let line = if copy { lines[from].clone() } else { lines.remove(from) };
+            lines.insert(to.min(lines.len()), line);
+            prop_assert_eq!(log.verify(&lines).is_ok(), lines == log.lines);
+        }
+
+        #[test]
+        fn no_bytes_upset_it(bytes: Vec<u8>) {
+            let _ = Line::read(&bytes);
+        }
+    }
+}
