@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+#[cfg(test)]
+mod tests;
+
 /// Everything that a decision depends on besides the facts. Built by `config`, immutable.
 #[derive(Debug, Default)]
 pub struct Rules {
