@@ -1,6 +1,7 @@
 //! The command line: one subcommand per file, one exit code per kind of news.
 pub mod certs;
 pub mod demo;
+pub mod init;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -28,6 +29,8 @@ To see it at work:  moat demo";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented starting point for one application
+    Init(init::Args),
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
@@ -36,6 +39,7 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Init(args) => init::run(args),
         Command::Certs(command) => certs::run(command),
     };
     result.unwrap_or_else(|error| failure(&error))

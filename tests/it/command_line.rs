@@ -20,3 +20,18 @@ fn development_certificates_are_made_once() {
     let second = moat(folder.path(), &["certs", "dev"]);
     assert_eq!((second.code, second.stdout.matches("kept  ").count()), (Some(0), 3), "{second:?}");
 }
+
+#[test]
+fn init_writes_a_starting_point_and_never_over_files_that_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = moat(folder.path(), &["init", "gate", "--domain", "shop.test", "--upstream", "10.0.0.7:80"]);
+    assert_eq!((made.code, made.stdout.matches("made  ").count()), (Some(0), 6), "{made:?}");
+    let gateway = std::fs::read_to_string(folder.path().join("gate/gateway.yaml")).unwrap();
+    assert!(gateway.contains("{tenant}.shop.test") && gateway.contains("[10.0.0.7:80]"), "{gateway}");
+    assert!(!gateway.contains("example.localhost") && !gateway.contains("127.0.0.1:3000"), "{gateway}");
+    let again = moat(folder.path(), &["init", "gate"]);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("gate/gateway.yaml` exists") && again.stderr.contains("hint:"), "{again:?}");
+    let hostile = moat(folder.path(), &["init", "other", "--domain", "a\nroutes: {}"]);
+    assert!(hostile.stderr.contains("--domain") && !folder.path().join("other").exists(), "{hostile:?}");
+}
