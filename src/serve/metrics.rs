@@ -1,0 +1,205 @@
+//! Metrics: what Prometheus reads from the admin listener, and the handles that the request path counts with.
+//!
+//! Every label comes from a closed set: names in `gateway.yaml`, methods and codes from their enums, tenants from the
+//! bounded labels of `tenants.rs`. Nothing that a client sends becomes a label. Series of a route or limit that a
+//! reload removed stay, at rest, until the process ends.
+mod families;
+mod listener;
+mod route;
+mod tenants;
+#[cfg(test)]
+mod tests;
+
+pub use listener::{Active, ConnectionState, Handshake, ListenerMetrics, Rejection, UpstreamMetrics};
+pub use route::{Origin, RequestOutcome, RouteMetrics};
+
+use families::Families;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tenants::TenantLabels;
+
+/// What a response of [`Metrics::render`] is: the Prometheus text format. OpenMetrics is not offered, since it names
+/// counters in a way that this encoder does not write.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics of this process.
+pub struct Metrics {
+    registry: Registry,
+    families: Arc<Families>,
+    tenants: Arc<TenantLabels>,
+    readers: Mutex<Vec<Reader>>,
+    certificates: Mutex<BTreeMap<String, i64>>,
+}
+
+/// Brings gauges up to date before they are read.
+type Reader = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// One of the two logs, for the count of lines that found its queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// The application log.
+    Log,
+    /// The access log.
+    Access,
+}
+
+impl Metrics {
+    /// Fresh metrics; at most `tenant_top` tenants get a label of their own, the rest is `other`.
+    ///
+    /// Fails only where two families have one name, which the tests exclude.
+    pub fn new(tenant_top: usize) -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let families = Families::register(&registry)?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Metrics {
+            registry,
+            families: Arc::new(families),
+            tenants: Arc::new(TenantLabels::new(tenant_top)),
+            readers: Mutex::default(),
+            certificates: Mutex::default(),
+        })
+    }
+
+    /// The handle for a route, `none` for requests without one. Make it once per snapshot and keep it: counting through
+    /// it looks nothing up.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics::new(name, self.families.clone(), self.tenants.clone()))
+    }
+
+    /// The handle for a listener.
+    pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
+        Arc::new(ListenerMetrics::new(name, self.families.clone()))
+    }
+
+    /// The handle for an upstream.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
+        Arc::new(UpstreamMetrics::new(name, &self.families))
+    }
+
+    /// Calls `reader` before every scrape, for gauges that somebody else knows (keys held, backlog).
+    pub fn before_scrape(&self, reader: impl Fn(&Metrics) + Send + Sync + 'static) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(reader));
+    }
+
+    /// All metrics in the text format of [`CONTENT_TYPE`].
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        for reader in self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            reader(self);
+        }
+        let mut text = Vec::with_capacity(64 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// The certificates in use by name, with their ends in seconds since the epoch; those no longer named disappear.
+    pub fn certificates(&self, certificates: impl IntoIterator<Item = (String, i64)>) {
+        let mut known = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeMap<String, i64> = certificates.into_iter().collect();
+        for gone in known.keys().filter(|name| !now.contains_key(*name)) {
+            // It was set below, so it is there.
+            let _ = self.families.certificate_not_after.remove_label_values(&[gone]);
+        }
+        for (name, not_after_s) in &now {
+            self.families.certificate_not_after.with_label_values(&[name]).set(*not_after_s);
+        }
+        *known = now;
+    }
+
+    /// Keys that each limit holds (`Quotas::keys`).
+    pub fn quota_keys(&self, keys: impl IntoIterator<Item = (Arc<str>, usize)>) {
+        self.families.ratelimit_keys.reset();
+        for (limit, count) in keys {
+            self.families.ratelimit_keys.with_label_values(&[&*limit]).set(gauge(count));
+        }
+    }
+
+    /// An issuer's usable keys, and when they were last fetched or read, in seconds since the epoch.
+    pub fn issuer_keys(&self, issuer: &str, keys: usize, last_success_s: Option<u64>) {
+        self.families.jwks_keys.with_label_values(&[issuer]).set(gauge(keys));
+        if let Some(at) = last_success_s {
+            self.families.jwks_last_success.with_label_values(&[issuer]).set(gauge(at));
+        }
+    }
+
+    /// An audit entry of this class was written.
+    pub fn audit_entry(&self, class: &'static str) {
+        self.families.audit_entries.with_label_values(&[class]).inc();
+    }
+
+    /// Audit entries of this class written since the start, where the writer itself keeps count.
+    pub fn audit_entries(&self, class: &'static str, total: u64) {
+        raise(&self.families.audit_entries.with_label_values(&[class]), total);
+    }
+
+    /// State of the audit writer: failed writes since the start, entries waiting, and when the last signed head was
+    /// written, in seconds since the epoch.
+    pub fn audit_state(&self, write_errors: u64, backlog: usize, last_checkpoint_s: Option<u64>) {
+        raise(&self.families.audit_write_errors, write_errors);
+        self.families.audit_backlog.set(gauge(backlog));
+        if let Some(at) = last_checkpoint_s {
+            self.families.audit_last_checkpoint.set(gauge(at));
+        }
+    }
+
+    /// A snapshot took effect.
+    pub fn config_loaded(&self, hash: &str, version: &str, at_s: u64) {
+        self.families.config_info.reset();
+        self.families.config_info.with_label_values(&[hash, version]).set(1);
+        self.families.config_last_reload_successful.set(1);
+        self.families.config_last_reload.set(gauge(at_s));
+    }
+
+    /// A reload was refused; the snapshot before it stays in force.
+    pub fn config_refused(&self, at_s: u64) {
+        self.families.config_last_reload_successful.set(0);
+        self.families.config_last_reload.set(gauge(at_s));
+    }
+
+    /// Cookies of the application that were hardened on their way out.
+    pub fn cookies_fixed(&self, count: usize) {
+        if count > 0 {
+            self.families.cookies_hardened.inc_by(count as u64);
+        }
+    }
+
+    /// A task panicked; the panic hook calls this.
+    pub fn panicked(&self) {
+        self.families.panics.inc();
+    }
+
+    /// Log lines dropped since the start.
+    pub fn log_lines_dropped(&self, stream: Stream, total: u64) {
+        let stream = match stream {
+            Stream::Log => "log",
+            Stream::Access => "access",
+        };
+        raise(&self.families.log_lines_dropped.with_label_values(&[stream]), total);
+    }
+}
+
+/// Brings a counter up to a total that is counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+fn gauge(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// Class of a status as a label: `1xx` to `5xx`, `none` where no response was sent.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Index into `STATUS_CLASSES`.
+fn status_class(status: u16) -> usize {
+    match status {
+        0..100 => 0,
+        100..200 => 1,
+        200..300 => 2,
+        300..400 => 3,
+        400..500 => 4,
+        500.. => 5,
+    }
+}

@@ -1,0 +1,167 @@
+//! The metric families: name, labels and help of each. Names are promises: never renamed, only added.
+//! `docs/metrics.md` describes each; a test compares the two.
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Boundaries that OpenTelemetry's semantic conventions recommend for request durations, in seconds.
+const DURATION_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Boundaries for the time spent in the gateway itself, in seconds: it is microseconds on a good day.
+const ADDED_BUCKETS: [f64; 13] =
+    [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0];
+
+/// All families but `process_*`, which the library collects.
+pub(super) struct Families {
+    pub(super) server_duration: HistogramVec,
+    pub(super) server_active: IntGaugeVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) client_duration: HistogramVec,
+    pub(super) added_latency: Histogram,
+    pub(super) refusals: IntCounterVec,
+    pub(super) connections: IntGaugeVec,
+    pub(super) connections_rejected: IntCounterVec,
+    pub(super) tls_handshakes: IntCounterVec,
+    pub(super) certificate_not_after: IntGaugeVec,
+    pub(super) authn: IntCounterVec,
+    pub(super) authz: IntCounterVec,
+    pub(super) ratelimit_decisions: IntCounterVec,
+    pub(super) ratelimit_keys: IntGaugeVec,
+    pub(super) jwks_keys: IntGaugeVec,
+    pub(super) jwks_last_success: IntGaugeVec,
+    pub(super) csrf_denied: IntCounterVec,
+    pub(super) cookies_hardened: IntCounter,
+    pub(super) audit_entries: IntCounterVec,
+    pub(super) audit_write_errors: IntCounter,
+    pub(super) audit_backlog: IntGauge,
+    pub(super) audit_last_checkpoint: IntGauge,
+    pub(super) config_info: IntGaugeVec,
+    pub(super) config_last_reload_successful: IntGauge,
+    pub(super) config_last_reload: IntGauge,
+    pub(super) build_info: IntGaugeVec,
+    pub(super) panics: IntCounter,
+    pub(super) log_lines_dropped: IntCounterVec,
+}
+
+impl Families {
+    /// Makes all families and registers them.
+    pub(super) fn register(registry: &Registry) -> Result<Families, prometheus::Error> {
+        let r = Registrar(registry);
+        Ok(Families {
+            server_duration: r.histograms(
+                "http_server_request_duration_seconds",
+                "Time from the request head to the end of the response.",
+                &["http_route", "http_request_method", "status_class", "origin"],
+            )?,
+            server_active: r.gauges("http_server_active_requests", "Requests being served.", &["listener"])?,
+            requests: r.counters("moat_http_requests_total", "Requests answered.", &["status_class", "origin"])?,
+            client_duration: r.histograms(
+                "http_client_request_duration_seconds",
+                "Time from the request sent upstream to the head of the answer.",
+                &["upstream", "status_class"],
+            )?,
+            added_latency: r.one(Histogram::with_opts(
+                HistogramOpts::new(
+                    "moat_added_latency_seconds",
+                    "Time spent in the gateway, without waiting for the upstream.",
+                )
+                .buckets(ADDED_BUCKETS.to_vec()),
+            )?)?,
+            refusals: r.counters("moat_refusals_total", "Requests refused, by code.", &["code", "route"])?,
+            connections: r.gauges("moat_connections", "Open connections.", &["listener", "state"])?,
+            connections_rejected: r.counters(
+                "moat_connections_rejected_total",
+                "Connections closed before a request was read.",
+                &["listener", "reason"],
+            )?,
+            tls_handshakes: r.counters(
+                "moat_tls_handshakes_total",
+                "TLS handshakes.",
+                &["listener", "version", "group", "result"],
+            )?,
+            certificate_not_after: r.gauges(
+                "moat_tls_certificate_not_after_seconds",
+                "End of a certificate's validity, Unix time.",
+                &["name"],
+            )?,
+            authn: r.counters("moat_authn_total", "Credentials checked.", &["route", "method", "result", "reason"])?,
+            authz: r.counters(
+                "moat_authz_decisions_total",
+                "Decisions over requests that found a route; shadow verdicts are counted beside the decision.",
+                &["route", "tenant", "decision", "reason", "mode"],
+            )?,
+            ratelimit_decisions: r.counters(
+                "moat_ratelimit_decisions_total",
+                "Requests counted against a limit.",
+                &["limit", "tenant", "decision", "mode"],
+            )?,
+            ratelimit_keys: r.gauges("moat_ratelimit_keys", "Keys that a limit holds in memory.", &["limit"])?,
+            jwks_keys: r.gauges("moat_jwks_keys", "Usable keys of an issuer.", &["issuer"])?,
+            jwks_last_success: r.gauges(
+                "moat_jwks_last_success_timestamp_seconds",
+                "When an issuer's keys were last obtained, Unix time.",
+                &["issuer"],
+            )?,
+            csrf_denied: r.counters(
+                "moat_csrf_denied_total",
+                "Requests without evidence of our own origin.",
+                &["reason"],
+            )?,
+            cookies_hardened: r
+                .counter("moat_cookies_hardened_total", "Cookies of applications that were hardened.")?,
+            audit_entries: r.counters("moat_audit_entries_total", "Audit entries written.", &["class"])?,
+            audit_write_errors: r.counter("moat_audit_write_errors_total", "Audit writes that failed.")?,
+            audit_backlog: r.gauge("moat_audit_backlog", "Audit entries waiting for the writer.")?,
+            audit_last_checkpoint: r.gauge(
+                "moat_audit_last_checkpoint_timestamp_seconds",
+                "When the last signed head was written, Unix time.",
+            )?,
+            config_info: r.gauges("moat_config_info", "The configuration in force; always 1.", &["hash", "version"])?,
+            config_last_reload_successful: r.gauge(
+                "moat_config_last_reload_successful",
+                "Whether the last load of the configuration was accepted.",
+            )?,
+            config_last_reload: r.gauge(
+                "moat_config_last_reload_timestamp_seconds",
+                "When the configuration was last loaded or refused, Unix time.",
+            )?,
+            build_info: r.gauges("moat_build_info", "The running build; always 1.", &["version"])?,
+            panics: r.counter("moat_panics_total", "Tasks that panicked; each is a bug.")?,
+            log_lines_dropped: r.counters(
+                "moat_log_lines_dropped_total",
+                "Log lines dropped because the reader of the log was too slow.",
+                &["stream"],
+            )?,
+        })
+    }
+}
+
+struct Registrar<'a>(&'a Registry);
+
+impl Registrar<'_> {
+    fn one<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.one(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.one(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.one(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.one(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.one(HistogramVec::new(opts, labels)?)
+    }
+}
