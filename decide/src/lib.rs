@@ -4,6 +4,8 @@ pub mod refusal;
 pub mod authority;
 pub mod path;
 pub mod request;
+pub mod head;
+pub mod fields;
 pub mod facts;
 pub mod ratelimit;
 pub mod rules;
