@@ -1,2 +1,3 @@
 //! The only place that names pingora or hyper: listeners, proxy, keys, metrics, admin.
+pub mod logs;
 pub mod metrics;
