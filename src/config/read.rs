@@ -1,6 +1,7 @@
 //! A tree of nodes → typed options, through serde, with every problem collected instead of the first one only: a value
 //! that cannot be read is reported, left out, and the reading starts again without it.
 use crate::config::problem::{At, Report};
+use crate::config::secrets::SECRET;
 use crate::config::yaml::{Key, Kind, Node};
 use decide::policy::nearest;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -16,11 +17,12 @@ use std::marker::PhantomData;
 pub fn read<T: for<'de> Deserialize<'de>>(node: &Node, report: &Report) -> Option<T> {
     let reader = Reader { report, skip: RefCell::default(), path: RefCell::default() };
     for _ in 0..MAX_ROUNDS {
-        match T::deserialize(Value { node, key: node.at, reader: &reader }) {
+        let root = Value { node, key: node.at, reader: &reader };
+        match T::deserialize(root) {
             Ok(value) => return Some(value),
             Err(error) => {
                 let at = error.at.unwrap_or(node.at);
-                if !error.silent {
+                if !error.silent && !error.missing.is_some_and(|name| root.has_unreadable(name)) {
                     report.hinted(at, error.message, error.hint);
                 }
                 match error.skip {
@@ -38,12 +40,58 @@ const MAX_ROUNDS: usize = 200;
 
 /// Keys of the published grammar that this version does not serve: refused by name, never ignored.
 const LATER: &[&str] = &[
-    "acr_values", "api_key", "auth_method", "body_hash", "browser", "cache_key", "caep", "client", "client_certificate",
-    "concurrent", "cors", "debug", "delay", "embedded", "format", "hash_ids_with", "health", "idempotency", "include",
-    "labels", "level", "max_in_flight", "mtls", "on_exceed", "on_full", "on_missing", "on_store_error", "on_unwritable",
-    "outlier", "permission_from", "postgres", "proxy_protocol", "redact", "redis", "residency", "retry", "revocation",
-    "sample", "service_accounts", "session_tickets", "ship", "signals", "status_page", "storage", "tokens", "traces",
-    "trust_inbound", "webhook_signature", "hash", "api_key.id", "algorithm", "idle",
+    "acr_values",
+    "api_key",
+    "auth_method",
+    "body_hash",
+    "browser",
+    "cache_key",
+    "caep",
+    "client",
+    "client_certificate",
+    "concurrent",
+    "cors",
+    "debug",
+    "delay",
+    "embedded",
+    "format",
+    "hash_ids_with",
+    "health",
+    "idempotency",
+    "include",
+    "labels",
+    "level",
+    "max_in_flight",
+    "mtls",
+    "on_exceed",
+    "on_full",
+    "on_missing",
+    "on_store_error",
+    "on_unwritable",
+    "outlier",
+    "permission_from",
+    "postgres",
+    "proxy_protocol",
+    "redact",
+    "redis",
+    "residency",
+    "retry",
+    "revocation",
+    "sample",
+    "service_accounts",
+    "session_tickets",
+    "ship",
+    "signals",
+    "status_page",
+    "storage",
+    "tokens",
+    "traces",
+    "trust_inbound",
+    "webhook_signature",
+    "hash",
+    "api_key.id",
+    "algorithm",
+    "idle",
 ];
 
 /// What to say about a key or word that does not belong here.
@@ -115,6 +163,11 @@ impl de::Error for Error {
         }
     }
 
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Error {
+        let (message, hint) = unknown("key", field, expected.iter().copied());
+        Error { hint, ..Error::new(message) }
+    }
+
     fn missing_field(field: &'static str) -> Error {
         Error { missing: Some(field), ..Error::new(format!("missing `{field}`")) }
     }
@@ -139,6 +192,9 @@ impl<'a> Value<'a> {
         self.reader.path.borrow_mut().pop();
         result.map_err(|error| {
             let at = if error.missing.is_some() { self.key } else { self.node.at };
+            if error.message == SECRET {
+                self.reader.report.mask(self.node.at);
+            }
             let silent = error.silent || error.missing.is_some_and(|name| self.has_unreadable(name));
             Error { skip: error.skip.or(Some(self.node.id)), missing: None, silent, ..error }.at(at)
         })
@@ -299,8 +355,7 @@ impl<'de, 'a> Deserializer<'de> for Value<'a> {
             self.reader.report.hinted(key.at, message, hint);
             self.reader.report.taint(&self.reader.path.borrow());
         }
-        let known: Vec<&(Key, Node)> =
-            entries.iter().filter(|(key, _)| fields.contains(&key.text.as_str())).collect();
+        let known: Vec<&(Key, Node)> = entries.iter().filter(|(key, _)| fields.contains(&key.text.as_str())).collect();
         visitor.visit_map(Entered { value: self, rest: known.into_iter(), next: None })
     }
 
@@ -419,7 +474,8 @@ impl<'de, 'a> EnumAccess<'de> for Choice<'a> {
 
 impl<'a> Choice<'a> {
     fn content(self) -> Result<Value<'a>, Error> {
-        self.content.ok_or_else(|| Error::new(format!("`{}` needs a value: write `{}: …`", self.word, self.word)).at(self.at))
+        self.content
+            .ok_or_else(|| Error::new(format!("`{}` needs a value: write `{}: …`", self.word, self.word)).at(self.at))
     }
 }
 
@@ -436,7 +492,9 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
         let value = self.content()?;
         seed.deserialize(value).map_err(|error| match error.missing {
-            Some(name) => Error { silent: error.silent || value.has_unreadable(name), missing: None, ..error }.at(value.key),
+            Some(name) => {
+                Error { silent: error.silent || value.has_unreadable(name), missing: None, ..error }.at(value.key)
+            }
             None => error.at(value.node.at),
         })
     }
@@ -672,15 +730,15 @@ mod tests {
                 "12:41 expected a text, found a list",
                 "12:46 `user` needs a value: write `user: …`",
                 "12:53 `nobody` takes no value",
-                "12:67 missing `size`",
-                "12:88 expected a whole number, found `x`",
-                "12:92 expected a map with one key, found a map",
+                "12:66 missing `size`",
+                "12:93 expected a whole number, found `x`",
+                "12:98 expected a map with one key, found a map",
             ]
         );
         let top = top.unwrap();
         assert_eq!(top.items.names().collect::<Vec<_>>(), ["c", "e", "retry"]);
         assert_eq!(top.list.len(), 2);
-        assert_eq!((top.list[1].at.line, top.list[1].at.column), (12, 24));
+        assert_eq!((top.list[1].at.line, top.list[1].at.column), (12, 23));
     }
 
     #[test]

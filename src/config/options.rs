@@ -1,0 +1,428 @@
+//! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
+//! schema are printed from these comments.
+mod people;
+mod policies;
+mod traffic;
+
+pub use people::*;
+pub use policies::*;
+pub use traffic::*;
+
+use crate::config::read::{Entries, Spanned};
+use crate::config::secrets::SecretPlace;
+use crate::config::units::{Period, Size, parse_text, seconds};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The one file that a platform team edits.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Version of the grammar: 1.
+    pub version: Version,
+    /// Files that are merged into this one: paths relative to its folder, `*` allowed in the last part. A name that
+    /// is defined twice is an error. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Spanned<String>>,
+    /// The process. A change needs a restart.
+    #[serde(default)]
+    pub server: ServerOptions,
+    /// The admin listener: metrics and health. Never on a public network.
+    #[serde(default)]
+    pub admin: AdminOptions,
+    /// Where clients connect, by a name of your choice. At least one.
+    #[serde(default)]
+    pub listeners: Entries<ListenerOptions>,
+    /// Certificates and TLS profiles. Needed by listeners with `tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsOptions>,
+    /// Where users come from, by a name of your choice. Default: none.
+    #[serde(default)]
+    pub issuers: Entries<IssuerOptions>,
+    /// How a request's tenant is found. Default: a gateway without tenants.
+    #[serde(default)]
+    pub tenancy: TenancyOptions,
+    /// Tenants by id. Tens of thousands belong into `tenancy.file`. Default: none.
+    #[serde(default)]
+    pub tenants: Entries<TenantOptions>,
+    /// The applications behind the gateway, by a name of your choice.
+    #[serde(default)]
+    pub upstreams: Entries<UpstreamOptions>,
+    /// Rules for sessions.
+    #[serde(default)]
+    pub sessions: SessionsOptions,
+    /// Policy files, relative to the folder of this file.
+    #[serde(default)]
+    pub policies: PolicyFiles,
+    /// Routes by a name of your choice. The most specific match wins (host, then path, then method); their order is
+    /// irrelevant, and two that match equally well are an error. At least one.
+    #[serde(default)]
+    pub routes: Entries<RouteOptions>,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: AuditOptions,
+    /// The application log and the access log.
+    #[serde(default)]
+    pub logs: LogOptions,
+    /// Metrics.
+    #[serde(default)]
+    pub metrics: MetricOptions,
+}
+
+/// `version: 1`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version;
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_text(deserializer, "`1`, the only version there is", |text| (text == "1").then_some(Version))
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(1)
+    }
+}
+
+impl JsonSchema for Version {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "const": 1 })
+    }
+}
+
+/// The process. A change needs a restart.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerOptions {
+    /// Worker threads: a number, or `auto` for one per CPU that the process may use.
+    pub worker_threads: Workers,
+    /// How long open requests may take to finish after SIGTERM. Danger: the supervisor's own patience must be longer,
+    /// or it cuts them off.
+    pub drain_timeout: Period,
+    /// Open connections in all; beyond, new ones are closed at once and counted.
+    pub max_connections: usize,
+    /// Folder for everything that outlives the process: audit log, key copies, keys. Danger: whoever can write there
+    /// can forge what the gateway remembers.
+    pub state_dir: String,
+    /// Name of this replica in logs, audit entries and assertions.
+    pub instance: String,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            worker_threads: Workers::Auto,
+            drain_timeout: seconds(30),
+            max_connections: 50_000,
+            state_dir: "/var/lib/moat".to_owned(),
+            instance: "moat-1".to_owned(),
+        }
+    }
+}
+
+/// A number of threads, or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// One per CPU that the process may use.
+    Auto,
+    /// So many.
+    Fixed(usize),
+}
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_text(deserializer, "`auto` or a number from 1 to 1024", |text| match text {
+            "auto" => Some(Workers::Auto),
+            number => number.parse().ok().filter(|n| (1..=1024).contains(n)).map(Workers::Fixed),
+        })
+    }
+}
+
+impl Serialize for Workers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Workers::Auto => serializer.serialize_str("auto"),
+            Workers::Fixed(n) => serializer.serialize_u64(u64::try_from(*n).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+impl JsonSchema for Workers {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Workers".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": 1024 }] })
+    }
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminOptions {
+    /// Address and port; loopback only. A change needs a restart.
+    #[schemars(with = "String")]
+    pub address: Spanned<SocketAddr>,
+    /// Metrics in the text format of Prometheus.
+    pub metrics: MetricsPath,
+    /// Health checks.
+    pub health: HealthPaths,
+}
+
+impl Default for AdminOptions {
+    fn default() -> Self {
+        let address = Spanned { value: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), at: Default::default() };
+        AdminOptions { address, metrics: MetricsPath::default(), health: HealthPaths::default() }
+    }
+}
+
+/// Where the metrics are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsPath {
+    /// Path of the metrics.
+    pub path: String,
+}
+
+impl Default for MetricsPath {
+    fn default() -> Self {
+        MetricsPath { path: "/metrics".to_owned() }
+    }
+}
+
+/// Where the health checks are.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthPaths {
+    /// Answers 200 while the process runs.
+    pub live: String,
+    /// Answers 200 while the gateway can decide; `?verbose` lists every check.
+    pub ready: String,
+}
+
+impl Default for HealthPaths {
+    fn default() -> Self {
+        HealthPaths { live: "/livez".to_owned(), ready: "/readyz".to_owned() }
+    }
+}
+
+/// Policy files, relative to the folder of `gateway.yaml`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyFiles {
+    /// Permissions and roles. Default: none, so no route can require a permission.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Spanned<String>>,
+    /// Header profiles. Default: none; routes then get the built-in strict profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Spanned<String>>,
+    /// Rate limits. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limits: Option<Spanned<String>>,
+    /// Examples of decisions, run by `moat check` and before every reload; `*` allowed in the last part. A failing one
+    /// is a problem. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tests: Option<Spanned<String>>,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditOptions {
+    /// Folder of the log. Default: `audit` in `server.state_dir`. A change needs a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// How the log is cut into files.
+    pub segments: SegmentOptions,
+    /// When entries are forced to the disk: `batch` (`fdatasync` every 50 ms), `each` (before each batch is
+    /// acknowledged) or `os`. Danger of `os`: a power failure loses seconds of the log.
+    pub durability: DurabilityOption,
+    /// The hash chain.
+    pub chain: ChainOptions,
+    /// After this time without entries one is written all the same, so that silence shows.
+    pub heartbeat: Heartbeat,
+}
+
+/// Time between heartbeats.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Heartbeat(pub Period);
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Heartbeat(seconds(60))
+    }
+}
+
+/// `audit.durability`
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DurabilityOption {
+    /// `fdatasync` every 50 ms.
+    #[default]
+    Batch,
+    /// `fdatasync` before each batch is acknowledged.
+    Each,
+    /// Left to the operating system.
+    Os,
+}
+
+/// How the log is cut into files.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SegmentOptions {
+    /// Size at which a new file begins.
+    pub roll: Size,
+    /// How long closed files are kept. Danger: laws may ask for a year or more.
+    pub retain: Period,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        SegmentOptions { roll: Size(64 << 20), retain: seconds(400 * 86_400) }
+    }
+}
+
+/// The hash chain.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChainOptions {
+    /// Signed heads.
+    pub checkpoint: CheckpointOptions,
+}
+
+/// When the head of the chain is signed, and with what.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointOptions {
+    /// Greatest time between signed heads.
+    pub every: Period,
+    /// Greatest number of entries between signed heads.
+    pub entries: u64,
+    /// Place of the Ed25519 key (PKCS#8 PEM) that signs. Default: made in `server.state_dir` at the first start. Danger:
+    /// whoever has it can write another history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Spanned<SecretPlace>>,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        CheckpointOptions { every: seconds(60), entries: 1000, key: None }
+    }
+}
+
+/// The application log and the access log, on standard output.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogOptions {
+    /// `json` or `text`.
+    pub format: LogFormat,
+    /// Least severity that is written: `error`, `warn`, `info`, `debug` or `trace`. Danger: `debug` and `trace` are slow.
+    pub level: LogLevel,
+    /// One line per request.
+    pub access: AccessOptions,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions { format: LogFormat::Json, level: LogLevel::Info, access: AccessOptions::default() }
+    }
+}
+
+/// `logs.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// JSON lines.
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+/// `logs.level`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Faults only.
+    Error,
+    /// And what will become one.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// The access log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessOptions {
+    /// Whether it is written. The audit log is not touched by this.
+    pub enabled: bool,
+    /// Paths without a line.
+    pub exclude_paths: Vec<String>,
+}
+
+impl Default for AccessOptions {
+    fn default() -> Self {
+        AccessOptions { enabled: true, exclude_paths: Vec::new() }
+    }
+}
+
+/// Metrics.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricOptions {
+    /// The `tenant` label.
+    pub tenant_label: TenantLabel,
+}
+
+/// Which tenants have a label of their own.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantLabel {
+    /// The busiest so many tenants are named; at most 1000. Danger: every name is a time series.
+    pub top: usize,
+    /// What the others are called.
+    pub rest: Rest,
+}
+
+impl Default for TenantLabel {
+    fn default() -> Self {
+        TenantLabel { top: 200, rest: Rest::Other }
+    }
+}
+
+/// `metrics.tenant_label.rest`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Rest {
+    /// `other`
+    Other,
+}

@@ -1,0 +1,354 @@
+//! Options of the files under `policies/`, save header profiles, which `decide::headers` describes.
+use super::Version;
+use super::people::TenantOptions;
+use super::traffic::expect_word;
+use crate::config::read::{Entries, Spanned};
+use crate::config::units::{Burst, Period, RateText};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// `policies/roles.yaml`: who may do what.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RolesFile {
+    /// Version of the grammar: 1.
+    pub version: Version,
+    /// Every permission that exists, by area. Each must be required by a route.
+    #[serde(default)]
+    pub permissions: Entries<Vec<Spanned<String>>>,
+    /// Roles by the names that tokens carry.
+    #[serde(default)]
+    pub roles: Entries<RoleOptions>,
+    /// Pairs of roles that nobody may hold together; a session with both is refused.
+    #[serde(default)]
+    pub exclusive_roles: Vec<Spanned<Vec<Spanned<String>>>>,
+    /// Name of one of `sessions.step_up` → permissions that need it on every route.
+    #[serde(default)]
+    pub step_up: Entries<Vec<Spanned<String>>>,
+}
+
+/// A role.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoleOptions {
+    /// Roles whose permissions it includes.
+    pub extends: Vec<Spanned<String>>,
+    /// Permissions: `area.name`, `area.*`, `*.name` or `*`. Danger: stars grow with the list of permissions.
+    pub grants: Vec<Spanned<String>>,
+    /// What the role's own `grants` leave out.
+    pub except: Vec<Spanned<String>>,
+}
+
+/// `policies/rate-limits.yaml`: limits by name; routes list the names.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitsFile {
+    /// Version of the grammar: 1.
+    pub version: Version,
+    /// Limits by name. Each must be listed by a route.
+    #[serde(default)]
+    pub limits: Entries<LimitOptions>,
+    /// What limits get that do not say otherwise.
+    #[serde(default)]
+    pub defaults: LimitDefaults,
+}
+
+/// A limit.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitOptions {
+    /// What is counted together: `client.ip_prefix` (/32 for IPv4, /64 for IPv6), `tenant`, `user`, `route`, or several.
+    pub key: Vec<Spanned<KeyOption>>,
+    /// Requests per second, minute or hour: `20/s`, or one for each class of tenants: `{trial: 5/s, standard: 50/s}`.
+    pub rate: Spanned<RateOption>,
+    /// Requests at once: a number, or `2x`: so many times what the rate allows in a second. Default: `1x`.
+    #[serde(default = "once")]
+    pub burst: Burst,
+    /// `local`, or `strict`, which is the same on one machine: every request is counted before it passes. Default:
+    /// `defaults.mode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeOption>,
+    /// Whether it only counts and records.
+    #[serde(default)]
+    pub shadow: bool,
+}
+
+fn once() -> Burst {
+    Burst::Times(1)
+}
+
+/// What limits get that do not say otherwise. Most of it has one value in this version.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitDefaults {
+    /// `gcra`.
+    pub algorithm: Algorithm,
+    /// `local` or `strict`.
+    pub mode: ModeOption,
+    /// `draft-11`: `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11.
+    pub headers: HeadersOption,
+    /// `429`.
+    pub status: StatusCode,
+}
+
+/// `algorithm`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// Generic cell rate algorithm.
+    #[default]
+    Gcra,
+}
+
+/// `mode`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeOption {
+    /// Each machine counts its own.
+    #[default]
+    Local,
+    /// Exact: on one machine the same as `local`.
+    Strict,
+}
+
+/// `headers`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+pub enum HeadersOption {
+    /// draft-ietf-httpapi-ratelimit-headers-11
+    #[default]
+    #[serde(rename = "draft-11")]
+    Draft11,
+}
+
+/// `status`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+pub enum StatusCode {
+    /// Too many requests.
+    #[default]
+    #[serde(rename = "429")]
+    TooManyRequests,
+}
+
+/// One part of a limit's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum KeyOption {
+    /// The client's address: /32 for IPv4, /64 for IPv6.
+    #[serde(rename = "client.ip_prefix")]
+    ClientPrefix,
+    /// The tenant.
+    #[serde(rename = "tenant")]
+    Tenant,
+    /// The user: issuer and subject.
+    #[serde(rename = "user")]
+    User,
+    /// The route.
+    #[serde(rename = "route")]
+    Route,
+}
+
+/// One rate, or one for each class.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum RateOption {
+    /// For everybody.
+    One(RateText),
+    /// By class.
+    ByClass(Entries<RateText>),
+}
+
+impl<'de> Deserialize<'de> for RateOption {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RateOption;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a rate, or a map from classes to rates")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<RateOption, E> {
+                RateText::deserialize(serde::de::value::StrDeserializer::new(text)).map(RateOption::One)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateOption, A::Error> {
+                Entries::deserialize(MapAccessDeserializer::new(map)).map(RateOption::ByClass)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for RateOption {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Rate".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<RateText>();
+        json_schema!({ "anyOf": [one, { "type": "object", "additionalProperties": one }] })
+    }
+}
+
+/// A file that maps names to tenants.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MapFile {
+    /// Version of the grammar: 1.
+    pub version: Version,
+    /// Name → tenant.
+    #[serde(default)]
+    pub map: Entries<Spanned<String>>,
+}
+
+/// `tenancy.file`: tenants in a file of their own.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantsFile {
+    /// Version of the grammar: 1.
+    pub version: Version,
+    /// Tenants by id.
+    #[serde(default)]
+    pub tenants: Entries<TenantOptions>,
+}
+
+/// `policies/tests/*.yaml`: examples of decisions.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestsFile {
+    /// Version of the grammar: 1.
+    pub version: Version,
+    /// The examples.
+    #[serde(default)]
+    pub cases: Vec<CaseOptions>,
+}
+
+/// An example: a request, and what must come of it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaseOptions {
+    /// What it shows, in words.
+    pub name: Spanned<String>,
+    /// The request.
+    pub request: CaseRequest,
+    /// What must come of it: `{permit: UPSTREAM}`, `{permit: true}` or `{refuse: CODE}`.
+    pub expect: Spanned<Expectation>,
+}
+
+/// The request of an example.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaseRequest {
+    /// Its method.
+    pub method: Spanned<String>,
+    /// Its URL, `https://host/path`.
+    pub url: Spanned<String>,
+    /// Who sends it. Default: nobody, without any credential.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub caller: Option<CaseCaller>,
+    /// The client's address. Default: 192.0.2.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub from: Option<std::net::IpAddr>,
+    /// Media type of the body. Default: the first that the route accepts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Whether browser evidence says that it comes from our own origin: `same-origin`, `cross-site`. Default:
+    /// `same-origin`.
+    #[serde(default)]
+    pub site: CaseSite,
+}
+
+/// `site`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaseSite {
+    /// Our own origin.
+    #[default]
+    SameOrigin,
+    /// Another site.
+    CrossSite,
+}
+
+/// Who sends the request of an example.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CaseCaller {
+    /// One role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Spanned<String>>,
+    /// Several roles.
+    pub roles: Vec<Spanned<String>>,
+    /// The tenant of the session. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Age of the authentication. Default: unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_age: Option<Period>,
+    /// The user. Default: `user-1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Class of the authentication. Default: the first that the route's step-up accepts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// Methods of the authentication. Default: `[pwd, mfa]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amr: Option<Vec<String>>,
+    /// The issuer. Default: the first that the route accepts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Spanned<String>>,
+    /// How the session is carried. Default: the first way that the route accepts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<CarrierOption>,
+}
+
+/// `by`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CarrierOption {
+    /// `Authorization: Bearer`
+    Bearer,
+    /// A cookie.
+    Cookie,
+}
+
+/// What must come of a request.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Expectation {
+    /// It is forwarded: to this upstream, or `true` for any.
+    Permit(Spanned<String>),
+    /// It is refused with this code.
+    Refuse(Spanned<CodeOption>),
+}
+
+/// A refusal code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeOption(pub decide::refusal::Code);
+
+impl<'de> Deserialize<'de> for CodeOption {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words: Vec<(&str, CodeOption)> =
+            decide::refusal::TABLE.iter().map(|row| (row.id, CodeOption(row.code))).collect();
+        expect_word(deserializer, "a refusal code such as `access.denied`", &words)
+    }
+}
+
+impl Serialize for CodeOption {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.id())
+    }
+}
+
+impl JsonSchema for CodeOption {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Code".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let ids: Vec<&str> = decide::refusal::TABLE.iter().map(|row| row.id).collect();
+        json_schema!({ "enum": ids })
+    }
+}
