@@ -16,3 +16,4 @@ pub mod condition;
 pub mod guards;
 pub mod deliberation;
 pub mod record;
+pub mod headers;

@@ -1,0 +1,126 @@
+//! Response dressing, and the edits of a request on its way to the application.
+//!
+//! Every response that leaves the gateway is dressed by the profile of its route: 200, 204, 304, redirects, refusals and
+//! upstream failures alike. Merging never loosens: an application can make its answers stricter than the profile, never
+//! weaker. How ours meets the application's, header by header:
+//!
+//! | header | what leaves |
+//! | --- | --- |
+//! | `strict-transport-security` | over TLS ours alone; over plaintext none (RFC 6797, 7.2) |
+//! | `content-security-policy`, `…-report-only` | all of the application's, and ours as one more line: browsers enforce all |
+//! | `reporting-endpoints` | the application's, and ours as one more line |
+//! | `x-frame-options` | one value, the stricter: `DENY` before `SAMEORIGIN`; where the profile has none, it follows from `frame-ancestors` |
+//! | `x-content-type-options` | one `nosniff` |
+//! | `referrer-policy` | one value, the stricter |
+//! | `cross-origin-opener-policy`, `…-embedder-policy`, `…-resource-policy` | one value, the stricter |
+//! | `x-permitted-cross-domain-policies` | one value, the stricter |
+//! | `permissions-policy` | ours; features that only the application names are kept, and what it denies stays denied |
+//! | `cache-control` | the one that keeps more from caches: `no-store` before `private` before the rest |
+//! | any other under `set` | ours alone |
+//! | under `add_if_missing` | the application's, else ours |
+//! | under `remove` | none |
+//! | `set-cookie` | the application's, hardened by `cookies` |
+//!
+//! A response to an authenticated request follows `cache.authenticated`; a page with a nonce is `no-store`. Both also
+//! lose the headers that would tell a shared cache otherwise.
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+pub mod options;
+mod problems;
+mod profile;
+mod hsts;
+mod csp;
+mod permissions;
+mod known;
+mod cookies;
+
+pub use cookies::CookieCounts;
+pub use problems::ProfileProblem;
+pub use profile::Profile;
+
+/// The header fields of a message, as far as dressing needs them. Names are compared without regard to case.
+pub trait Fields {
+    /// The first value of a field.
+    fn value(&self, name: &HeaderName) -> Option<&HeaderValue>;
+    /// All values of a field, in order.
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue>;
+    /// The names of all fields, each once.
+    fn names(&self) -> impl Iterator<Item = &HeaderName>;
+    /// Replaces all values of a field by one.
+    fn set(&mut self, name: &HeaderName, value: HeaderValue);
+    /// Adds a value to those of a field.
+    fn append(&mut self, name: &HeaderName, value: HeaderValue);
+    /// Removes all values of a field.
+    fn remove(&mut self, name: &HeaderName);
+}
+
+impl Fields for HeaderMap {
+    fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.get(name)
+    }
+
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.get_all(name).into_iter()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.keys()
+    }
+
+    fn set(&mut self, name: &HeaderName, value: HeaderValue) {
+        self.insert(name.clone(), value);
+    }
+
+    fn append(&mut self, name: &HeaderName, value: HeaderValue) {
+        self.append(name.clone(), value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove(name);
+    }
+}
+
+/// What dressing has to know about the response.
+#[derive(Clone, Copy, Debug)]
+pub struct DressContext<'a> {
+    /// Whether it travels over TLS.
+    pub tls: bool,
+    /// Wall clock, seconds since the epoch (HSTS ramps, lifetimes of cookies).
+    pub now_s: u64,
+    /// Its status.
+    pub status: u16,
+    /// Whether the request carried a verified credential.
+    pub authenticated: bool,
+    /// The nonce that the application was given, where `Profile::needs_nonce`. Without it, what needs one is blocked.
+    pub nonce: Option<&'a Nonce>,
+}
+
+/// Dresses a response. Doing it twice is doing it once.
+pub fn dress(fields: &mut impl Fields, profile: &Profile, cx: &DressContext<'_>) -> CookieCounts {
+    profile.apply(fields, cx)
+}
+
+/// A nonce of a content security policy: 128 random bits in base64. Never derived from anything else, never used twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nonce([u8; 24]);
+
+impl Nonce {
+    /// Writes 16 bytes of a cryptographic generator as a nonce.
+    pub fn new(random: [u8; 16]) -> Nonce {
+        // 16 bytes are 24 characters, so encoding cannot fail; if it did, this would match no script.
+        let mut text = [b'='; 24];
+        let _ = STANDARD.encode_slice(random, &mut text);
+        Nonce(text)
+    }
+
+    /// The text, as it stands in the policy and in `nonce="…"`.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Dressing as a whole: merging, idempotence, and what graders of websites look for.
