@@ -1,0 +1,141 @@
+//! The admin listener: metrics and health over HTTP/1.1, for this machine only.
+//!
+//! It changes nothing and asks nobody who they are, hence: loopback addresses only, GET and HEAD only, and a `Host`
+//! that is an address or `localhost`, so that no web page can reach it through a name that it controls (DNS rebinding).
+mod answer;
+#[cfg(test)]
+mod tests;
+
+pub use answer::Check;
+
+use crate::serve::metrics::Metrics;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Connections served at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 32;
+/// Time for a whole request head, and for the next one on the same connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Life of a connection; the request in progress is still answered.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// Time for that last answer, and for those in progress at the end of the process.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// Request heads are small here.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// Where the admin listener answers what; exact paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The metrics.
+    pub metrics: String,
+    /// Whether the process is alive.
+    pub live: String,
+    /// Whether it can serve.
+    pub ready: String,
+}
+
+/// What the admin listener answers from.
+pub(super) struct Desk {
+    paths: Paths,
+    metrics: Arc<Metrics>,
+    checks: Vec<Check>,
+}
+
+/// A bound admin listener.
+pub struct AdminServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    desk: Arc<Desk>,
+}
+
+impl AdminServer {
+    /// Binds the admin `address`; refuses one that other machines could reach. `/readyz` runs `checks` in this order.
+    pub async fn bind(
+        address: SocketAddr,
+        paths: Paths,
+        metrics: Arc<Metrics>,
+        checks: Vec<Check>,
+    ) -> io::Result<AdminServer> {
+        if !address.ip().to_canonical().is_loopback() {
+            let why = format!("the admin address must be a loopback address, `{address}` is not");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(AdminServer { listener, address, desk: Arc::new(Desk { paths, metrics, checks }) })
+    }
+
+    /// Where it listens, with the port that was chosen where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` completes, then finishes the answers in progress.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let (stop, stopped) = watch::channel(());
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            let next = async {
+                // The semaphore is never closed.
+                let place = places.clone().acquire_owned().await.ok();
+                (self.listener.accept().await, place)
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                (accepted, place) = next => match accepted {
+                    Ok((stream, _)) => {
+                        let (desk, stopped) = (self.desk.clone(), stopped.clone());
+                        connections.spawn(async move {
+                            converse(stream, desk, stopped).await;
+                            drop(place);
+                        });
+                    }
+                    Err(fault) => {
+                        tracing::warn!(%fault, "the admin listener cannot accept a connection");
+                        // Out of file descriptors, most likely: asking again at once would only burn time.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        drop(self.listener);
+        drop(stop);
+        let finish = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_ANSWER, finish).await;
+    }
+}
+
+/// Serves one connection to its end. `stopped` ends when the server stops.
+async fn converse(stream: TcpStream, desk: Arc<Desk>, mut stopped: watch::Receiver<()>) {
+    let service = service_fn(move |request| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(answer::answer(desk, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // How a client leaves is of no interest.
+        _ = connection.as_mut() => return,
+        _ = stopped.changed() => {}
+        () = tokio::time::sleep(LIFETIME) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+}
