@@ -4,5 +4,6 @@ pub mod options;
 pub mod problem;
 pub mod read;
 pub mod secrets;
+pub mod settings;
 pub mod units;
 pub mod yaml;

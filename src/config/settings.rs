@@ -1,7 +1,7 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
 use decide::facts::Protocol;
 use decide::head::HeadLimits;
-use decide::headers::{IdentityHeaders, Profile};
+use decide::headers::Profile;
 use decide::rules::Rules;
 use decide::token::IssuerRules;
 use ipnet::IpNet;
@@ -34,8 +34,8 @@ pub struct Snapshot {
     pub profiles: Vec<Arc<Profile>>,
     /// What responses without a route are dressed with: a strict profile that is built in.
     pub default_profile: Arc<Profile>,
-    /// Headers by which applications learn who calls.
-    pub identity: IdentityHeaders,
+    /// Header that tells applications the verified tenant.
+    pub tenant_header: http::HeaderName,
     /// Greatest number of verified tokens to remember; 0 verifies every token anew.
     pub token_cache: u64,
     /// The audit log.

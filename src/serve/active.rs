@@ -1,7 +1,7 @@
 //! What is in force: one snapshot with the living parts that belong to it (key rings, pools, limits, counters).
 use crate::config::settings::{Listener, Snapshot};
 use crate::serve::keys::KeyRing;
-use crate::serve::metrics::{Metrics, RouteMetrics};
+use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::serve::upstream::Pool;
 use crate::store::quota::Quotas;
 use std::collections::HashMap;
@@ -16,9 +16,18 @@ pub struct Active {
     /// The limits' state, kept over reloads.
     pub quotas: Arc<Quotas>,
     issuers: HashMap<Arc<str>, Arc<KeyRing>>,
-    listeners: HashMap<Arc<str>, Arc<Listener>>,
+    listeners: HashMap<Arc<str>, Door>,
+    forwarded: Vec<Arc<UpstreamMetrics>>,
     routes: HashMap<Arc<str>, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
+}
+
+/// A listener with its counters.
+pub struct Door {
+    /// Its settings.
+    pub settings: Arc<Listener>,
+    /// Its counters.
+    pub metrics: Arc<ListenerMetrics>,
 }
 
 impl Active {
@@ -34,11 +43,13 @@ impl Active {
             let kept = before.and_then(|b| b.upstreams.iter().find(|pool| *pool.settings == **settings));
             kept.cloned().unwrap_or_else(|| Arc::new(Pool::new(settings.clone())))
         };
+        let door = |l: &Arc<Listener>| Door { settings: l.clone(), metrics: metrics.listener(&l.name) };
         Active {
             upstreams: snapshot.upstreams.iter().map(pool).collect(),
             quotas,
             issuers,
-            listeners: snapshot.listeners.iter().map(|l| (l.name.clone(), l.clone())).collect(),
+            listeners: snapshot.listeners.iter().map(|l| (l.name.clone(), door(l))).collect(),
+            forwarded: snapshot.upstreams.iter().map(|u| metrics.upstream(&u.name)).collect(),
             routes: snapshot.rules.routes.iter().map(|r| (r.name.clone(), metrics.route(&r.name))).collect(),
             unrouted: metrics.route("none"),
             snapshot,
@@ -55,9 +66,14 @@ impl Active {
         &self.issuers
     }
 
-    /// A listener's settings.
-    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+    /// A listener's settings and counters.
+    pub fn door(&self, name: &str) -> Option<&Door> {
         self.listeners.get(name)
+    }
+
+    /// The counters of an upstream, by its index.
+    pub fn upstream_metrics(&self, index: usize) -> Option<&UpstreamMetrics> {
+        self.forwarded.get(index).map(|m| &**m)
     }
 
     /// The counters of a route, or of requests that have none.

@@ -34,7 +34,9 @@ fn quota(stage: Stage, active: &Active, facts: &Facts, found: &Found, findings: 
         subject: identity.map(|i| &*i.subject.0),
         route: &found.route.name,
     };
-    active.quotas.take(&found.route.limits, stage, &key)
+    let reading = active.quotas.take(&found.route.limits, stage, &key);
+    active.route_metrics(Some(&found.route.name)).quota(&found.route.limits, stage, &reading, key.tenant);
+    reading
 }
 
 async fn credential(active: &Active, headers: &HeaderMap, facts: &Facts, found: &Found) -> Answer {

@@ -2,14 +2,14 @@
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::gather::Stamp;
-use crate::serve::listener::ConnInfo;
+use crate::serve::listener::{ConnInfo, Glimpse};
 use crate::serve::logs::AccessLine;
-use crate::serve::metrics::{Origin, RequestOutcome};
+use crate::serve::metrics::{self, Origin, RequestOutcome};
 use crate::serve::upstream::Lease;
 use crate::store::audit::Slot;
-use decide::deliberation::{Findings, Permit, Trail, Verdict};
-use decide::facts::{Facts, Person};
-use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Mark, Outcome};
+use decide::deliberation::{Findings, Permit, Trail};
+use decide::facts::{Facts, Person, TlsFacts};
+use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outcome};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::rules::{Access, Found};
@@ -26,8 +26,10 @@ pub struct Context {
     pub started: Instant,
     /// Clock and id.
     pub stamp: Stamp,
-    /// The connection.
-    pub conn: Option<Arc<ConnInfo>>,
+    /// The connection, as far as the account needs it.
+    pub peer: Option<Peer>,
+    /// Whether the gateway answers by itself and refuses nothing: its own resources, redirects to https.
+    pub own: bool,
     /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
     pub glimpse: Glimpse,
     /// The request, once read.
@@ -64,18 +66,31 @@ pub struct Context {
     pub upstream_status: Option<u16>,
     /// The status sent to the client.
     pub status: u16,
+    /// Counts the request as active until the context is dropped.
+    pub counted: Option<metrics::Active>,
     told: bool,
 }
 
-/// What could be read of a request that was not parsed.
-#[derive(Clone, Debug, Default)]
-pub struct Glimpse {
-    /// The method.
-    pub method: Option<String>,
-    /// The host.
-    pub host: Option<String>,
-    /// The path, without query.
-    pub path: Option<String>,
+/// What the account of a request says about its connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    listener: Arc<str>,
+    address: IpAddr,
+    trusted: bool,
+    /// What the handshake settled.
+    pub tls: Option<Arc<TlsFacts>>,
+}
+
+impl Peer {
+    /// Of a connection.
+    pub fn of(conn: &ConnInfo) -> Peer {
+        Peer {
+            listener: conn.listener.clone(),
+            address: conn.peer.ip().to_canonical(),
+            trusted: conn.trusted_peer,
+            tls: conn.tls.clone(),
+        }
+    }
 }
 
 impl Context {
@@ -86,7 +101,8 @@ impl Context {
             active,
             started: Instant::now(),
             stamp,
-            conn: None,
+            peer: None,
+            own: false,
             glimpse: Glimpse::default(),
             request: None,
             facts: None,
@@ -105,6 +121,7 @@ impl Context {
             waited: None,
             upstream_status: None,
             status: 0,
+            counted: None,
             told: false,
         }
     }
@@ -118,20 +135,20 @@ impl Context {
     /// The canonical bytes of an entry about this request. `outcome` is absent for intents.
     pub fn entry(&self, ended: bool) -> Vec<u8> {
         let snapshot = &self.active.snapshot;
-        let client = match (&self.facts, &self.conn) {
+        let client = match (&self.facts, &self.peer) {
             (Some(facts), _) => facts.client.clone(),
-            (None, Some(conn)) => Person(conn.peer.ip().to_canonical()),
+            (None, Some(peer)) => Person(peer.address),
             (None, None) => Person(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
-        let conn = self.conn.as_deref();
-        let mut facts = Circumstances::new(conn.map_or("", |c| &c.listener), client);
+        let peer = self.peer.as_ref();
+        let mut facts = Circumstances::new(peer.map_or("", |p| &p.listener), client);
         facts.protocol = self.facts.as_ref().map(|f| f.protocol);
-        facts.tls = conn.and_then(|c| c.tls.as_deref()).map(|tls| Handshake {
+        facts.tls = peer.and_then(|p| p.tls.as_deref()).map(|tls| Handshake {
             version: &tls.version,
             group: &tls.group,
             resumed: tls.resumed,
         });
-        facts.class = conn.filter(|c| c.trusted_peer).map(|_| "trusted");
+        facts.class = peer.filter(|p| p.trusted).map(|_| "trusted");
         match &self.request {
             Some(request) => {
                 facts.method = Some(request.method.as_str());
@@ -161,15 +178,15 @@ impl Context {
             facts.auth_age_s = identity.auth_time.map(|t| (self.stamp.at_ms / 1000).saturating_sub(t));
         }
         facts.carrier = self.findings.carrier;
-        let trail: Vec<(&str, Mark)> = self.trail.iter().map(|(guard, verdict)| (guard.name(), mark(*verdict))).collect();
         let exchange = Exchange {
             id: self.stamp.id,
             snapshot: &snapshot.digest,
             facts,
-            trail: &trail,
+            trail: &self.trail,
             verdict: match (&self.refusal, &self.permit) {
                 (Some(refusal), _) => record::Verdict::Refuse(refusal.code),
                 (None, Some(_)) => record::Verdict::Permit,
+                (None, None) if self.own => record::Verdict::Permit,
                 (None, None) => record::Verdict::LostContext,
             },
             cause: self.refusal.as_ref().map(|r| &*r.cause),
@@ -218,16 +235,22 @@ impl Context {
             trail: &self.trail,
             session: session.unwrap_or_default(),
             carrier: self.findings.carrier,
+            site: self.facts.as_ref().map(|f| &f.site),
         };
         let name = self.found.as_ref().map(|f| &f.route.name);
         self.active.route_metrics(name).observe(&outcome);
+        if let (Some(status), Some(waited), Some(found)) = (self.upstream_status, self.waited, &self.found)
+            && let Some(metrics) = self.active.upstream_metrics(found.route.upstream)
+        {
+            metrics.observe(status, waited);
+        }
         let telemetry = &self.active.snapshot.telemetry;
         let path = self.request.as_ref().map(|r| r.path.as_str()).or(self.glimpse.path.as_deref());
         if telemetry.access && !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
             self.shared.access.write(&AccessLine {
                 at_ms: self.stamp.at_ms,
                 id: self.stamp.id,
-                listener: self.conn.as_ref().map_or("", |c| &c.listener),
+                listener: self.peer.as_ref().map_or("", |p| &p.listener),
                 client: self.facts.as_ref().map(|f| &f.client.0).copied(),
                 method: self.request.as_ref().map(|r| r.method.as_str()).or(self.glimpse.method.as_deref()),
                 host: self.request.as_ref().map(|r| &*r.host).or(self.glimpse.host.as_deref()),
@@ -240,7 +263,7 @@ impl Context {
                 duration,
                 upstream: outcome_upstream(self),
                 protocol: self.facts.as_ref().map(|f| f.protocol),
-                tls: self.conn.as_ref().and_then(|c| c.tls.as_ref()).map(|t| t.version.as_str()),
+                tls: self.peer.as_ref().and_then(|p| p.tls.as_ref()).map(|t| t.version.as_str()),
             });
         }
     }
@@ -256,15 +279,6 @@ impl Drop for Context {
         if self.slot.is_some() || self.status != 0 || self.refusal.is_some() {
             self.tell();
         }
-    }
-}
-
-fn mark(verdict: Verdict) -> Mark {
-    match verdict {
-        Verdict::Pass => Mark::Pass,
-        Verdict::Skip => Mark::Skip,
-        Verdict::Shadow(code) => Mark::Shadow(code),
-        Verdict::Refuse(code) => Mark::Refuse(code),
     }
 }
 

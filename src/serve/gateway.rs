@@ -1,15 +1,18 @@
 //! What all requests share, and the gateway's answer to requests that never reach the proxy.
 use crate::serve::active::Active;
 use crate::serve::assertion::Assertions;
-use crate::serve::context::{Context, Glimpse};
+use crate::serve::context::{Context, Peer};
 use crate::serve::gather::Stamp;
-use crate::serve::listener::{ConnInfo, Front};
+use crate::serve::limits::Rejection;
+use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
 use crate::serve::logs::AccessLog;
-use crate::serve::metrics::Metrics;
-use crate::serve::respond::{self, Audience, Made};
+use crate::serve::metrics::{self, Metrics};
+use crate::serve::respond::{self, Audience};
+use crate::serve::tls::Handshake;
 use crate::store::audit::AuditLog;
 use arc_swap::ArcSwap;
 use decide::refusal::{Code, Refusal};
+use http::HeaderValue;
 use std::sync::Arc;
 
 /// The proxy's filters: a handle on what all requests share.
@@ -59,34 +62,80 @@ impl Gateway {
         &self.shared
     }
 
-    /// Accounts for a request that never reached the proxy, and makes its answer.
-    async fn refuse_early(&self, conn: Arc<ConnInfo>, refusal: Refusal, glimpse: Glimpse) -> Made {
+    /// A context for a request that never reaches the proxy, with room for its entry where there is any.
+    async fn early(&self, conn: &ConnInfo, glimpse: Glimpse) -> (Context, Option<Refusal>) {
         let mut context = Context::new(self.shared.clone(), self.shared.active(), Stamp::now());
-        let head = glimpse.method.as_deref() == Some("HEAD");
-        context.conn = Some(conn);
+        context.peer = Some(Peer::of(conn));
         context.glimpse = glimpse;
-        let refusal = match self.shared.audit.reserve().await {
+        match self.shared.audit.reserve().await {
             Ok(slot) => {
                 context.slot = Some(slot);
-                refusal
+                (context, None)
             }
-            Err(error) => Refusal::new(Code::GatewayUnavailable, format!("the audit log is full: {error}")).retry_after(5),
-        };
+            Err(error) => {
+                let cause = format!("the audit log cannot take an entry: {error}");
+                (context, Some(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)))
+            }
+        }
+    }
+}
+
+impl Front for Gateway {
+    async fn refuse(&self, conn: &ConnInfo, refusal: Refusal, glimpse: Glimpse) -> Reply {
+        let (mut context, unavailable) = self.early(conn, glimpse).await;
+        let refusal = unavailable.unwrap_or(refusal);
         let audience = Audience {
             id: context.stamp.id,
             html: false,
-            head,
-            tls: context.conn.as_ref().is_some_and(|c| c.tls.is_some()),
+            head: false,
+            tls: conn.tls.is_some(),
             profile: context.profile(),
             limit: None,
-            jitter: 0,
         };
         let made = respond::refusal(&refusal, &audience);
         context.status = made.status.as_u16();
         context.bytes_out = made.body.len() as u64;
         context.refusal = Some(refusal);
         context.tell();
-        made
+        made.into()
+    }
+
+    async fn redirect(&self, conn: &ConnInfo, location: HeaderValue, glimpse: Glimpse) -> Reply {
+        let (mut context, unavailable) = self.early(conn, glimpse).await;
+        if let Some(refusal) = unavailable {
+            drop(context);
+            return self.refuse(conn, refusal, Glimpse::default()).await;
+        }
+        let made = respond::redirect(context.stamp.id, location, context.profile());
+        context.status = made.status.as_u16();
+        context.own = true;
+        context.tell();
+        made.into()
+    }
+
+    fn tls_handshake(&self, listener: &str, outcome: &Handshake) {
+        let metrics = self.shared.metrics.listener(listener);
+        match outcome {
+            Handshake::Done(facts) => {
+                let result = if facts.resumed { metrics::Handshake::Resumed } else { metrics::Handshake::Full };
+                metrics.handshake(&facts.version, &facts.group, result);
+            }
+            Handshake::Timeout => metrics.handshake("", "", metrics::Handshake::Timeout),
+            Handshake::UnknownName => metrics.handshake("", "", metrics::Handshake::NoCertificate),
+            Handshake::Failed => metrics.handshake("", "", metrics::Handshake::Failed),
+        }
+    }
+
+    fn connection_rejected(&self, listener: &str, reason: Rejection) {
+        let reason = match reason {
+            Rejection::Total => metrics::Rejection::MaxConnections,
+            Rejection::PerAddress => metrics::Rejection::PerAddress,
+        };
+        self.shared.metrics.listener(listener).rejected(reason);
+    }
+
+    fn connections(&self, listener: &str, delta: i64) {
+        self.shared.metrics.listener(listener).connections(delta);
     }
 }
 

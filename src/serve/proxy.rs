@@ -1,6 +1,6 @@
 //! The life of a request in pingora's phases: gather, deliberate, record, then refuse or forward, dress, account.
 use crate::serve::answer::answer;
-use crate::serve::context::Context;
+use crate::serve::context::{Context, Peer};
 use crate::serve::gateway::Gateway;
 use crate::serve::gather::{Stamp, gather};
 use crate::serve::listener::{conn_info, misdirected};
@@ -109,7 +109,7 @@ impl ProxyHttp for Gateway {
         ctx.upstream_status.get_or_insert(response.status.as_u16());
         ctx.waited = ctx.sent.map(|sent| sent.elapsed());
         let context = DressContext {
-            tls: ctx.conn.as_ref().is_some_and(|c| c.tls.is_some()),
+            tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
             nonce: ctx.nonce.as_deref(),
             authenticated: ctx.findings.identity.is_some(),
             status: response.status,
@@ -190,11 +190,12 @@ impl Gateway {
     async fn admit(&self, session: &mut Session, ctx: &mut Context) -> Result<Admitted, Refusal> {
         let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
         let conn = conn_info(session).ok_or_else(|| unavailable("the connection is unknown".to_owned()))?;
-        ctx.conn = Some(conn.clone());
+        ctx.peer = Some(Peer::of(&conn));
         ctx.slot = Some(self.shared.audit.reserve().await.map_err(|e| unavailable(format!("the audit log is full: {e}")))?);
         let active = ctx.active.clone();
-        let listener = active.listener(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
-        let (request, facts) = match gather(session, &conn, listener, ctx.stamp) {
+        let door = active.door(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
+        ctx.counted = Some(door.metrics.request());
+        let (request, facts) = match gather(session, &conn, &door.settings, ctx.stamp) {
             Ok(read) => read,
             Err(refusal) => {
                 ctx.glimpse = crate::serve::gather::glimpse(session.req_header());
@@ -206,7 +207,9 @@ impl Gateway {
             return Err(Refusal::new(Code::RequestMisdirected, "the host is not covered by the connection's certificate"));
         }
         if let Some(name) = request.path.strip_prefix(OWN) {
-            return self.own(name, request.method).map(Admitted::Own);
+            let made = self.own(name, request.method)?;
+            ctx.own = true;
+            return Ok(Admitted::Own(made));
         }
         let headers = &session.req_header().headers;
         let one = |name: &HeaderName| {
@@ -264,10 +267,9 @@ impl Gateway {
             id: ctx.stamp.id,
             html: respond::wants_html(&header.headers),
             head: header.method == http::Method::HEAD,
-            tls: ctx.conn.as_ref().is_some_and(|c| c.tls.is_some()),
+            tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
             profile: ctx.profile(),
             limit: ctx.findings.tightest.as_ref(),
-            jitter: (ctx.stamp.id.0 & 1) as u32,
         };
         let made = respond::refusal(&refusal, &audience);
         ctx.refusal = Some(refusal);

@@ -1,10 +1,11 @@
 //! Refusals on the wire: RFC 9457 problem+json, or a small page for browsers, dressed like every other response.
+use crate::serve::listener::Reply;
 use bytes::Bytes;
 use decide::facts::{LimitState, RequestId};
 use decide::headers::{DressContext, Profile, dress};
 use decide::ratelimit;
 use decide::refusal::{Challenge, Code, Refusal};
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// A response of the gateway's own making.
@@ -33,10 +34,10 @@ pub struct Audience<'a> {
     pub profile: &'a Profile,
     /// The limit to report.
     pub limit: Option<&'a LimitState>,
-    /// `report a whole second more or less`, so that clients do not come back all at once.
-    pub jitter: u32,
 }
 
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes the response of a refusal. Nothing in it but the code, the title and the request's id: the cause stays in
@@ -60,7 +61,7 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
         text(&mut headers, WWW_AUTHENTICATE, &authenticate(challenge));
     }
     if let Some(seconds) = refusal.retry_after_s {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.saturating_add(audience.jitter)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let Some(allow) = refusal.allow {
         let list: Vec<&str> = allow.iter().map(decide::request::Method::as_str).collect();
@@ -75,8 +76,25 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
 
 /// `RateLimit` and `RateLimit-Policy` of a limit.
 pub fn limit_fields(headers: &mut HeaderMap, limit: &LimitState) {
-    text(headers, ratelimit::RATELIMIT, &ratelimit::ratelimit(limit));
-    text(headers, ratelimit::RATELIMIT_POLICY, &ratelimit::policy(limit));
+    text(headers, RATELIMIT, &ratelimit::limit_field(limit));
+    text(headers, RATELIMIT_POLICY, &ratelimit::policy_field(limit));
+}
+
+/// 308 to https (RFC 9110, 15.4.9), dressed as far as plaintext allows.
+pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile) -> Made {
+    let status = StatusCode::PERMANENT_REDIRECT;
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(LOCATION, location);
+    text(&mut headers, REQUEST_ID, &id.to_string());
+    dress(&mut headers, profile, &DressContext { tls: false, nonce: None, authenticated: false, status });
+    Made { status, headers, body: Bytes::new() }
+}
+
+impl From<Made> for Reply {
+    fn from(made: Made) -> Reply {
+        let headers = made.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Reply { status: made.status, headers, body: made.body }
+    }
 }
 
 /// Whether a browser asks for a page: `Accept` lists text/html before any JSON type.
