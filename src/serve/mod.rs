@@ -2,3 +2,15 @@
 pub mod admin;
 pub mod logs;
 pub mod metrics;
+pub mod listener;
+pub mod accept;
+pub mod tls;
+pub mod certificates;
+pub mod stream;
+pub mod head;
+pub mod http1;
+pub mod http2;
+pub mod redirect;
+pub mod limits;
+pub mod drain;
+pub mod seam;

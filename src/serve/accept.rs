@@ -1,0 +1,164 @@
+//! The accept loop: takes connections as fast as the permits allow and gives each a task of its own.
+use super::drain;
+use super::limits::{PerAddress, Rejection, Slot};
+use super::listener::{Bound, ConnInfo, Front, House};
+use super::seam::{Listener, ListenerKind};
+use super::stream::{Transport, Wire};
+use super::tls::{Handshake, TlsAcceptor};
+use super::{http1, http2, redirect};
+use decide::facts::Protocol;
+use pingora_core::apps::HttpServerApp;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Pause after an accept that failed for want of descriptors or memory: trying again at once would only burn a core.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Accepts connections until the drain begins, then closes the listening socket. Connections live on in tasks of their
+/// own; [`super::drain::Drain::finish`] waits for them. An error means that the listener never started.
+pub async fn serve<A, F>(bound: Bound, house: House<A, F>) -> io::Result<()>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    F: Front,
+{
+    let Bound { settings, socket, tls, .. } = bound;
+    let socket = TcpListener::from_std(socket)?;
+    let door = Arc::new(Door { settings, tls, addresses: PerAddress::default(), house });
+    let mut draining = door.house.drain.watch();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain::begun(&mut draining) => return Ok(()),
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => door.admit(tcp, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(listener = &*door.settings.name, %error, "cannot accept connections");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Whether the error is that of a client which left before it was accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// One listener at work.
+struct Door<A, F> {
+    settings: Arc<Listener>,
+    tls: Option<Arc<TlsAcceptor>>,
+    addresses: PerAddress,
+    house: House<A, F>,
+}
+
+impl<A, F> Door<A, F>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    F: Front,
+{
+    fn admit(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr) {
+        let trusted_peer = self.settings.trusts(peer.ip());
+        let cap = (!trusted_peer).then_some(self.settings.connections_per_ip);
+        match Slot::take(&self.house.budget, &self.addresses, peer.ip(), cap) {
+            Ok(slot) => {
+                let visit = Visit { peer, trusted_peer, accepted_at: Instant::now() };
+                let counted = Counted::new(self.clone());
+                tokio::spawn(async move { counted.door.receive(tcp, visit, slot).await });
+            }
+            Err(reason) => self.reject(tcp, reason),
+        }
+    }
+
+    fn reject(&self, tcp: TcpStream, reason: Rejection) {
+        self.house.front.connection_rejected(&self.settings.name, reason);
+        // Closed at once and with RST: a rejected client must not cost us a socket in TIME_WAIT.
+        let _ = tcp.set_zero_linger();
+    }
+
+    async fn receive(&self, tcp: TcpStream, visit: Visit, slot: Slot) {
+        let Ok(local) = tcp.local_addr() else { return };
+        if tcp.set_nodelay(true).is_err() {
+            return;
+        }
+        let mut conn = ConnInfo {
+            id: next_id(),
+            listener: self.settings.name.clone(),
+            peer: visit.peer,
+            local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+            tls: None,
+            trusted_peer: visit.trusted_peer,
+            accepted_at: visit.accepted_at,
+            sni: None,
+            certificate: None,
+            drain: self.house.drain.clone(),
+        };
+        let (transport, protocol) = match &self.tls {
+            None => (Transport::Plain(tcp), Protocol::Http1),
+            Some(acceptor) => {
+                let deadline = tokio::time::Instant::from_std(visit.accepted_at) + self.settings.handshake_timeout;
+                // In a box of its own: its kilobytes are given back before the connection's long life begins.
+                let secured = match Box::pin(acceptor.accept(tcp, deadline)).await {
+                    Ok(secured) => secured,
+                    Err(outcome) => return self.house.front.tls_handshake(&self.settings.name, &outcome),
+                };
+                self.house.front.tls_handshake(&self.settings.name, &Handshake::Done(secured.facts.clone()));
+                conn.tls = Some(secured.facts);
+                conn.sni = secured.server_name;
+                conn.certificate = Some(secured.certificate);
+                (Transport::Tls(Box::new(secured.stream)), secured.protocol)
+            }
+        };
+        let Ok(wire) = Wire::new(transport, Arc::new(conn), slot) else { return };
+        let wire = Box::new(wire);
+        match (&self.settings.kind, protocol) {
+            (ListenerKind::Redirect { https_port }, _) => {
+                redirect::run(wire, *https_port, &self.settings, &self.house).await;
+            }
+            (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http1) => {
+                http1::run(wire, &self.settings, &self.house).await;
+            }
+            (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http2) => {
+                Box::pin(http2::run(wire, &self.settings, &self.house)).await;
+            }
+        }
+    }
+}
+
+fn next_id() -> u64 {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    IDS.fetch_add(1, Ordering::Relaxed)
+}
+
+struct Visit {
+    peer: SocketAddr,
+    trusted_peer: bool,
+    accepted_at: Instant,
+}
+
+/// Keeps the counts right however a connection's task ends.
+struct Counted<A, F: Front> {
+    door: Arc<Door<A, F>>,
+    _live: super::drain::Live,
+}
+
+impl<A, F: Front> Counted<A, F> {
+    fn new(door: Arc<Door<A, F>>) -> Self {
+        door.house.front.connections(&door.settings.name, 1);
+        Counted { _live: door.house.drain.enter(), door }
+    }
+}
+
+impl<A, F: Front> Drop for Counted<A, F> {
+    fn drop(&mut self) {
+        self.door.house.front.connections(&self.door.settings.name, -1);
+    }
+}

@@ -1,0 +1,78 @@
+//! The orderly end: listeners close, connections finish what they are doing, and somebody waits for the last of them.
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Shared by everything that must know that the process is about to end. Clones are the same drain.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    begun: Arc<watch::Sender<bool>>,
+    live: Arc<watch::Sender<usize>>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain::new()
+    }
+}
+
+impl Drain {
+    /// A drain that has not begun.
+    pub fn new() -> Drain {
+        Drain { begun: Arc::new(watch::Sender::new(false)), live: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Begins: listeners close, idle connections close, busy ones close after the current request, HTTP/2 ones send
+    /// GOAWAY. Calling it again changes nothing.
+    pub fn begin(&self) {
+        self.begun.send_replace(true);
+    }
+
+    /// Whether it has begun.
+    pub fn begun(&self) -> bool {
+        *self.begun.borrow()
+    }
+
+    /// Turns `true` when the drain begins.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.begun.subscribe()
+    }
+
+    /// Connections that are still open.
+    pub fn live(&self) -> usize {
+        *self.live.borrow()
+    }
+
+    /// Begins, then waits until the last connection is gone or `timeout` has passed; returns how many are left.
+    pub async fn finish(&self, timeout: Duration) -> usize {
+        self.begin();
+        let mut live = self.live.subscribe();
+        match tokio::time::timeout(timeout, live.wait_for(|count| *count == 0)).await {
+            Ok(_) => 0,
+            Err(_) => self.live(),
+        }
+    }
+
+    /// Counts one more connection until the value is dropped.
+    pub(crate) fn enter(&self) -> Live {
+        self.live.send_modify(|count| *count += 1);
+        Live(self.live.clone())
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Live(Arc<watch::Sender<usize>>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// Completes when the drain has begun; never, where nobody can begin it any more.
+pub(crate) async fn begun(watch: &mut watch::Receiver<bool>) {
+    if watch.wait_for(|begun| *begun).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

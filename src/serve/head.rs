@@ -1,0 +1,198 @@
+//! Reading a request head: one deadline for the first byte, one for the rest, and limits on what is kept meanwhile.
+use super::listener::Glimpse;
+use super::seam::Listener;
+use super::stream::Wire;
+use decide::head::{HeadLimits, LINE_TOO_LONG, check};
+use decide::refusal::{Code, Refusal};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Longest text of a [`Glimpse`], in bytes.
+const GLIMPSE: usize = 256;
+
+/// What came of waiting for a head.
+pub(crate) enum Read {
+    /// A head that keeps to the grammar; its bytes are still in the wire.
+    Head(Head),
+    /// The client has left.
+    Gone,
+    /// Nothing came in time.
+    Idle,
+    /// Something came that is not served.
+    Refused(Refusal, Glimpse),
+}
+
+/// A head that was found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Bytes of the head with its empty line.
+    pub(crate) length: usize,
+    /// How many bytes of the stream belong to this request; `None` where only reading on can tell.
+    pub(crate) frame: Option<u64>,
+}
+
+/// Waits for the next head of `wire`. Cancel-safe: what was read stays in the wire.
+pub(crate) async fn read_head(wire: &mut Wire, settings: &Listener) -> Read {
+    if wire.pending().is_empty() {
+        match timeout(settings.idle_timeout, wire.fill()).await {
+            Ok(Ok(0) | Err(_)) => return Read::Gone,
+            Ok(Ok(_)) => {}
+            Err(_) => return Read::Idle,
+        }
+    }
+    let deadline = Instant::now() + settings.header_timeout;
+    let mut scan = Scan::default();
+    loop {
+        match scan.advance(wire.pending(), &settings.head) {
+            Progress::Complete(length) => return judge(wire.pending(), length, &settings.head),
+            Progress::Refused(refusal) => return Read::Refused(refusal, glimpse(wire.pending())),
+            Progress::More => {}
+        }
+        match timeout_at(deadline, wire.fill()).await {
+            Ok(Ok(0) | Err(_)) => return Read::Gone,
+            Ok(Ok(_)) => {}
+            Err(_) => {
+                let refusal = Refusal::new(Code::RequestTimeout, "the head was not complete in time");
+                return Read::Refused(refusal, glimpse(wire.pending()));
+            }
+        }
+    }
+}
+
+fn judge(pending: &[u8], length: usize, limits: &HeadLimits) -> Read {
+    let head = pending.get(..length).unwrap_or_default();
+    match check(head, limits) {
+        Ok(view) if view.chunked || view.websocket => Read::Head(Head { length, frame: None }),
+        Ok(view) => {
+            let frame = (length as u64).saturating_add(view.content_length.unwrap_or(0));
+            Read::Head(Head { length, frame: Some(frame) })
+        }
+        Err(refusal) => Read::Refused(refusal, glimpse(head)),
+    }
+}
+
+/// How far a growing head has been looked at.
+#[derive(Debug, Default)]
+struct Scan {
+    seen: usize,
+    line_start: usize,
+    first_line_done: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Complete(usize),
+    More,
+    Refused(Refusal),
+}
+
+impl Scan {
+    fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Progress {
+        while let Some(at) =
+            bytes.get(self.seen..).and_then(|rest| rest.iter().position(|b| *b == b'\n')).map(|at| at + self.seen)
+        {
+            self.seen = at + 1;
+            if at == 0 || bytes.get(at - 1) != Some(&b'\r') {
+                return Progress::Refused(Refusal::new(Code::RequestMalformed, "a line ends without carriage return"));
+            }
+            if at + 1 > limits.bytes {
+                return too_large("head is too large");
+            }
+            // An empty line ends the head, also where it is the first one: the grammar then refuses the whole.
+            if at == self.line_start + 1 {
+                return Progress::Complete(at + 1);
+            }
+            self.line_start = at + 1;
+            self.first_line_done = true;
+        }
+        self.seen = bytes.len();
+        if !self.first_line_done && bytes.len() > limits.line.saturating_add(2) {
+            return too_large(LINE_TOO_LONG);
+        }
+        if bytes.len() > limits.bytes {
+            return too_large("head is too large");
+        }
+        Progress::More
+    }
+}
+
+fn too_large(cause: &'static str) -> Progress {
+    Progress::Refused(Refusal::new(Code::RequestTooLarge, cause))
+}
+
+/// Picks out of a head, perhaps broken or half read, what helps whoever reads the audit log.
+pub(crate) fn glimpse(head: &[u8]) -> Glimpse {
+    let head = head.get(..head.len().min(GLIMPSE * 16)).unwrap_or_default();
+    let mut lines = head.split(|b| *b == b'\n');
+    let mut words = lines.next().unwrap_or_default().split(|b| *b == b' ' || *b == b'\r');
+    let method = words.next();
+    let path = words.next().and_then(|target| target.split(|b| *b == b'?').next());
+    let host = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(5)?;
+        name.eq_ignore_ascii_case(b"host:").then_some(value)
+    });
+    Glimpse { method: text(method), host: text(host), path: text(path) }
+}
+
+fn text(bytes: Option<&[u8]>) -> Option<String> {
+    let bytes = bytes?.trim_ascii();
+    let bytes = bytes.get(..bytes.len().min(GLIMPSE)).unwrap_or_default();
+    let text: String =
+        String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes: 64, count: 10, line: 24 };
+
+    fn scan(bytes: &[u8], piece: usize) -> Progress {
+        let mut scan = Scan::default();
+        let mut end = 0;
+        loop {
+            end = bytes.len().min(end + piece);
+            match scan.advance(&bytes[..end], &LIMITS) {
+                Progress::More if end < bytes.len() => {}
+                done => return done,
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_ends_at_its_empty_line_however_it_arrives() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /next";
+        for piece in 1..request.len() {
+            assert_eq!(scan(request, piece), Progress::Complete(27), "pieces of {piece}");
+        }
+        assert_eq!(scan(b"\r\nGET / HTTP/1.1\r\n\r\n", 1), Progress::Complete(2));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost: a\r\n", 3), Progress::More);
+    }
+
+    #[test]
+    fn bare_line_feeds_and_excess_end_the_reading_at_once() {
+        let code = |bytes: &[u8], piece| match scan(bytes, piece) {
+            Progress::Refused(refusal) => refusal.code,
+            other => panic!("{other:?}"),
+        };
+        for piece in [1, 7, 100] {
+            assert_eq!(code(b"GET / HTTP/1.1\nHost: a\n\n", piece), Code::RequestMalformed);
+            assert_eq!(code(b"\n", piece), Code::RequestMalformed);
+            assert_eq!(code(&[b'a'; 40], piece), Code::RequestTooLarge);
+            let long = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'a'; 60]].concat();
+            assert_eq!(code(&long, piece), Code::RequestTooLarge);
+            let many = [b"GET / HTTP/1.1\r\n".as_slice(), &b"a: b\r\n".repeat(20), b"\r\n"].concat();
+            assert_eq!(code(&many, piece), Code::RequestTooLarge);
+        }
+    }
+
+    #[test]
+    fn a_glimpse_is_bounded_and_printable() {
+        let seen = glimpse(b"GET /a\x1b[2Jb?secret=1 HTTP/1.1\r\nhOST:  x.example \r\n");
+        assert_eq!(seen.method.as_deref(), Some("GET"));
+        assert_eq!(seen.path.as_deref(), Some("/a\u{fffd}[2Jb"));
+        assert_eq!(seen.host.as_deref(), Some("x.example"));
+        assert_eq!(glimpse(&[0xff; 100_000]).method.map(|m| m.chars().count()), Some(GLIMPSE));
+        assert_eq!(glimpse(b""), Glimpse::default());
+    }
+}

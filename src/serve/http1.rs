@@ -1,0 +1,122 @@
+//! HTTP/1 connections: each head is read under a deadline and judged on its raw bytes before pingora may see it.
+use super::drain;
+use super::head::{Read, read_head};
+use super::listener::{Front, Glimpse, House, Reply};
+use super::seam::Listener;
+use super::stream::Wire;
+use bytes::{BufMut, BytesMut};
+use decide::refusal::Refusal;
+use http::header;
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// Longest pause inside a request body, and longest wait for the client to take a piece of the answer.
+const STALL: Duration = Duration::from_secs(60);
+/// Time for reading away what is left of a request body after the answer, before the connection is given up.
+const BODY_DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves requests on `wire` until one side has had enough.
+pub(crate) async fn run<A, F>(mut wire: Box<Wire>, settings: &Listener, house: &House<A, F>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    F: Front,
+{
+    let shutdown = house.drain.watch();
+    wire.expose(Some(0));
+    loop {
+        let mut draining = shutdown.clone();
+        let read = tokio::select! {
+            // A request that has arrived is still served; only waiting ends.
+            biased;
+            read = read_head(&mut wire, settings) => read,
+            () = drain::begun(&mut draining), if wire.pending().is_empty() => Read::Idle,
+        };
+        let frame = match read {
+            Read::Head(head) => head.frame,
+            Read::Gone => return,
+            Read::Idle => return wire.close().await,
+            Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
+        };
+        wire.expose(frame);
+        let mut session = ServerSession::new_http1(wire);
+        session.set_read_timeout(Some(STALL));
+        session.set_write_timeout(Some(STALL));
+        session.set_total_drain_timeout(Some(BODY_DRAIN));
+        let Some(reused) = house.app.process_new_http(session, &shutdown).await else { return };
+        let Ok(ours) = reused.consume().0.into_any().downcast::<Wire>() else { return };
+        wire = ours;
+        if !wire.settled() {
+            return wire.close().await;
+        }
+        wire.expose(Some(0));
+    }
+}
+
+/// Has the gateway make an answer, sends it, and closes so that the client can still read it.
+async fn refuse<A, F: Front>(wire: Box<Wire>, house: &House<A, F>, refusal: Refusal, glimpse: Glimpse) {
+    let head = glimpse.method.as_deref() == Some("HEAD");
+    let reply = house.front.refuse(wire.conn(), refusal, glimpse).await;
+    send_last(wire, &reply, head).await;
+}
+
+/// Sends the last answer of a connection.
+pub(crate) async fn send_last(mut wire: Box<Wire>, reply: &Reply, to_head: bool) {
+    let bytes = last_reply(reply, to_head);
+    let sent = tokio::time::timeout(STALL, async {
+        wire.write_all(&bytes).await?;
+        wire.flush().await
+    });
+    if matches!(sent.await, Ok(Ok(()))) {
+        wire.close().await;
+    }
+}
+
+/// An answer as HTTP/1.1 bytes, framed by us alone.
+fn last_reply(reply: &Reply, to_head: bool) -> BytesMut {
+    let mut out = BytesMut::with_capacity(1024 + reply.body.len());
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(reply.status.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(reply.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+    for (name, value) in &reply.headers {
+        if [header::CONTENT_LENGTH, header::CONNECTION, header::TRANSFER_ENCODING].contains(name) {
+            continue;
+        }
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", reply.body.len()).as_bytes());
+    if !to_head {
+        out.put_slice(&reply.body);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::{HeaderValue, StatusCode};
+
+    #[test]
+    fn an_answer_is_framed_by_us_alone() {
+        let reply = Reply {
+            status: StatusCode::BAD_REQUEST,
+            headers: vec![
+                (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
+                (header::CONTENT_LENGTH, HeaderValue::from_static("99")),
+                (header::CONNECTION, HeaderValue::from_static("keep-alive")),
+            ],
+            body: Bytes::from_static(b"no"),
+        };
+        let text =
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 2\r\nconnection: close\r\n\r\n";
+        assert_eq!(last_reply(&reply, false), format!("{text}no"));
+        assert_eq!(last_reply(&reply, true), text);
+    }
+}

@@ -1,0 +1,120 @@
+//! HTTP/2 connections: pingora's sessions under our limits, our idle clock and our patience with resets.
+use super::drain;
+use super::listener::{Front, Glimpse, House};
+use super::seam::Listener;
+use super::stream::Wire;
+use decide::refusal::{Code, Refusal};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
+use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Flow-control window of a stream: what a client may send before we have read it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Flow-control window of a connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// Streams of one connection that we may have to reset for the client's errors (MadeYouReset, CVE-2025-8671).
+const LOCAL_RESETS: usize = 64;
+/// Requests of one connection that may be refused for their form before the connection is closed.
+const REJECTED: usize = 16;
+/// Longest wait for the client to take a piece of the answer, so that it cannot pin memory by not reading.
+const STALL: Duration = Duration::from_secs(60);
+/// Time for saying goodbye to a client that misbehaves.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Error code ENHANCE_YOUR_CALM (RFC 9113, 7).
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+
+/// Serves streams on `wire` until one side has had enough. Streams end with the connection.
+pub(crate) async fn run<A, F>(mut wire: Box<Wire>, settings: &Listener, house: &House<A, F>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    F: Front,
+{
+    let flooded = Arc::new(Notify::new());
+    wire.meter_resets(settings.h2_resets_per_second, flooded.clone());
+    wire.expose(None);
+    let conn = wire.conn().clone();
+    let digest = Arc::new(Digest {
+        ssl_digest: None,
+        timing_digest: Vec::new(),
+        proxy_digest: wire.get_proxy_digest(),
+        socket_digest: wire.get_socket_digest(),
+    });
+    let Ok(Ok(mut h2)) = timeout(settings.header_timeout, handshake(wire, Some(options(settings)))).await else {
+        return;
+    };
+
+    let shutdown = house.drain.watch();
+    let mut draining = shutdown.clone();
+    let (mut going, mut rejected) = (false, 0);
+    let mut streams = JoinSet::new();
+    let mut idle_since = Instant::now();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = flooded.notified() => break,
+            () = drain::begun(&mut draining), if !going => {
+                // GOAWAY; accepted streams finish, and the codec ends the connection after the last one.
+                h2.graceful_shutdown();
+                going = true;
+                continue;
+            }
+            accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
+            Some(_) = streams.join_next(), if !streams.is_empty() => {
+                idle_since = Instant::now();
+                continue;
+            }
+            () = sleep_until(idle_since + settings.idle_timeout), if streams.is_empty() && !going => {
+                h2.graceful_shutdown();
+                going = true;
+                continue;
+            }
+            () = sleep_until(idle_since + settings.idle_timeout + GOODBYE), if streams.is_empty() => return,
+        };
+        match accepted {
+            Ok(Some(H2Accept::Session(mut session))) => {
+                session.set_write_timeout(Some(STALL));
+                streams.spawn(serve(house.app.clone(), session, shutdown.clone()));
+            }
+            Ok(Some(H2Accept::Rejected)) => {
+                let refusal = Refusal::new(Code::RequestMalformed, "the HTTP/2 request is malformed");
+                house.front.refuse(&conn, refusal, Glimpse::default()).await;
+                rejected += 1;
+                if rejected >= REJECTED {
+                    break;
+                }
+            }
+            // The connection has ended, well or badly; without it no stream can.
+            Ok(None) | Err(_) => return,
+        }
+    }
+    tracing::debug!(connection = conn.id, "closing an HTTP/2 connection whose client resets or errs too much");
+    streams.shutdown().await;
+    h2.abrupt_shutdown(ENHANCE_YOUR_CALM.into());
+    // The client gets its GOAWAY if it reads; new streams are not looked at any more.
+    let _ = timeout(GOODBYE, std::future::poll_fn(|cx| h2.poll_closed(cx))).await;
+}
+
+async fn serve<A: HttpServerApp>(app: Arc<A>, session: HttpSession, shutdown: watch::Receiver<bool>) {
+    app.process_new_http(ServerSession::new_http2(session), &shutdown).await;
+}
+
+fn options(settings: &Listener) -> H2Options {
+    // From pingora's defaults, not from the codec's, which know no bound on header lists (CVE-2026-105297).
+    let mut options = default_h2_options();
+    options
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(settings.h2_concurrent_streams)
+        .max_header_list_size(u32::try_from(settings.head.bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS));
+    options
+}

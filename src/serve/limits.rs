@@ -1,0 +1,235 @@
+//! How much one client, or all of them, may hold open: connection slots, and the frames that HTTP/2 floods are made of.
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Why a connection was closed before its first byte was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// `server.max_connections` are open.
+    Total,
+    /// `connections_per_ip` are open from this address.
+    PerAddress,
+}
+
+impl Rejection {
+    /// The word for it in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Rejection::Total => "total",
+            Rejection::PerAddress => "per_address",
+        }
+    }
+}
+
+/// The process's budget of open connections, shared by all listeners.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    /// A budget of `max_connections`.
+    pub fn new(max_connections: usize) -> Budget {
+        Budget(Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+/// Connections by address prefix: /32 for IPv4, /64 for IPv6, since a client commands the rest of its /64.
+/// Bounded by the number of open connections: the last one of a prefix takes its entry along.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PerAddress(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// The right to be connected; gives itself back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    counted: Option<(PerAddress, IpAddr)>,
+}
+
+impl Slot {
+    /// Takes a slot for a client; `cap` is the most connections of its prefix, `None` for trusted hops.
+    pub(crate) fn take(
+        budget: &Budget,
+        addresses: &PerAddress,
+        client: IpAddr,
+        cap: Option<usize>,
+    ) -> Result<Slot, Rejection> {
+        let permit = budget.0.clone().try_acquire_owned().map_err(|_| Rejection::Total)?;
+        let Some(cap) = cap else { return Ok(Slot { _permit: permit, counted: None }) };
+        let prefix = prefix(client);
+        let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.get(&prefix).copied().unwrap_or(0);
+        if count >= cap {
+            return Err(Rejection::PerAddress);
+        }
+        open.insert(prefix, count + 1);
+        drop(open);
+        Ok(Slot { _permit: permit, counted: Some((addresses.clone(), prefix)) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some((addresses, prefix)) = self.counted.take() else { return };
+        let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.get_mut(&prefix) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => {
+                open.remove(&prefix);
+            }
+        }
+    }
+}
+
+fn prefix(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// Bytes of the HTTP/2 client preface (RFC 9113, 3.4).
+const PREFACE: usize = 24;
+/// Bytes of a frame header (RFC 9113, 4.1).
+const FRAME_HEADER: usize = 9;
+/// Frame type RST_STREAM (RFC 9113, 6.4).
+const RST_STREAM: u8 = 3;
+
+/// Reads along with the bytes of an HTTP/2 client and counts its RST_STREAM frames: the codec hides those of streams
+/// that it has finished with, and to the proxy a reset is just an error like another.
+#[derive(Debug)]
+pub(crate) struct ResetMeter {
+    per_second: f64,
+    tokens: f64,
+    filled_at: Option<Instant>,
+    skip: usize,
+    header: [u8; FRAME_HEADER],
+    have: usize,
+    exceeded: bool,
+}
+
+impl ResetMeter {
+    /// Allows `per_second` resets, all of them at once if need be.
+    pub(crate) fn new(per_second: u32) -> ResetMeter {
+        ResetMeter {
+            per_second: f64::from(per_second),
+            tokens: f64::from(per_second),
+            filled_at: None,
+            skip: PREFACE,
+            header: [0; FRAME_HEADER],
+            have: 0,
+            exceeded: false,
+        }
+    }
+
+    /// Whether the client has reset too much; it stays so.
+    pub(crate) fn exceeded(&self) -> bool {
+        self.exceeded
+    }
+
+    /// Takes note of received bytes, in order and without gaps.
+    pub(crate) fn note(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            while let Some((first, rest)) = bytes.split_first()
+                && self.have < FRAME_HEADER
+            {
+                if let Some(slot) = self.header.get_mut(self.have) {
+                    *slot = *first;
+                }
+                self.have += 1;
+                bytes = rest;
+            }
+            if self.have == FRAME_HEADER {
+                let [a, b, c, kind, ..] = self.header;
+                self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                self.have = 0;
+                if kind == RST_STREAM {
+                    self.reset_at(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn reset_at(&mut self, now: Instant) {
+        if let Some(before) = self.filled_at.replace(now) {
+            let refill = now.saturating_duration_since(before).as_secs_f64() * self.per_second;
+            self.tokens = (self.tokens + refill).min(self.per_second);
+        }
+        self.tokens -= 1.0;
+        self.exceeded |= self.tokens < 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn an_ipv6_client_is_counted_by_its_64() {
+        let budget = Budget::new(10);
+        let open = PerAddress::default();
+        let take = |a: &str| Slot::take(&budget, &open, a.parse().unwrap(), Some(1));
+        let first = take("2001:db8::1").unwrap();
+        assert_eq!(take("2001:db8::2").unwrap_err(), Rejection::PerAddress);
+        let _other = take("2001:db8:0:1::2").unwrap();
+        let _v4 = take("192.0.2.1").unwrap();
+        assert_eq!(take("::ffff:192.0.2.1").unwrap_err(), Rejection::PerAddress);
+        drop(first);
+        let _again = take("2001:db8::2").unwrap();
+        assert_eq!(open.0.lock().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn the_total_is_given_back_and_the_map_empties() {
+        let budget = Budget::new(1);
+        let open = PerAddress::default();
+        let client = "192.0.2.1".parse().unwrap();
+        let slot = Slot::take(&budget, &open, client, Some(5)).unwrap();
+        assert_eq!(Slot::take(&budget, &open, client, None).unwrap_err(), Rejection::Total);
+        drop(slot);
+        assert!(open.0.lock().unwrap().is_empty());
+        assert!(Slot::take(&budget, &open, client, None).is_ok());
+    }
+
+    fn frame(kind: u8, payload: usize) -> Vec<u8> {
+        let mut frame = vec![(payload >> 16) as u8, (payload >> 8) as u8, payload as u8, kind, 0, 0, 0, 0, 1];
+        frame.extend(std::iter::repeat_n(RST_STREAM, payload));
+        frame
+    }
+
+    #[test]
+    fn resets_are_counted_however_the_bytes_are_cut() {
+        let mut wire = vec![b'P'; PREFACE];
+        for _ in 0..3 {
+            wire.extend(frame(0, 700));
+            wire.extend(frame(RST_STREAM, 4));
+            wire.extend(frame(4, 0));
+        }
+        for size in [1, 2, 9, 13, 700, wire.len()] {
+            let (mut enough, mut short) = (ResetMeter::new(3), ResetMeter::new(2));
+            for piece in wire.chunks(size) {
+                enough.note(piece);
+                short.note(piece);
+            }
+            assert!(!enough.exceeded() && short.exceeded(), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn the_allowance_comes_back_with_time() {
+        let start = Instant::now();
+        let mut meter = ResetMeter::new(2);
+        meter.reset_at(start);
+        meter.reset_at(start);
+        meter.reset_at(start + Duration::from_secs(1));
+        meter.reset_at(start + Duration::from_secs(1));
+        assert!(!meter.exceeded());
+        meter.reset_at(start + Duration::from_secs(1));
+        assert!(meter.exceeded());
+    }
+}

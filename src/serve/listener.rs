@@ -1,0 +1,220 @@
+//! The gateway's front door: what a connection is known by, what the door needs from the gateway, and how it opens.
+use super::certificates::{CertStore, Certificate};
+use super::drain::Drain;
+use super::limits::{Budget, Rejection};
+use super::seam::{Listener, ListenerKind};
+use super::tls::{Handshake, TlsAcceptor};
+use bytes::Bytes;
+use decide::facts::TlsFacts;
+use decide::refusal::Refusal;
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Accept queue of a listener; the kernel may lower it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// What is known about a client's connection, for as long as it lasts.
+#[derive(Debug)]
+pub struct ConnInfo {
+    /// Counts up from 1 in the order of acceptance; unique in this process.
+    pub id: u64,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The other end of the TCP connection: the client, or a hop before us.
+    pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: SocketAddr,
+    /// What the TLS handshake settled; `None` without TLS.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// Whether the peer is one of the hops whose forwarding headers are believed.
+    pub trusted_peer: bool,
+    /// When the connection was accepted.
+    pub accepted_at: Instant,
+    /// Server name of the ClientHello, lowercase.
+    pub sni: Option<Arc<str>>,
+    /// The certificate that was chosen for the connection; `None` without TLS.
+    pub certificate: Option<Arc<Certificate>>,
+    pub(crate) drain: Drain,
+}
+
+impl ConnInfo {
+    /// Whether the process is draining, so that an HTTP/1 answer should say `Connection: close`
+    /// (`session.set_keepalive(None)` in `response_filter`).
+    pub fn draining(&self) -> bool {
+        self.drain.begun()
+    }
+}
+
+/// The connection that a session of pingora's runs on, in HTTP/1 and HTTP/2 alike; `None` where the session does not
+/// come from our listener.
+pub fn conn_info(session: &pingora_proxy::Session) -> Option<Arc<ConnInfo>> {
+    let data = session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?;
+    data.downcast_ref::<Arc<ConnInfo>>().cloned()
+}
+
+/// Whether a request for `host` (lowercase, without port and trailing dot) came over a connection that was not made for
+/// it, and must be answered with 421 `request.misdirected` (RFC 9110, 7.4 and 15.5.20).
+///
+/// The host must equal the server name of the handshake. Another host is accepted where a client may reuse the
+/// connection for it (RFC 9113, 9.1.1): where the connection's certificate is valid both for the server name and for
+/// that host. Without server name, the certificate must cover the host. Without TLS nothing was promised, so nothing
+/// is misdirected.
+pub fn misdirected(conn: &ConnInfo, host: &str) -> bool {
+    let Some(certificate) = conn.certificate.as_ref() else { return false };
+    match conn.sni.as_deref() {
+        Some(name) if name == host => false,
+        Some(name) => !(certificate.covers(name) && certificate.covers(host)),
+        None => !certificate.covers(host),
+    }
+}
+
+/// What could be read of a request that never reached the proxy: bounded, lossy, and not to be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glimpse {
+    /// The first word of the request line.
+    pub method: Option<String>,
+    /// The `Host` header.
+    pub host: Option<String>,
+    /// The request target up to `?`.
+    pub path: Option<String>,
+}
+
+/// A complete answer, dressed and audited by the gateway. The listener adds what frames it on the wire
+/// (`Content-Length`, `Connection`) and leaves out such fields where they are given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Status.
+    pub status: StatusCode,
+    /// Header fields in the order of sending.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Body; left out in the answer to HEAD.
+    pub body: Bytes,
+}
+
+/// What the listener needs from the gateway, for requests that never reach the proxy and for the metrics.
+pub trait Front: Send + Sync + 'static {
+    /// Makes the answer to a request that is refused before the proxy. The gateway audits, counts and dresses it.
+    /// On HTTP/2, where the codec has already reset the stream, the reply is not sent.
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: Refusal, glimpse: Glimpse) -> impl Future<Output = Reply> + Send;
+
+    /// Makes the 308 (RFC 9110, 15.4.9) of the redirecting listener; `location` is a complete https URL.
+    fn redirect(
+        &self,
+        conn: &Arc<ConnInfo>,
+        location: HeaderValue,
+        glimpse: Glimpse,
+    ) -> impl Future<Output = Reply> + Send;
+
+    /// A TLS handshake has ended, one way or the other.
+    fn tls_handshake(&self, listener: &str, outcome: &Handshake);
+
+    /// A connection was closed before its first byte was read.
+    fn connection_rejected(&self, listener: &str, reason: Rejection);
+
+    /// `delta` connections more (+1) or less (-1) are open.
+    fn connections(&self, listener: &str, delta: i64);
+}
+
+/// A listener that is bound and listens, but does not accept yet.
+#[derive(Debug)]
+pub struct Bound {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The address in use: the port is real even where 0 was asked for.
+    pub address: SocketAddr,
+    pub(crate) settings: Arc<Listener>,
+    pub(crate) socket: std::net::TcpListener,
+    pub(crate) tls: Option<Arc<TlsAcceptor>>,
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The operating system refused.
+    #[error("listener `{name}`: cannot listen on `{address}`: {source}")]
+    Socket {
+        /// The listener's name.
+        name: Arc<str>,
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's word for it.
+        source: io::Error,
+    },
+    /// The TLS profile cannot be used.
+    #[error("listener `{name}`: {message}")]
+    Tls {
+        /// The listener's name.
+        name: Arc<str>,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Binds a listener. Do this for all of them before the first [`serve`]: a port that is taken is then a start that
+/// failed, not half a gateway. `certificates` is needed for listeners with TLS. Needs a tokio runtime.
+pub fn bind(settings: &Arc<Listener>, certificates: Option<&Arc<CertStore>>) -> Result<Bound, BindError> {
+    let name = settings.name.clone();
+    let tls = match (&settings.kind, certificates) {
+        (ListenerKind::Tls { protocols, profile }, Some(store)) => {
+            let acceptor = TlsAcceptor::new(profile, protocols, store.clone());
+            Some(Arc::new(acceptor.map_err(|message| BindError::Tls { name: name.clone(), message })?))
+        }
+        (ListenerKind::Tls { .. }, None) => {
+            return Err(BindError::Tls { name, message: "no certificates: `tls.certificates` is not set".to_owned() });
+        }
+        (ListenerKind::Redirect { .. } | ListenerKind::Plaintext, _) => None,
+    };
+    let fail = |source| BindError::Socket { name: settings.name.clone(), address: settings.address, source };
+    let socket = listen(settings.address).map_err(fail)?;
+    let address = socket.local_addr().map_err(fail)?;
+    Ok(Bound { name, address, settings: settings.clone(), socket, tls })
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]` means every address of this machine; a certain IPv6 address means just that one.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Everything that the connections of all listeners have in common.
+#[derive(Debug)]
+pub struct House<A, F> {
+    /// Where requests go: pingora's `HttpProxy` around the gateway.
+    pub app: Arc<A>,
+    /// The gateway, for what does not get that far.
+    pub front: Arc<F>,
+    /// The orderly end.
+    pub drain: Drain,
+    /// Open connections in all.
+    pub budget: Budget,
+}
+
+impl<A, F> Clone for House<A, F> {
+    fn clone(&self) -> Self {
+        House {
+            app: self.app.clone(),
+            front: self.front.clone(),
+            drain: self.drain.clone(),
+            budget: self.budget.clone(),
+        }
+    }
+}
+
+impl Listener {
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|net| net.contains(&peer))
+    }
+}

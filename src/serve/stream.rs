@@ -1,0 +1,375 @@
+//! Our own stream under pingora: small buffers, a request head read before pingora sees it, and the end of one request
+//! told apart from the beginning of the next.
+use super::limits::{ResetMeter, Slot};
+use super::listener::ConnInfo;
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+};
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_rustls::server::TlsStream;
+
+/// Most bytes that wait to be written together: head and small body leave as one record and one system call.
+const WRITE_CAPACITY: usize = 8 * 1024;
+/// Bytes read at a time while looking for a head; they live on the stack, so that waiting costs no memory.
+const READ_PIECE: usize = 4 * 1024;
+/// Most bytes of a next request that are taken in while the present one is served.
+const AHEAD_LIMIT: usize = 16 * 1024;
+/// How long, and for how many bytes, a refused client's leftover input is read away before the socket is closed:
+/// closing with unread input makes the kernel send RST, which can destroy the answer on its way (RFC 9112, 9.6).
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 * 1024);
+
+/// What carries the bytes.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    fn fd(&self) -> i32 {
+        match self {
+            Transport::Plain(tcp) => tcp.as_raw_fd(),
+            Transport::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+        }
+    }
+}
+
+/// What pingora may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exposed {
+    /// This many bytes: a head and a body of known length. What follows belongs to the next request.
+    Bytes(u64),
+    /// Everything: chunked bodies, upgraded connections, HTTP/2.
+    Everything,
+}
+
+/// A client's connection, as pingora sees it.
+pub(crate) struct Wire {
+    transport: Option<Transport>,
+    inbound: BytesMut,
+    exposed: Exposed,
+    outbound: Vec<u8>,
+    written: usize,
+    conn: Arc<ConnInfo>,
+    fd: i32,
+    digests: (Arc<ProxyDigest>, Arc<SocketDigest>),
+    meter: Option<(ResetMeter, Arc<Notify>)>,
+    slot: Option<Slot>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire").field("peer", &self.conn.peer).field("exposed", &self.exposed).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    pub(crate) fn new(transport: Transport, conn: Arc<ConnInfo>, slot: Slot) -> io::Result<Wire> {
+        let response = pingora_http::ResponseHeader::build(200, Some(0)).map_err(io::Error::other)?;
+        let proxy = ProxyDigest::new(Box::new(response), Some(Box::new(conn.clone())));
+        let fd = transport.fd();
+        let socket = SocketDigest::from_raw_fd(fd);
+        // Known already; saves pingora two system calls per request. A fresh cell cannot be full.
+        let _ = socket.peer_addr.set(Some(PingoraAddr::Inet(conn.peer)));
+        let _ = socket.local_addr.set(Some(PingoraAddr::Inet(conn.local)));
+        Ok(Wire {
+            transport: Some(transport),
+            inbound: BytesMut::new(),
+            exposed: Exposed::Everything,
+            outbound: Vec::new(),
+            written: 0,
+            conn,
+            fd,
+            digests: (Arc::new(proxy), Arc::new(socket)),
+            meter: None,
+            slot: Some(slot),
+            ended: false,
+        })
+    }
+
+    pub(crate) fn conn(&self) -> &Arc<ConnInfo> {
+        &self.conn
+    }
+
+    /// Counts the client's HTTP/2 resets from now on; `flooded` is told when there were too many.
+    pub(crate) fn meter_resets(&mut self, per_second: u32, flooded: Arc<Notify>) {
+        self.meter = Some((ResetMeter::new(per_second), flooded));
+    }
+
+    /// What has arrived and nobody has taken.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.inbound
+    }
+
+    /// Reads more into [`Wire::pending`]; 0 at the end of the stream. Cancel-safe.
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Lets pingora read the next `bytes`, or everything.
+    pub(crate) fn expose(&mut self, bytes: Option<u64>) {
+        self.exposed = bytes.map_or(Exposed::Everything, Exposed::Bytes);
+    }
+
+    /// After a request: whether all of it was read, so that the next one can begin. Gives memory back.
+    pub(crate) fn settled(&mut self) -> bool {
+        self.outbound = Vec::new();
+        self.written = 0;
+        if self.inbound.is_empty() {
+            self.inbound = BytesMut::new();
+        }
+        match self.exposed {
+            Exposed::Bytes(left) => left == 0,
+            // Here only pingora knows where the request ended. It hands the stream back only if nothing was read past it.
+            Exposed::Everything => true,
+        }
+    }
+
+    /// Says goodbye: flushes, sends our end of the stream, then reads the rest away for a while.
+    pub(crate) async fn close(mut self: Box<Self>) {
+        let Some(transport) = self.transport.take() else { return };
+        let slot = self.slot.take();
+        linger(transport, slot).await;
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut piece = [0u8; READ_PIECE];
+        let mut buf = ReadBuf::new(&mut piece);
+        ready!(self.poll_transport(cx, &mut buf))?;
+        self.inbound.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Reads at most `limit` bytes into `buf`.
+    fn poll_limited(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        if limit >= buf.remaining() {
+            ready!(self.poll_transport(cx, buf))?;
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+            ready!(self.poll_transport(cx, &mut part))?;
+            let taken = part.filled().len();
+            buf.advance(taken);
+        }
+        Poll::Ready(Ok(buf.filled().len() - before))
+    }
+
+    fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = match self.transport.as_mut() {
+            Some(Transport::Plain(tcp)) => ready!(Pin::new(tcp).poll_read(cx, buf)),
+            Some(Transport::Tls(tls)) => match ready!(Pin::new(tls.as_mut()).poll_read(cx, buf)) {
+                // Many clients close without close_notify; to framed HTTP that is an end like any other.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                other => other,
+            },
+            None => Ok(()),
+        };
+        self.ended |= read.is_err() || buf.filled().len() == before;
+        Poll::Ready(read)
+    }
+
+    /// Between the end of a request and its answer only one thing may happen on the wire: the client leaves. Whatever
+    /// else arrives is the next request and waits.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.inbound.len() < AHEAD_LIMIT {
+            if ready!(self.poll_fill(cx))? == 0 {
+                // With a next request in hand the client has only closed its sending side.
+                return if self.inbound.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.outbound.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let sent = match self.transport.as_mut() {
+                Some(Transport::Plain(tcp)) => ready!(Pin::new(tcp).poll_write(cx, rest))?,
+                Some(Transport::Tls(tls)) => ready!(Pin::new(tls.as_mut()).poll_write(cx, rest))?,
+                None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += sent;
+        }
+        self.outbound.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn linger(mut transport: Transport, slot: Option<Slot>) {
+    let drained = async {
+        match &mut transport {
+            Transport::Plain(tcp) => {
+                tcp.shutdown().await?;
+                discard(tcp).await
+            }
+            Transport::Tls(tls) => {
+                tls.shutdown().await?;
+                // Below TLS: what it says is of no interest any more.
+                discard(tls.get_mut().0).await
+            }
+        }
+    };
+    // Whether the client was still there to read makes no difference now.
+    let _ = tokio::time::timeout(LINGER.0, drained).await;
+    drop(slot);
+}
+
+async fn discard(tcp: &mut TcpStream) -> io::Result<()> {
+    let mut left = LINGER.1;
+    let mut piece = vec![0u8; READ_PIECE];
+    while left > 0 {
+        match tcp.read(&mut piece).await? {
+            0 => break,
+            n => left = left.saturating_sub(n),
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Wire {
+    /// Pingora drops a stream that it will not use again. Where the client may still be sending, its answer would be lost.
+    fn drop(&mut self) {
+        let all_read = self.exposed == Exposed::Bytes(0) && self.inbound.is_empty();
+        if !all_read
+            && !self.ended
+            && let Some(transport) = self.transport.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(linger(transport, self.slot.take()));
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.exposed == Exposed::Bytes(0) {
+            return this.poll_ahead(cx);
+        }
+        let limit = match this.exposed {
+            Exposed::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(buf.remaining()),
+            Exposed::Everything => buf.remaining(),
+        };
+        let taken = if this.inbound.is_empty() {
+            if let Some((meter, _)) = &this.meter
+                && meter.exceeded()
+            {
+                return Poll::Pending;
+            }
+            let taken = ready!(this.poll_limited(cx, buf, limit))?;
+            if let Some((meter, flooded)) = &mut this.meter {
+                let filled = buf.filled();
+                meter.note(filled.get(filled.len().saturating_sub(taken)..).unwrap_or_default());
+                if meter.exceeded() {
+                    flooded.notify_one();
+                }
+            }
+            taken
+        } else {
+            let taken = limit.min(this.inbound.len());
+            buf.put_slice(this.inbound.get(..taken).unwrap_or_default());
+            this.inbound.advance(taken);
+            if this.inbound.is_empty() {
+                this.inbound = BytesMut::new();
+            }
+            taken
+        };
+        if let Exposed::Bytes(left) = &mut this.exposed {
+            *left = left.saturating_sub(taken as u64);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.outbound.len() + buf.len() > WRITE_CAPACITY {
+            ready!(this.poll_send(cx))?;
+        }
+        if buf.len() >= WRITE_CAPACITY {
+            return match this.transport.as_mut() {
+                Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_write(cx, buf),
+                Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+        }
+        this.outbound.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        match this.transport.as_mut() {
+            Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_flush(cx),
+            Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        match this.transport.as_mut() {
+            Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_shutdown(cx),
+            Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        // The client may be gone already; there is nobody to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> i32 {
+        self.fd
+    }
+}
+
+impl Ssl for Wire {}
+
+#[async_trait]
+impl Peek for Wire {}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.digests.0.clone())
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digests.1.clone())
+    }
+}

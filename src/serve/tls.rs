@@ -1,0 +1,225 @@
+//! TLS on our side: one provider for the whole process, and per listener who may connect, how, and with which certificate.
+use super::certificates::{CertStore, Certificate};
+use super::seam::TlsProfile;
+use arc_swap::ArcSwap;
+use decide::facts::{Protocol, TlsFacts};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::server::{Acceptor, NoServerSessionStorage, ServerConfig};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ProtocolVersion, ServerConnection};
+use std::io;
+use std::sync::{Arc, OnceLock};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// A fatal `unrecognized_name` alert (RFC 6066, 3) in a record of its own: rustls has no way to send it.
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 112];
+
+/// The cryptography of the whole process: aws-lc-rs with the post-quantum hybrid preferred.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())).clone()
+}
+
+/// Makes [`provider`] the default of every library in the process. To be called first thing in `main`: pingora would
+/// otherwise install another one. Harmless when called again.
+pub fn install_provider() {
+    // Refused where one is installed already, which is what is wanted.
+    let _ = aws_lc_rs::default_provider().install_default();
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It succeeded.
+    Done(Arc<TlsFacts>),
+    /// It was not over in time.
+    Timeout,
+    /// The client named a server, or none, for which there is no certificate.
+    UnknownName,
+    /// The two sides could not agree on version, group or cipher, or the client gave up or spoke something else.
+    Failed,
+}
+
+impl Handshake {
+    /// The word for it in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Handshake::Done(_) => "ok",
+            Handshake::Timeout => "timeout",
+            Handshake::UnknownName => "unknown_name",
+            Handshake::Failed => "failed",
+        }
+    }
+}
+
+/// A finished handshake.
+pub(crate) struct Secured {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) facts: Arc<TlsFacts>,
+    pub(crate) server_name: Option<Arc<str>>,
+    pub(crate) certificate: Arc<Certificate>,
+    pub(crate) protocol: Protocol,
+}
+
+/// A listener's half of TLS.
+pub(crate) struct TlsAcceptor {
+    base: ServerConfig,
+    store: Arc<CertStore>,
+    configs: ArcSwap<Configs>,
+}
+
+/// One configuration per certificate, made anew when the certificates change.
+struct Configs {
+    certificates: Arc<super::certificates::Certificates>,
+    by_index: Vec<Arc<ServerConfig>>,
+}
+
+impl std::fmt::Debug for TlsAcceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsAcceptor").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl TlsAcceptor {
+    pub(crate) fn new(
+        profile: &TlsProfile,
+        protocols: &[Protocol],
+        store: Arc<CertStore>,
+    ) -> Result<TlsAcceptor, String> {
+        let base = base_config(profile, protocols)?;
+        let configs = ArcSwap::from_pointee(Configs::new(&base, &store));
+        Ok(TlsAcceptor { base, store, configs })
+    }
+
+    /// Shakes hands until `deadline`.
+    pub(crate) async fn accept(&self, tcp: TcpStream, deadline: Instant) -> Result<Secured, Handshake> {
+        timeout_at(deadline, self.shake_hands(tcp)).await.unwrap_or(Err(Handshake::Timeout))
+    }
+
+    async fn shake_hands(&self, tcp: TcpStream) -> Result<Secured, Handshake> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(failed)?;
+        let server_name = hello.client_hello().server_name().map(str::to_ascii_lowercase);
+        let configs = self.configs();
+        let chosen = configs
+            .certificates
+            .find(server_name.as_deref())
+            .and_then(|at| Some((configs.certificates.entries.get(at)?.clone(), configs.by_index.get(at)?.clone())));
+        let Some((certificate, config)) = chosen else {
+            let mut tcp = hello.io;
+            // The client learns why, if it is still there.
+            let _ = tcp.write_all(&UNRECOGNIZED_NAME).await;
+            let _ = tcp.shutdown().await;
+            return Err(Handshake::UnknownName);
+        };
+        let stream = hello.into_stream(config).await.map_err(failed)?;
+        let tls = stream.get_ref().1;
+        let protocol = if tls.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+        Ok(Secured {
+            facts: Arc::new(facts(tls, server_name.clone())),
+            server_name: server_name.map(Arc::from),
+            certificate,
+            protocol,
+            stream,
+        })
+    }
+
+    fn configs(&self) -> Arc<Configs> {
+        let configs = self.configs.load_full();
+        if configs.certificates.generation == self.store.generation() {
+            return configs;
+        }
+        let fresh = Arc::new(Configs::new(&self.base, &self.store));
+        self.configs.store(fresh.clone());
+        fresh
+    }
+}
+
+fn failed(error: io::Error) -> Handshake {
+    tracing::debug!(%error, "tls handshake failed");
+    Handshake::Failed
+}
+
+impl Configs {
+    fn new(base: &ServerConfig, store: &CertStore) -> Configs {
+        let certificates = store.current();
+        let one = |certificate: &Arc<Certificate>| {
+            let mut config = base.clone();
+            config.cert_resolver = Arc::new(SingleCertAndKey::from(certificate.key.clone()));
+            Arc::new(config)
+        };
+        Configs { by_index: certificates.entries.iter().map(one).collect(), certificates }
+    }
+}
+
+fn base_config(profile: &TlsProfile, protocols: &[Protocol]) -> Result<ServerConfig, String> {
+    let mut provider = (*provider()).clone();
+    provider.kx_groups = profile.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?;
+    let versions: &[&rustls::SupportedProtocolVersion] =
+        if profile.tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .map_err(|e| format!("the TLS profile cannot be used: {e}"))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Nobody));
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|protocol| match protocol {
+            Protocol::Http1 => b"http/1.1".to_vec(),
+            Protocol::Http2 => b"h2".to_vec(),
+        })
+        .collect();
+    // Tickets instead of a cache: resumption costs no memory and works for any number of clients. The keys live in this
+    // process only and rotate by themselves.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| format!("no session tickets: {e}"))?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // 0-RTT data can be replayed (RFC 8446, 8).
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+fn group(name: &str) -> Result<&'static dyn rustls::crypto::SupportedKxGroup, String> {
+    [
+        ("X25519MLKEM768", kx_group::X25519MLKEM768),
+        ("SecP256r1MLKEM768", kx_group::SECP256R1MLKEM768),
+        ("X25519", kx_group::X25519),
+        ("secp256r1", kx_group::SECP256R1),
+        ("secp384r1", kx_group::SECP384R1),
+    ]
+    .into_iter()
+    .find_map(|(known, group)| known.eq_ignore_ascii_case(name).then_some(group))
+    .ok_or_else(|| format!("unknown key exchange group `{name}`"))
+}
+
+/// Stands in until the certificate is known.
+#[derive(Debug)]
+struct Nobody;
+
+impl rustls::server::ResolvesServerCert for Nobody {
+    fn resolve(&self, _hello: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        None
+    }
+}
+
+fn facts(tls: &ServerConnection, server_name: Option<String>) -> TlsFacts {
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "1.3",
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        Some(_) | None => "",
+    };
+    let cipher = tls.negotiated_cipher_suite().map(|suite| {
+        // rustls marks 1.3 suites in its own way; the registry's name has no `13`.
+        format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+    });
+    TlsFacts {
+        version: version.to_owned(),
+        cipher: cipher.unwrap_or_default(),
+        group: tls.negotiated_key_exchange_group().map(|g| format!("{:?}", g.name())).unwrap_or_default(),
+        server_name,
+        resumed: tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+    }
+}
