@@ -36,10 +36,14 @@ mod csp;
 mod permissions;
 mod known;
 mod cookies;
+pub mod request;
+mod trace;
 
 pub use cookies::CookieCounts;
 pub use problems::ProfileProblem;
 pub use profile::Profile;
+pub use request::{IdentityHeaders, IdentityOptions};
+pub use trace::TraceParent;
 
 /// The header fields of a message, as far as dressing needs them. Names are compared without regard to case.
 pub trait Fields {

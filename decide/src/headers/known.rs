@@ -187,10 +187,11 @@ fn check_free(name: &str) -> Result<(), Wrong> {
     }
 }
 
-/// A header name as it may stand in the file.
+/// A header name as it may stand in the file: without marks that some readers take for `-`.
 pub(super) fn name(text: &str) -> Result<HeaderName, Wrong> {
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     match HeaderName::try_from(text) {
-        Ok(name) if !text.contains('_') => Ok(name),
+        Ok(name) if plain => Ok(name),
         Ok(_) | Err(_) => Err((format!("`{text}` is not a header name"), "names are words with `-` between them")),
     }
 }
