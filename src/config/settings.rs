@@ -152,7 +152,7 @@ pub struct Tls {
 }
 
 /// One of `issuers:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     /// The pure part.
     pub rules: IssuerRules,

@@ -14,3 +14,5 @@ pub mod redirect;
 pub mod limits;
 pub mod drain;
 pub mod seam;
+pub mod keys;
+pub mod tokens;

@@ -114,6 +114,11 @@ impl KeySet {
             .ok_or(TokenError::Invalid("the algorithm does not belong to the key"))
     }
 
+    /// Whether a token with this algorithm could verify under one of its keys.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.algorithm == algorithm)
+    }
+
     /// How many keys can be used.
     pub fn count(&self) -> usize {
         let ambiguous_twins = self

@@ -1,0 +1,466 @@
+//! The life of an issuer's keys: fetched before ready, refreshed in the background, asked for once more when a token
+//! names an unknown key, kept on disk for a bounded time; and the verification of tokens under them.
+//!
+//! Each ring has one task that does all its fetching, one fetch at a time. Requests never fetch: they read what is
+//! published, and only a token with an unknown key id may wait, for a bounded time, for the task's next result. So a
+//! client that goes away cannot cancel a fetch, and any number of strange tokens cause one fetch per `min_interval`.
+//!
+//! | keys | a token with a known key id | a token with an unknown key id |
+//! | --- | --- | --- |
+//! | never had, or older than `max_stale` | unavailable | unavailable |
+//! | usable, last fetch succeeded | by its signature | one fetch per interval, then invalid |
+//! | usable, last fetch failed | by its signature | one fetch per interval, then unavailable |
+mod copy;
+mod fetch;
+mod life;
+
+use crate::config::settings::{Issuer, KeySource};
+use crate::serve::tokens::{TokenKey, Tokens};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use decide::facts::{Answer, Carrier, Credential, Identity};
+use decide::token::{self, KeySet, TokenError};
+use life::{Life, Rhythm, UnknownKey};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// How long a request waits for the key it needs: a fetch's deadline and a little more.
+const WAIT: Duration = Duration::from_secs(6);
+
+/// Most requests of one issuer that wait for keys at the same time; further ones are told that keys cannot be had.
+const MAX_WAITING: usize = 256;
+
+/// How often a key file is read again.
+const FILE_POLL: Duration = Duration::from_secs(5);
+
+/// What befell an issuer's keys, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Name of the issuer in `gateway.yaml`.
+    pub issuer: Arc<str>,
+    /// Counts the key sets of this ring, from 1.
+    pub generation: u64,
+    /// Usable keys in the new set.
+    pub keys: usize,
+    /// Key ids that the set before did not have.
+    pub added: Vec<String>,
+    /// Key ids that only the set before had: their tokens no longer verify.
+    pub removed: Vec<String>,
+    /// Whether the set came from the copy on disk.
+    pub from_copy: bool,
+}
+
+/// The state of one issuer's keys, for `/readyz` and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// Name of the issuer in `gateway.yaml`.
+    pub issuer: Arc<str>,
+    /// Whether tokens can be verified now.
+    pub usable: bool,
+    /// Usable keys.
+    pub keys: usize,
+    /// Counts key sets, from 1; 0 before the first.
+    pub generation: u64,
+    /// When the keys in use were fetched, seconds since the epoch.
+    pub last_success_s: Option<u64>,
+    /// Why the last fetch failed; `None` after a success.
+    pub failure: Option<Arc<str>>,
+    /// Keys of the set that cannot be used, with reasons.
+    pub skipped: Vec<String>,
+}
+
+/// Makes rings, and holds what they share over reloads: the state folder, the table of verified tokens, the listener
+/// for changes.
+pub struct KeyRings {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state_dir: PathBuf,
+    tokens: ArcSwap<Tokens>,
+    /// Numbers key sets across all rings. Verified tokens are remembered under the number of their set, so that
+    /// neither new keys nor new settings ever meet an old entry.
+    epochs: AtomicU64,
+    on_change: Box<dyn Fn(KeyChange) + Send + Sync>,
+}
+
+impl KeyRings {
+    /// `state_dir` keeps copies of key sets; `on_change` hears of every change of keys and must not block.
+    pub fn new(state_dir: PathBuf, on_change: impl Fn(KeyChange) + Send + Sync + 'static) -> KeyRings {
+        KeyRings {
+            shared: Arc::new(Shared {
+                state_dir,
+                tokens: ArcSwap::from_pointee(Tokens::new(0)),
+                epochs: AtomicU64::new(1),
+                on_change: Box::new(on_change),
+            }),
+        }
+    }
+
+    /// The rings for these issuers, by name. Rings of `before` whose settings are the same live on with their keys;
+    /// for each new one, the first fetch has ended when this returns, well or not (see [`KeyRing::status`]).
+    pub async fn rings(
+        &self,
+        issuers: &[Arc<Issuer>],
+        token_cache: u64,
+        before: Option<&HashMap<Arc<str>, Arc<KeyRing>>>,
+    ) -> HashMap<Arc<str>, Arc<KeyRing>> {
+        let tokens = Tokens::new(token_cache);
+        if tokens.capacity() != self.shared.tokens.load().capacity() {
+            self.shared.tokens.store(Arc::new(tokens));
+        }
+        let ring = |issuer: &Arc<Issuer>| {
+            let kept = before.and_then(|rings| rings.get(&issuer.rules.name));
+            let kept = kept.filter(|ring| *ring.inner.issuer == **issuer).cloned();
+            kept.unwrap_or_else(|| Arc::new(KeyRing::start(issuer.clone(), self.shared.clone())))
+        };
+        let rings: HashMap<_, _> = issuers.iter().map(|issuer| (issuer.rules.name.clone(), ring(issuer))).collect();
+        for ring in rings.values() {
+            ring.settled().await;
+        }
+        rings
+    }
+}
+
+/// The keys of one issuer, and the task that looks after them. The task ends with the ring.
+pub struct KeyRing {
+    inner: Arc<Inner>,
+    task: JoinHandle<()>,
+}
+
+struct Inner {
+    issuer: Arc<Issuer>,
+    shared: Arc<Shared>,
+    published: ArcSwapOption<Published>,
+    life: watch::Sender<Life>,
+    wanted: Notify,
+    waiting: Semaphore,
+}
+
+/// A key set that is in use.
+struct Published {
+    keys: KeySet,
+    skipped: Vec<String>,
+    epoch: u64,
+    generation: u64,
+    /// When it may no longer be used, unless it is fetched again.
+    stale_at: Instant,
+}
+
+/// What a token turned out to be.
+enum Judgement {
+    /// Signed by the issuer; the session guard looks at its end.
+    Signed(Arc<Identity>),
+    Invalid(String),
+    Unavailable(String),
+}
+
+impl Drop for KeyRing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl KeyRing {
+    fn start(issuer: Arc<Issuer>, shared: Arc<Shared>) -> KeyRing {
+        let inner = Arc::new(Inner {
+            issuer,
+            shared,
+            published: ArcSwapOption::empty(),
+            life: watch::Sender::new(Life::default()),
+            wanted: Notify::new(),
+            waiting: Semaphore::new(MAX_WAITING),
+        });
+        KeyRing { task: tokio::spawn(tend(inner.clone())), inner }
+    }
+
+    /// The issuer's settings.
+    pub fn settings(&self) -> &Issuer {
+        &self.inner.issuer
+    }
+
+    /// Verifies a token at `now_s` (wall clock, seconds since the epoch).
+    ///
+    /// An expired token is answered as `Valid` with an identity whose `expires_at` has passed: the session guard
+    /// refuses it as `session.expired`. Where keys cannot be had the answer is `Unavailable`, so that nobody is
+    /// signed out because a key server is down.
+    pub async fn verify(&self, token: &str, now_s: u64, carrier: Carrier) -> Answer {
+        match self.inner.judge(token, now_s, Instant::now()).await {
+            Judgement::Signed(identity) => Answer::Credential(Credential::Valid { identity, carrier }),
+            Judgement::Invalid(cause) => Answer::Credential(Credential::Invalid(cause)),
+            Judgement::Unavailable(cause) => Answer::Unavailable(cause),
+        }
+    }
+
+    /// The state of the keys now.
+    pub fn status(&self) -> KeyStatus {
+        self.inner.status(Instant::now())
+    }
+
+    /// Waits until the first fetch has ended.
+    async fn settled(&self) {
+        // The sender lives as long as the ring: waiting cannot fail.
+        let _ = self.inner.life.subscribe().wait_for(|life| life.attempts > 0).await;
+    }
+}
+
+/// Fetches, pauses, and fetches again, as long as the ring lives.
+async fn tend(inner: Arc<Inner>) {
+    loop {
+        let pause = inner.attempt().await;
+        let due = tokio::time::Instant::from_std(later(Instant::now(), pause));
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => break,
+                () = inner.wanted.notified() => {
+                    // A request may have asked while the fetch that answers it was under way.
+                    if inner.life.borrow().is_cool(Instant::now(), inner.issuer.min_interval) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn judge(&self, token: &str, now_s: u64, now: Instant) -> Judgement {
+        if token.len() > token::MAX_TOKEN_BYTES {
+            return Judgement::Invalid("larger than 16 KiB".to_owned());
+        }
+        let key = TokenKey::of(token);
+        let published = match self.usable(now) {
+            Ok(published) => published,
+            Err(cause) => return Judgement::Unavailable(cause),
+        };
+        let unknown = match self.verify_under(&published, token, key, now_s) {
+            Ok(judgement) => return judgement,
+            Err(unknown) => unknown,
+        };
+        let failure = match self.next_fetch(now).await {
+            Ok(failure) => failure,
+            Err(cause) => return Judgement::Unavailable(cause),
+        };
+        // The set may have changed even where we did not wait: between our look at the keys and at their life.
+        let latest = self.published.load_full();
+        if let Some(latest) = latest.filter(|latest| latest.epoch != published.epoch)
+            && let Ok(judgement) = self.verify_under(&latest, token, key, now_s)
+        {
+            return judgement;
+        }
+        match failure {
+            None => Judgement::Invalid(unknown.to_string()),
+            Some(failure) => Judgement::Unavailable(format!("{unknown}, and the last fetch failed: {failure}")),
+        }
+    }
+
+    /// The keys, unless there are none or they are too old.
+    fn usable(&self, now: Instant) -> Result<Arc<Published>, String> {
+        match self.published.load_full() {
+            Some(published) if now < published.stale_at => Ok(published),
+            stale => {
+                let life = self.life.borrow();
+                let cause = life.failure.as_deref().unwrap_or("not fetched yet");
+                let what = if stale.is_some() { "are older than `max_stale`" } else { "could not be had" };
+                Err(format!("the keys of issuer `{}` {what}: {cause}", self.issuer.rules.name))
+            }
+        }
+    }
+
+    /// Verifies under one key set, by memory or by signature; `Err` is an unknown key.
+    fn verify_under(
+        &self,
+        published: &Published,
+        token: &str,
+        key: TokenKey,
+        now_s: u64,
+    ) -> Result<Judgement, TokenError> {
+        let tokens = self.shared.tokens.load();
+        if let Some(identity) = tokens.find(&key, published.epoch, now_s) {
+            return Ok(Judgement::Signed(identity));
+        }
+        match token::verify(token, &self.issuer.rules, &published.keys, now_s) {
+            Ok(identity) => {
+                let identity = Arc::new(identity);
+                tokens.insert(key, published.epoch, now_s, identity.clone());
+                Ok(Judgement::Signed(identity))
+            }
+            Err(TokenError::Expired { identity }) => Ok(Judgement::Signed(Arc::from(identity))),
+            Err(TokenError::Invalid(cause)) => Ok(Judgement::Invalid(cause.to_owned())),
+            Err(unknown @ TokenError::UnknownKey { .. }) => Err(unknown),
+        }
+    }
+
+    /// Waits for a fetch where one may bring an unknown key, and says how the last one ended.
+    async fn next_fetch(&self, now: Instant) -> Result<Option<Arc<str>>, String> {
+        let mut life = self.life.subscribe();
+        let (seen, meaning, failure) = {
+            let life = life.borrow_and_update();
+            (life.attempts, life.unknown_key(now, self.issuer.min_interval), life.failure.clone())
+        };
+        match meaning {
+            UnknownKey::Refuse | UnknownKey::CannotTell => return Ok(failure),
+            UnknownKey::Fetch => {}
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err("too many requests wait for keys".to_owned());
+        };
+        self.wanted.notify_one();
+        match tokio::time::timeout(WAIT, life.wait_for(|life| life.attempts != seen)).await {
+            Ok(Ok(life)) => Ok(life.failure.clone()),
+            Ok(Err(_)) | Err(_) => Err("the keys were not fetched in time".to_owned()),
+        }
+    }
+
+    /// Fetches once, publishes what came, and returns the pause until the next fetch.
+    async fn attempt(&self) -> Duration {
+        self.life.send_modify(Life::begin);
+        let issuer = self.issuer.clone();
+        // In a task of its own, so that no mistake in a fetch can end the tending.
+        let fetched = match tokio::spawn(async move { fetch::fetch(&issuer).await }).await {
+            Ok(Ok(fetched)) => Ok(fetched),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the fetch ended abnormally".to_owned()),
+        };
+        let now = Instant::now();
+        let now_s = wall_s();
+        let rhythm = Rhythm { refresh: self.issuer.refresh, min_interval: self.issuer.min_interval };
+        match fetched {
+            Ok(fetched) => {
+                let max_age = fetched.max_age;
+                self.publish(fetched.keys, fetched.skipped, later(now, self.issuer.max_stale), false);
+                self.keep(now_s, fetched.document).await;
+                if self.life.borrow().failures > 0 {
+                    tracing::info!(issuer = %self.issuer.rules.name, "keys can be fetched again");
+                }
+                self.life.send_modify(|life| life.succeed(now, now_s));
+                match self.issuer.keys {
+                    KeySource::File(_) => FILE_POLL.min(self.issuer.refresh),
+                    KeySource::Url(_) | KeySource::Discovery => rhythm.after_success(max_age, chance()),
+                }
+            }
+            Err(cause) => {
+                tracing::warn!(issuer = %self.issuer.rules.name, %cause, "keys could not be fetched");
+                let from_copy = if self.published.load().is_none() { self.recall(now, now_s).await } else { None };
+                let mut pause = Duration::ZERO;
+                self.life.send_modify(|life| {
+                    life.fail(now, cause.into());
+                    life.last_success_s = life.last_success_s.or(from_copy);
+                    let usable = self.published.load().as_ref().is_some_and(|published| now < published.stale_at);
+                    pause = rhythm.after_failure(life.failures, usable);
+                });
+                pause
+            }
+        }
+    }
+
+    /// Puts a key set in use. The same keys again only live longer; other keys are a new generation.
+    fn publish(&self, keys: KeySet, skipped: Vec<String>, stale_at: Instant, from_copy: bool) {
+        let before = self.published.load_full();
+        let same = before.as_ref().filter(|before| before.keys.digest() == keys.digest());
+        let (epoch, generation) = match (same, &before) {
+            (Some(same), _) => (same.epoch, same.generation),
+            (None, before) => {
+                let generation = before.as_ref().map_or(0, |before| before.generation);
+                (self.shared.epochs.fetch_add(1, Ordering::Relaxed), generation.saturating_add(1))
+            }
+        };
+        let change = same.is_none().then(|| {
+            let old = before.as_ref().map(|before| before.keys.key_ids()).unwrap_or_default();
+            let new = keys.key_ids();
+            let only = |these: &[&str], those: &[&str]| {
+                these.iter().filter(|id| !those.contains(id)).map(|id| (*id).to_owned()).collect()
+            };
+            KeyChange {
+                issuer: self.issuer.rules.name.clone(),
+                generation,
+                keys: keys.count(),
+                added: only(&new, &old),
+                removed: only(&old, &new),
+                from_copy,
+            }
+        });
+        if let Some(change) = &change {
+            tracing::info!(issuer = %change.issuer, generation, keys = change.keys, from_copy, "keys changed");
+            for reason in &skipped {
+                tracing::warn!(issuer = %change.issuer, %reason, "a key cannot be used");
+            }
+        }
+        self.published.store(Some(Arc::new(Published { keys, skipped, epoch, generation, stale_at })));
+        if let Some(change) = change {
+            (self.shared.on_change)(change);
+        }
+    }
+
+    /// Writes the copy on disk. The keys are in use whether or not this succeeds.
+    async fn keep(&self, now_s: u64, document: Vec<u8>) {
+        let Some(path) = copy::path(&self.shared.state_dir, &self.issuer) else { return };
+        let issuer = self.issuer.clone();
+        let write = move || copy::write(&path, &issuer.rules.issuer, now_s, &document);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::warn!(issuer = %self.issuer.rules.name, %error, "the copy of the keys could not be written");
+        }
+    }
+
+    /// Puts the copy on disk in use, if it is young enough, and says when it was fetched.
+    async fn recall(&self, now: Instant, now_s: u64) -> Option<u64> {
+        let path = copy::path(&self.shared.state_dir, &self.issuer)?;
+        let issuer = self.issuer.clone();
+        let read = move || {
+            let (copy, age) = copy::read(&path, &issuer.rules.issuer, now_s, issuer.max_stale)?;
+            let (keys, skipped) = fetch::parse(&issuer, copy.document.as_bytes()).map_err(|error| error.to_string())?;
+            Ok::<_, String>((keys, skipped, copy.fetched_at, age))
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok((keys, skipped, fetched_at, age))) => {
+                let left = self.issuer.max_stale.saturating_sub(age);
+                self.publish(keys, skipped, later(now, left), true);
+                Some(fetched_at)
+            }
+            Ok(Err(cause)) => {
+                tracing::warn!(issuer = %self.issuer.rules.name, %cause, "no keys");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn status(&self, now: Instant) -> KeyStatus {
+        let published = self.published.load_full();
+        let published = published.as_deref();
+        let life = self.life.borrow();
+        KeyStatus {
+            issuer: self.issuer.rules.name.clone(),
+            usable: published.is_some_and(|published| now < published.stale_at),
+            keys: published.map_or(0, |published| published.keys.count()),
+            generation: published.map_or(0, |published| published.generation),
+            last_success_s: life.last_success_s,
+            failure: life.failure.clone(),
+            skipped: published.map(|published| published.skipped.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Wall clock, seconds since the epoch; 0 before it.
+fn wall_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// `now` and a pause, which the operator may have chosen beyond what the clock can tell.
+fn later(now: Instant, pause: Duration) -> Instant {
+    const TEN_YEARS: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+    now + pause.min(TEN_YEARS)
+}
+
+/// One random byte. Without randomness the pauses only lose their spread.
+fn chance() -> u8 {
+    let mut byte = [0];
+    match aws_lc_rs::rand::fill(&mut byte) {
+        Ok(()) => byte[0],
+        Err(_) => 0,
+    }
+}
