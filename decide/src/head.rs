@@ -190,18 +190,23 @@ fn field(bytes: &[u8]) -> Result<Field<'_>, Refusal> {
         ([_, ..], [b' ' | b'\t', ..]) => return Err(malformed("white space before colon")),
         _ => return Err(malformed("invalid field name")),
     };
-    let mut obs_text = false;
-    let end = rest.iter().position(|b| {
-        obs_text |= *b >= 0x80;
-        !is_text(*b)
-    });
-    let (value, rest) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, &[]));
+    let (value, rest) = rest.split_at_checked(text_length(rest)).unwrap_or((rest, &[]));
     let rest = match rest {
         [b'\r', b'\n', rest @ ..] => rest,
         [] | [b'\r' | b'\n', ..] => return Err(line_end(rest)),
         _ => return Err(malformed("control character in field value")),
     };
+    let obs_text = value.iter().fold(0, |bits, b| bits | b) >= 0x80;
     Ok(Field { name, value: trim(value), obs_text, rest })
+}
+
+/// Number of bytes before the first that may not stand in a field value.
+fn text_length(bytes: &[u8]) -> usize {
+    // Whole chunks without a control character are most of a head, and a branch-free test of a chunk is one of vectors.
+    let is_clean = |chunk: &[u8; 16]| !chunk.iter().fold(false, |found, b| found | (*b < b' ') | (*b == 0x7f));
+    let clean = bytes.as_chunks::<16>().0.iter().take_while(|chunk| is_clean(chunk)).count() * 16;
+    let tail = bytes.get(clean..).unwrap_or_default();
+    clean + tail.iter().position(|b| !is_text(*b)).unwrap_or(tail.len())
 }
 
 /// Why these bytes are no CRLF (RFC 9112, 2.2).

@@ -62,13 +62,26 @@ impl Method {
 }
 
 /// Whether a byte is `tchar`, of which methods and field names are made (RFC 9110, 5.6.2).
+#[expect(clippy::indexing_slicing, reason = "the table has an entry for each value of a byte")]
 pub const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+    TOKEN[byte as usize]
 }
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse an index out of range")]
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
 
 /// A set of methods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

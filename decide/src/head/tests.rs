@@ -235,6 +235,20 @@ fn single_fields_and_the_connection() {
 }
 
 #[test]
+fn a_control_character_is_seen_at_every_place() {
+    for length in 1..50 {
+        for at in 0..length {
+            for control in (0u8..32).chain([127]).filter(|b| *b != b'\t') {
+                let mut value = vec![b'v'; length];
+                value[at] = control;
+                let head = [b"GET / HTTP/1.1\r\nHost: a\r\nX:".as_slice(), &value, b"\r\n\r\n"].concat();
+                assert!(read(&head).starts_with("request.malformed"), "{control} at {at} of {length}");
+            }
+        }
+    }
+}
+
+#[test]
 fn limits_are_inclusive() {
     let head = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
     let exact = HeadLimits { bytes: head.len(), count: 2, line: "GET / HTTP/1.1".len() };
