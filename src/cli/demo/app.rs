@@ -114,7 +114,7 @@ async fn answer(store: &Store, request: Request<Incoming>) -> Reply {
     let caller = Caller::of(request.headers());
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
-        (&Method::GET | &Method::HEAD, "/") => {
+        (&Method::GET | &Method::HEAD, "/" | "/account") => {
             let nonce = request.headers().get("x-csp-nonce").and_then(|v| v.to_str().ok()).unwrap_or_default();
             html(page::home(&caller, nonce))
         }
