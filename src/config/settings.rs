@@ -1,9 +1,7 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
 use decide::facts::Protocol;
 use decide::head::HeadLimits;
-use decide::forwarded::ClientHeader;
 use decide::headers::Profile;
-use decide::headers::request::IdentityHeaders;
 use decide::rules::Rules;
 use decide::token::IssuerRules;
 use ipnet::IpNet;
@@ -36,8 +34,8 @@ pub struct Snapshot {
     pub profiles: Vec<Arc<Profile>>,
     /// What responses without a route are dressed with: a strict profile that is built in.
     pub default_profile: Arc<Profile>,
-    /// Headers by which applications learn who calls.
-    pub identity: IdentityHeaders,
+    /// Header that tells applications the verified tenant.
+    pub tenant_header: http::HeaderName,
     /// Greatest number of verified tokens to remember; 0 verifies every token anew.
     pub token_cache: u64,
     /// The audit log.
@@ -122,6 +120,15 @@ pub enum ListenerKind {
     },
     /// Plaintext proxying, written out as `plaintext: "<reason>"` in the file.
     Plaintext,
+}
+
+/// Header by which trusted hops tell the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
 }
 
 /// A name under `tls.profiles`, or the built-in `modern`.
@@ -233,14 +240,14 @@ pub enum Durability {
 }
 
 /// `logs:` and `metrics:`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
     /// JSON or text.
     pub json: bool,
     /// Filter in the syntax of `tracing`, e.g. `info`.
     pub level: String,
-    /// Share of the requests that were not refused that have an access line, 0 to 1; refused ones all have.
-    pub access_share: f64,
+    /// Whether an access line is written per request.
+    pub access: bool,
     /// Paths without access line.
     pub exclude_paths: Vec<String>,
     /// Busiest tenants with a label of their own.

@@ -9,7 +9,6 @@ use crate::serve::upstream::Lease;
 use crate::store::audit::Slot;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
-use decide::headers::{Nonce, Profile};
 use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outcome};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
@@ -50,7 +49,7 @@ pub struct Context {
     /// Room in the audit log, reserved before anything is decided.
     pub slot: Option<Slot>,
     /// The nonce of the response's Content-Security-Policy.
-    pub nonce: Option<Nonce>,
+    pub nonce: Option<String>,
     /// The endpoint in use.
     pub lease: Option<Lease>,
     /// Endpoints that were tried without success.
@@ -76,8 +75,7 @@ pub struct Context {
 #[derive(Clone, Debug)]
 pub struct Peer {
     listener: Arc<str>,
-    /// The other end of the TCP connection.
-    pub address: IpAddr,
+    address: IpAddr,
     trusted: bool,
     /// What the handshake settled.
     pub tls: Option<Arc<TlsFacts>>,
@@ -129,7 +127,7 @@ impl Context {
     }
 
     /// What the response is dressed with: the route's profile, or the strictest where there is no route.
-    pub fn profile(&self) -> &Profile {
+    pub fn profile(&self) -> &decide::headers::Profile {
         let index = self.found.as_ref().map(|found| found.route.headers);
         index.and_then(|i| self.active.snapshot.profiles.get(i)).unwrap_or(&self.active.snapshot.default_profile)
     }
@@ -248,7 +246,7 @@ impl Context {
         }
         let telemetry = &self.active.snapshot.telemetry;
         let path = self.request.as_ref().map(|r| r.path.as_str()).or(self.glimpse.path.as_deref());
-        if !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
+        if telemetry.access && !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
             self.shared.access.write(&AccessLine {
                 at_ms: self.stamp.at_ms,
                 id: self.stamp.id,

@@ -9,6 +9,8 @@ pub struct Bundle {
     folder: tempfile::TempDir,
     /// The issuer's key; its public half is in `jwks.json`.
     pub key: TokenKey,
+    /// Listeners to wait for at the start.
+    pub listeners: Vec<String>,
 }
 
 impl Bundle {
@@ -16,7 +18,8 @@ impl Bundle {
     pub fn empty() -> Bundle {
         let folder = tempfile::tempdir().unwrap();
         certs::ensure(&folder.path().join("certs"), &[], certs::Existing::Keep).unwrap();
-        let bundle = Bundle { folder, key: TokenKey::new("k1") };
+        let listeners = ["admin", "public", "plain"].map(str::to_owned).to_vec();
+        let bundle = Bundle { folder, key: TokenKey::new("k1"), listeners };
         bundle.write("jwks.json", &TokenKey::set(&[&bundle.key]));
         bundle
     }
@@ -29,6 +32,11 @@ impl Bundle {
         bundle.write("policies/headers.yaml", HEADERS);
         bundle.write("policies/rate-limits.yaml", LIMITS);
         bundle
+    }
+
+    /// A place-holder for a bundle that has moved on.
+    pub(super) fn nowhere() -> Bundle {
+        Bundle { folder: tempfile::tempdir().unwrap(), key: TokenKey::new("none"), listeners: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -71,6 +79,7 @@ admin: {address: 127.0.0.1:0}
 listeners:
   public:
     address: 127.0.0.1:0
+    tls: modern
     limits: {request_headers: {bytes: 16KiB, count: 64}, header_timeout: 1s, idle_timeout: 5s, handshake_timeout: 1s}
   plain: {address: 127.0.0.1:0, redirect: https}
 tls: {certificates: certs/, default_certificate: localhost}
@@ -145,11 +154,11 @@ routes:
 const ROLES: &str = "version: 1
 permissions:
   bookings: [read, write]
-  accounts: [read, refund]
+  accounts: [refund]
 roles:
   viewer: {grants: [bookings.read]}
   cashier: {extends: [viewer], grants: [bookings.write]}
-  finance: {extends: [viewer], grants: [\"accounts.*\"]}
+  finance: {extends: [viewer], grants: [accounts.refund]}
 ";
 
 const HEADERS: &str = r#"version: 1

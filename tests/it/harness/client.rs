@@ -46,6 +46,20 @@ impl Gateway {
         self.call("POST", url).header("content-type", "application/json").body(json.to_owned())
     }
 
+    /// GET on the admin listener.
+    pub async fn admin(&self, target: &str) -> Reply {
+        let tcp = TcpStream::connect(self.address("admin")).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(target).header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
+        Reply::read(sender.send_request(request).await.unwrap()).await
+    }
+
+    /// The metrics as text.
+    pub async fn metrics(&self) -> String {
+        self.admin("/metrics").await.text()
+    }
+
     /// A verified TLS connection with this server name.
     pub async fn tls(&self, host: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
@@ -132,9 +146,7 @@ impl Call<'_> {
             tokio::spawn(connection);
             sender.send_request(request).await.unwrap()
         };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Reply { status: head.status.as_u16(), headers: head.headers, body }
+        Reply::read(response).await
     }
 }
 
@@ -147,6 +159,12 @@ pub struct Reply {
 }
 
 impl Reply {
+    async fn read(response: http::Response<hyper::body::Incoming>) -> Reply {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
     /// All values of a header, joined by `|` so that a second one shows.
     pub fn header(&self, name: &str) -> Option<String> {
         let values: Vec<_> =

@@ -4,10 +4,11 @@ use super::bundle::Bundle;
 use super::tokens::Token;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -49,7 +50,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the gateway and waits until it is ready.
+    /// Starts the gateway and waits until it listens.
     pub async fn start(bundle: Bundle) -> Gateway {
         tokio::task::spawn_blocking(move || Gateway::start_blocking(bundle)).await.unwrap()
     }
@@ -59,28 +60,32 @@ impl Gateway {
             .args(["run", "--config", "gateway.yaml"])
             .current_dir(bundle.root())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = Arc::new(Log::default());
-        let (reader, lines) = (BufReader::new(child.stderr.take().unwrap()), log.clone());
-        std::thread::spawn(move || {
-            for line in reader.lines().map_while(Result::ok) {
-                lines.lines.lock().unwrap().push(line);
-                lines.more.notify_all();
-            }
-            lines.lines.lock().unwrap().push(END.to_owned());
-            lines.more.notify_all();
-        });
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        let open = Arc::new(AtomicUsize::new(streams.len()));
+        for stream in streams {
+            let (log, open) = (log.clone(), open.clone());
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    log.lines.lock().unwrap().push(line);
+                    log.more.notify_all();
+                }
+                if open.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    log.lines.lock().unwrap().push(END.to_owned());
+                    log.more.notify_all();
+                }
+            });
+        }
         let mut gateway = Gateway { child, log, bundle, addresses: HashMap::new() };
-        gateway.wait_for_log("ready", |line| message(line) == Some("ready"));
-        for line in gateway.log_lines() {
-            let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
-            if message(&line) == Some("listening") {
-                let name = field(&line, "listener").unwrap().to_owned();
-                gateway.addresses.insert(name, field(&line, "address").unwrap().parse().unwrap());
-            }
+        for name in gateway.bundle.listeners.clone() {
+            let wanted = |line: &Value| message(line) == Some("listening") && field(line, "listener") == Some(&name);
+            let line = gateway.wait_for_log(&format!("listener `{name}`"), wanted).unwrap();
+            gateway.addresses.insert(name, field(&line, "address").unwrap().parse().unwrap());
         }
         gateway
     }
@@ -111,9 +116,24 @@ impl Gateway {
         self.child.wait().unwrap().code()
     }
 
+    /// The same bundle and state in a new process.
+    pub async fn restart(mut self) -> Gateway {
+        self.kill();
+        let bundle = std::mem::replace(&mut self.bundle, Bundle::nowhere());
+        Gateway::start(bundle).await
+    }
+
+    /// Asks again and again until the answer is yes; what changes files or waits for them has no other signal.
+    pub async fn until(&self, what: &str, holds: impl AsyncFn(&Gateway) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self).await {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+        }
+    }
+
     /// Ends the process without a warning, as a power cut would.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 
