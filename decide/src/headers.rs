@@ -36,6 +36,7 @@ mod csp;
 mod permissions;
 mod known;
 mod cookies;
+mod builtin;
 pub mod request;
 mod trace;
 

@@ -97,8 +97,8 @@ mod tests {
             (parent.to_string(), continued)
         };
         let begun = (format!("00-{}-{}-00", "09".repeat(16), "09".repeat(8)), false);
-        assert_eq!(at(&[line.clone()], true), (format!("00-{T}-{}-01", "09".repeat(8)), true));
-        assert_eq!(at(&[line.clone()], false), begun);
+        assert_eq!(at(std::slice::from_ref(&line), true), (format!("00-{T}-{}-01", "09".repeat(8)), true));
+        assert_eq!(at(std::slice::from_ref(&line), false), begun);
         assert_eq!(at(&[line.clone(), line.clone()], true), begun);
         assert_eq!(at(&[bad], true), begun);
         assert_eq!(at(&[], true), begun);
