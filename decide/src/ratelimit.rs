@@ -3,25 +3,19 @@
 //! Syntax of draft-ietf-httpapi-ratelimit-headers-11: each field is a list of items, the name of the limit being a
 //! structured-field string (RFC 9651, 3.3.3). The `pk` parameter is left out: it could carry what identifies a person.
 use crate::facts::LimitState;
-use http::HeaderName;
 use std::fmt::Write;
-
-/// `RateLimit`
-pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// `RateLimit-Policy`
-pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The most that jitter adds to `Retry-After`, in seconds.
 const SPREAD_MAX_S: u32 = 30;
 
 /// Value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`.
-pub fn ratelimit(state: &LimitState) -> String {
+pub fn limit_field(state: &LimitState) -> String {
     item(&state.name, 'r', state.remaining, 't', state.reset_s)
 }
 
 /// Value of `RateLimit-Policy`: requests at once (`q`) and the seconds in which they refill (`w`), e.g.
 /// `"per-tenant";q=200;w=1`.
-pub fn policy(state: &LimitState) -> String {
+pub fn policy_field(state: &LimitState) -> String {
     item(&state.name, 'q', state.quota, 'w', state.window_s)
 }
 
@@ -66,13 +60,13 @@ mod tests {
     #[test]
     fn fields_read_as_in_the_draft() {
         let state = state("per-tenant-read", 1);
-        assert_eq!(ratelimit(&state), r#""per-tenant-read";r=37;t=1"#);
-        assert_eq!(policy(&state), r#""per-tenant-read";q=200;w=1"#);
+        assert_eq!(limit_field(&state), r#""per-tenant-read";r=37;t=1"#);
+        assert_eq!(policy_field(&state), r#""per-tenant-read";q=200;w=1"#);
     }
 
     #[test]
     fn a_strange_name_stays_inside_its_string() {
-        assert_eq!(ratelimit(&state("a\"b\\c\r\nd\u{e9}", 0)), r#""a\"b\\c__d_";r=37;t=0"#);
+        assert_eq!(limit_field(&state("a\"b\\c\r\nd\u{e9}", 0)), r#""a\"b\\c__d_";r=37;t=0"#);
     }
 
     proptest! {
@@ -85,7 +79,7 @@ mod tests {
 
         #[test]
         fn a_field_is_always_a_header_value(name: String) {
-            prop_assert!(http::HeaderValue::from_str(&ratelimit(&state(&name, 1))).is_ok());
+            prop_assert!(http::HeaderValue::from_str(&limit_field(&state(&name, 1))).is_ok());
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
 use decide::facts::Protocol;
 use decide::head::HeadLimits;
+use decide::forwarded::ClientHeader;
 use decide::headers::Profile;
+use decide::headers::request::IdentityHeaders;
 use decide::rules::Rules;
 use decide::token::IssuerRules;
 use ipnet::IpNet;
@@ -34,8 +36,8 @@ pub struct Snapshot {
     pub profiles: Vec<Arc<Profile>>,
     /// What responses without a route are dressed with: a strict profile that is built in.
     pub default_profile: Arc<Profile>,
-    /// Header that tells applications the verified tenant.
-    pub tenant_header: http::HeaderName,
+    /// Headers by which applications learn who calls.
+    pub identity: IdentityHeaders,
     /// Greatest number of verified tokens to remember; 0 verifies every token anew.
     pub token_cache: u64,
     /// The audit log.
@@ -120,15 +122,6 @@ pub enum ListenerKind {
     },
     /// Plaintext proxying, written out as `plaintext: "<reason>"` in the file.
     Plaintext,
-}
-
-/// Header by which trusted hops tell the client's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientHeader {
-    /// `X-Forwarded-For`
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239)
-    Forwarded,
 }
 
 /// A name under `tls.profiles`, or the built-in `modern`.
@@ -240,14 +233,14 @@ pub enum Durability {
 }
 
 /// `logs:` and `metrics:`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Telemetry {
     /// JSON or text.
     pub json: bool,
     /// Filter in the syntax of `tracing`, e.g. `info`.
     pub level: String,
-    /// Whether an access line is written per request.
-    pub access: bool,
+    /// Share of the requests that were not refused that have an access line, 0 to 1; refused ones all have.
+    pub access_share: f64,
     /// Paths without access line.
     pub exclude_paths: Vec<String>,
     /// Busiest tenants with a label of their own.

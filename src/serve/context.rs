@@ -9,6 +9,7 @@ use crate::serve::upstream::Lease;
 use crate::store::audit::Slot;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
+use decide::headers::{Nonce, Profile};
 use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outcome};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
@@ -49,7 +50,7 @@ pub struct Context {
     /// Room in the audit log, reserved before anything is decided.
     pub slot: Option<Slot>,
     /// The nonce of the response's Content-Security-Policy.
-    pub nonce: Option<String>,
+    pub nonce: Option<Nonce>,
     /// The endpoint in use.
     pub lease: Option<Lease>,
     /// Endpoints that were tried without success.
@@ -75,7 +76,8 @@ pub struct Context {
 #[derive(Clone, Debug)]
 pub struct Peer {
     listener: Arc<str>,
-    address: IpAddr,
+    /// The other end of the TCP connection.
+    pub address: IpAddr,
     trusted: bool,
     /// What the handshake settled.
     pub tls: Option<Arc<TlsFacts>>,
@@ -127,7 +129,7 @@ impl Context {
     }
 
     /// What the response is dressed with: the route's profile, or the strictest where there is no route.
-    pub fn profile(&self) -> &decide::headers::Profile {
+    pub fn profile(&self) -> &Profile {
         let index = self.found.as_ref().map(|found| found.route.headers);
         index.and_then(|i| self.active.snapshot.profiles.get(i)).unwrap_or(&self.active.snapshot.default_profile)
     }
@@ -246,7 +248,7 @@ impl Context {
         }
         let telemetry = &self.active.snapshot.telemetry;
         let path = self.request.as_ref().map(|r| r.path.as_str()).or(self.glimpse.path.as_deref());
-        if telemetry.access && !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
+        if !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
             self.shared.access.write(&AccessLine {
                 at_ms: self.stamp.at_ms,
                 id: self.stamp.id,

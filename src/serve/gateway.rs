@@ -90,6 +90,7 @@ impl Front for Gateway {
             head: false,
             tls: conn.tls.is_some(),
             profile: context.profile(),
+            now_s: context.stamp.at_ms / 1000,
             limit: None,
         };
         let made = respond::refusal(&refusal, &audience);
@@ -106,7 +107,7 @@ impl Front for Gateway {
             drop(context);
             return self.refuse(conn, refusal, Glimpse::default()).await;
         }
-        let made = respond::redirect(context.stamp.id, location, context.profile());
+        let made = respond::redirect(context.stamp.id, location, context.profile(), context.stamp.at_ms / 1000);
         context.status = made.status.as_u16();
         context.own = true;
         context.tell();
@@ -139,14 +140,12 @@ impl Front for Gateway {
     }
 }
 
-/// 16 random bytes from the system's generator.
-pub fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    // aws-lc-rs aborts rather than fail here once it is seeded; an error would make the nonce predictable, so the
-    // request id's own randomness is the fall-back.
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        bytes = uuid::Uuid::now_v7().into_bytes();
-    }
+/// Random bytes from the cryptographic generator.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // aws-lc aborts the process when its generator cannot be seeded, so an error does not come back; if it did, zeros
+    // would only make a nonce that nobody may rely on.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes
 }
 

@@ -1,29 +1,28 @@
 //! Gathers the facts of a request: pingora's header → `decide::Request` and `Facts`, or a refusal.
-use crate::config::settings::{ClientHeader, Listener};
-use crate::serve::listener::ConnInfo;
+use crate::config::settings::Listener;
+use crate::serve::listener::{ConnInfo, Glimpse};
 use decide::facts::{Body, Facts, Person, Protocol, RequestId};
+use decide::fields::{check_fields, twin_of};
+use decide::forwarded::{self, ClientHeader};
+use decide::headers::request::IdentityHeaders;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::{forwarded, head, site};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use decide::site::{self, Own};
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERER};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-/// Names of the headers that Moat itself sets towards applications; a client's header that differs from one of them
-/// only by underscores would reach many applications as the same variable.
-pub const OURS: &[&str] = &[
+/// Names that are ours besides the configured ones; a client's header that differs from one of them only by marks would
+/// reach many applications as the same variable.
+const OURS: [&str; 7] = [
     "forwarded",
-    "moat-assertion",
     "traceparent",
     "tracestate",
-    "x-csp-nonce",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-proto",
-    "x-request-id",
-    "x-tenant-id",
-    "x-user-id",
-    "x-user-roles",
 ];
 
 /// Clock and id of one request.
@@ -36,53 +35,42 @@ pub struct Stamp {
 }
 
 /// Reads the request once. The refusals are `request.malformed`, `request.ambiguous`, `request.too-large` and
-/// `method.not-allowed`.
-pub fn gather(session: &mut Session, conn: &ConnInfo, listener: &Listener, stamp: Stamp) -> Result<(Request, Facts), Refusal> {
+/// `method.not-allowed`. Heads of HTTP/1 have passed `decide::head` before; the fields of HTTP/2 are checked here.
+pub fn gather(
+    session: &mut Session,
+    conn: &ConnInfo,
+    listener: &Listener,
+    identity: &IdentityHeaders,
+    stamp: Stamp,
+) -> Result<(Request, Facts), Refusal> {
     let h2 = session.is_http2();
     let present = !session.is_body_empty();
     let upgrade = session.is_upgrade_req();
     let header = session.req_header();
     let headers = &header.headers;
-    if h2 {
-        let authority = header.uri.authority().map(|a| a.as_str());
+    let malformed = |cause: &'static str| Refusal::new(Code::RequestMalformed, cause);
+    let host = if h2 {
         let fields = headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        head::check_fields(fields, authority, &listener.head)?;
-    }
-    for name in headers.keys() {
-        if head::is_twin(name.as_str(), OURS) {
-            return Err(Refusal::new(Code::RequestAmbiguous, format!("header `{name}` is the underscore twin of one of ours")));
-        }
-    }
-    let text = |bytes: &[u8]| {
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Refusal::new(Code::RequestMalformed, "the target is not ASCII"))
-    };
-    let target = text(header.raw_path())?;
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = match (header.uri.authority().filter(|_| h2), hosts.next(), hosts.next()) {
-        (_, _, Some(_)) => return Err(Refusal::new(Code::RequestAmbiguous, "Host is repeated")),
-        (Some(authority), _, _) => authority.as_str(),
-        (None, Some(host), None) => {
-            host.to_str().map_err(|_| Refusal::new(Code::RequestMalformed, "Host is not ASCII"))?
-        }
-        (None, None, None) => return Err(Refusal::new(Code::RequestAmbiguous, "Host is missing")),
-    };
-    let request = Request::parse(header.method.as_str(), &target, host)?;
-    let all = |name: &http::HeaderName| headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect::<Vec<_>>();
-    let peer = conn.peer.ip();
-    let client = if conn.trusted_peer {
-        match listener.client_header {
-            ClientHeader::XForwardedFor => forwarded::client_xff(peer, &listener.trusted, &all(&X_FORWARDED_FOR))?,
-            ClientHeader::Forwarded => forwarded::client_forwarded(peer, &listener.trusted, &all(&http::header::FORWARDED))?,
-        }
+        check_fields(header.uri.authority().map(http::uri::Authority::as_str), fields, &listener.head)?.host
     } else {
-        peer.to_canonical()
+        let host = headers.get(HOST).ok_or_else(|| Refusal::new(Code::RequestAmbiguous, "Host is missing"))?;
+        host.to_str().map_err(|_| malformed("Host is not ASCII"))?
     };
-    let secure = conn.tls.is_some();
-    let body = Body {
-        length: headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
-        present,
-        content_type: headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(media_type),
+    let is_twin = |name: &[u8]| twin_of(name, &OURS) || twin_of(name, identity.names());
+    if let Some(twin) = headers.keys().find(|name| is_twin(name.as_str().as_bytes())) {
+        return Err(Refusal::new(Code::RequestAmbiguous, format!("header `{twin}` is a twin of one of ours")));
+    }
+    let target = std::str::from_utf8(header.raw_path()).map_err(|_| malformed("the target is not ASCII"))?;
+    let request = Request::parse(header.method.as_str(), target, host)?;
+    let one = |name: http::HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    let lines = match listener.client_header {
+        ClientHeader::XForwardedFor => headers.get_all(X_FORWARDED_FOR),
+        ClientHeader::Forwarded => headers.get_all(FORWARDED),
     };
+    let lines = lines.iter().map(HeaderValue::as_bytes);
+    let client = forwarded::client(conn.peer.ip(), &listener.trusted, listener.client_header, lines);
+    let scheme = if conn.tls.is_some() { "https" } else { "http" };
+    let own = Own { scheme, host: &request.host, port: request.port };
     let facts = Facts {
         at_ms: stamp.at_ms,
         id: stamp.id,
@@ -90,13 +78,29 @@ pub fn gather(session: &mut Session, conn: &ConnInfo, listener: &Listener, stamp
         listener: conn.listener.clone(),
         protocol: if h2 { Protocol::Http2 } else { Protocol::Http1 },
         tls: conn.tls.clone(),
-        site: site::read(headers, secure, &request.host, request.port),
-        body,
+        site: site::read(&own, one(SEC_FETCH_SITE), one(ORIGIN), one(REFERER)),
+        body: Body {
+            length: headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
+            present,
+            content_type: headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(media_type),
+        },
         upgrade,
     };
     Ok((request, facts))
 }
 
+/// What the entry of an unreadable request can say: bounded, and never the query.
+pub fn glimpse(header: &RequestHeader) -> Glimpse {
+    let bounded = |text: &str| text.chars().take(256).collect::<String>();
+    let target = String::from_utf8_lossy(header.raw_path());
+    Glimpse {
+        method: Some(bounded(header.method.as_str())),
+        host: header.headers.get(HOST).map(|h| bounded(&String::from_utf8_lossy(h.as_bytes()))),
+        path: target.split('?').next().map(bounded),
+    }
+}
+
+const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_static("x-forwarded-for");
 
 /// `type/subtype`, lowercase, without parameters (RFC 9110, 8.3.1).

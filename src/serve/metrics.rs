@@ -10,7 +10,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{Active, ConnectionState, Handshake, ListenerMetrics, Rejection, UpstreamMetrics};
+pub use listener::{Active, ListenerMetrics, UpstreamMetrics};
 pub use route::{Origin, RequestOutcome, RouteMetrics};
 
 use families::Families;

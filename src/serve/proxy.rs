@@ -1,7 +1,7 @@
 //! The life of a request in pingora's phases: gather, deliberate, record, then refuse or forward, dress, account.
 use crate::serve::answer::answer;
 use crate::serve::context::{Context, Peer};
-use crate::serve::gateway::Gateway;
+use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{Stamp, gather};
 use crate::serve::listener::{conn_info, misdirected};
 use crate::serve::respond::{self, Audience, Made};
@@ -9,16 +9,19 @@ use crate::serve::wire::Wire;
 use async_trait::async_trait;
 use bytes::Bytes;
 use decide::deliberation::{Deliberation, Step};
-use decide::facts::changes_state;
-use decide::headers::{self, DressContext};
+use decide::facts::{Carrier, changes_state};
+use decide::headers::{self, DressContext, Nonce};
+use decide::headers::request::{Origin, Outbound, Presented, edit};
+use decide::headers::trace::TraceParent;
 use decide::refusal::{Code, Refusal};
 use decide::request::Method;
-use http::header::{AUTHORIZATION, COOKIE};
+use decide::rules::{Accept, Access, Route};
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Paths below this prefix are the gateway's own on every host.
@@ -84,20 +87,38 @@ impl ProxyHttp for Gateway {
         e
     }
 
-    async fn upstream_request_filter(&self, session: &mut Session, upstream: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
         let (Some(request), Some(facts), Some(permit)) = (&ctx.request, &ctx.facts, &ctx.permit) else {
             return Error::e_explain(ErrorType::InternalError, "a request without permit");
         };
-        match &request.query {
-            None => upstream.set_raw_path(request.path.as_bytes())?,
-            Some(query) => upstream.set_raw_path(format!("{}?{query}", request.path).as_bytes())?,
-        }
-        let assertion = self.shared.assertions.issue(permit, facts.at_s());
+        upstream.set_raw_path(request.target().as_bytes())?;
+        let findings = permit.findings();
+        let (route, now_s) = (permit.route(), facts.at_s());
+        let tenant = findings.seat.as_ref().map(|seat| &*seat.id);
+        let identity = findings.identity.as_deref();
+        let assertion = identity.and_then(|who| self.shared.assertions.issue(who, tenant, &route.upstream_name, now_s));
+        let authority = match request.port {
+            Some(port) => &*format!("{}:{port}", request.host),
+            None => &*request.host,
+        };
+        let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();
+        let outbound = Outbound {
+            request_id: facts.id,
+            tenant,
+            identity,
+            assertion: assertion.as_ref(),
+            nonce: ctx.nonce.as_ref(),
+            origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
+            trace: (TraceParent::begin(random(), 0), false),
+            presented: presented(findings.carrier, route),
+        };
         let _ = session;
-        self.shared.edits.apply(&mut Wire(upstream), request, facts, permit.findings(), ctx.nonce.as_deref(), assertion.as_deref());
-        if permit.findings().carrier.is_some() {
-            strip_credential(upstream, ctx);
-        }
+        edit(&mut Wire(upstream), &ctx.active.snapshot.identity, &outbound);
         Ok(())
     }
 
@@ -110,12 +131,13 @@ impl ProxyHttp for Gateway {
         ctx.waited = ctx.sent.map(|sent| sent.elapsed());
         let context = DressContext {
             tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
-            nonce: ctx.nonce.as_deref(),
+            nonce: ctx.nonce.as_ref(),
+            now_s: ctx.stamp.at_ms / 1000,
             authenticated: ctx.findings.identity.is_some(),
-            status: response.status,
+            status: response.status.as_u16(),
         };
-        let fixed = headers::dress(&mut Wire(response), ctx.profile(), &context);
-        self.shared.metrics.cookies_fixed(fixed);
+        let counts = headers::dress(&mut Wire(response), ctx.profile(), &context);
+        self.shared.metrics.cookies_fixed((counts.fixed + counts.removed) as usize);
         let id = ctx.stamp.id.to_string();
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.insert_header(REQUEST_ID, value)?;
@@ -195,7 +217,7 @@ impl Gateway {
         let active = ctx.active.clone();
         let door = active.door(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
         ctx.counted = Some(door.metrics.request());
-        let (request, facts) = match gather(session, &conn, &door.settings, ctx.stamp) {
+        let (request, facts) = match gather(session, &conn, &door.settings, &active.snapshot.identity, ctx.stamp) {
             Ok(read) => read,
             Err(refusal) => {
                 ctx.glimpse = crate::serve::gather::glimpse(session.req_header());
@@ -234,7 +256,7 @@ impl Gateway {
             Step::Ask(_) => return Err(unavailable("the deliberation did not end".to_owned())),
         }
         if ctx.profile().needs_nonce() {
-            ctx.nonce = Some(headers::nonce(crate::serve::gateway::random()));
+            ctx.nonce = Some(Nonce::new(random()));
         }
         if changes_state(request.method) || facts.upgrade {
             let durable = found.route.audit.durable;
@@ -269,6 +291,7 @@ impl Gateway {
             head: header.method == http::Method::HEAD,
             tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
             profile: ctx.profile(),
+            now_s: ctx.stamp.at_ms / 1000,
             limit: ctx.findings.tightest.as_ref(),
         };
         let made = respond::refusal(&refusal, &audience);
@@ -307,31 +330,17 @@ fn failure(e: &Error) -> Option<Refusal> {
     }
 }
 
-/// The credential was for the gateway; the application gets the verified identity instead.
-fn strip_credential(upstream: &mut RequestHeader, ctx: &Context) {
-    use decide::facts::Carrier;
-    use decide::rules::{Accept, Access};
-    match ctx.findings.carrier {
-        None => {}
-        Some(Carrier::Bearer) => {
-            upstream.remove_header(&AUTHORIZATION);
-        }
-        Some(Carrier::Cookie) => {
-            let Some(Access::Session(rules)) = ctx.found.as_ref().map(|f| &f.route.access) else { return };
-            for accept in &rules.accept {
-                let Accept::Cookie { name, .. } = accept else { continue };
-                let left: Vec<HeaderValue> = upstream
-                    .headers
-                    .get_all(COOKIE)
-                    .iter()
-                    .filter_map(|value| decide::cookie::without(value.as_bytes(), name))
-                    .filter_map(|value| HeaderValue::from_bytes(&value).ok())
-                    .collect();
-                upstream.remove_header(&COOKIE);
-                for value in left {
-                    let _ = upstream.append_header(COOKIE, value);
-                }
-            }
+/// How the caller proved who it is.
+fn presented(carrier: Option<Carrier>, route: &Route) -> Presented<'_> {
+    match (carrier, &route.access) {
+        (None, _) | (_, Access::Public { .. }) => Presented::Nothing,
+        (Some(Carrier::Bearer), Access::Session(_)) => Presented::Bearer,
+        (Some(Carrier::Cookie), Access::Session(rules)) => {
+            let cookie = rules.accept.iter().find_map(|accept| match accept {
+                Accept::Cookie { name, .. } => Some(&**name),
+                Accept::Bearer { .. } => None,
+            });
+            cookie.map_or(Presented::Nothing, Presented::Cookie)
         }
     }
 }

@@ -2,7 +2,7 @@
 use crate::serve::listener::Reply;
 use bytes::Bytes;
 use decide::facts::{LimitState, RequestId};
-use decide::headers::{DressContext, Profile, dress};
+use decide::headers::{DressContext, Fields, Profile, dress};
 use decide::ratelimit;
 use decide::refusal::{Challenge, Code, Refusal};
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
@@ -32,6 +32,8 @@ pub struct Audience<'a> {
     pub tls: bool,
     /// The header profile to dress with.
     pub profile: &'a Profile,
+    /// Wall clock, seconds since the epoch.
+    pub now_s: u64,
     /// The limit to report.
     pub limit: Option<&'a LimitState>,
 }
@@ -70,24 +72,31 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     if let Some(limit) = audience.limit {
         limit_fields(&mut headers, limit);
     }
-    dress(&mut headers, audience.profile, &DressContext { tls: audience.tls, nonce: None, authenticated: false, status });
+    dress(&mut headers, audience.profile, &context(audience.tls, audience.now_s, status));
     Made { status, headers, body: if audience.head { Bytes::new() } else { Bytes::from(body) } }
 }
 
 /// `RateLimit` and `RateLimit-Policy` of a limit.
-pub fn limit_fields(headers: &mut HeaderMap, limit: &LimitState) {
-    text(headers, RATELIMIT, &ratelimit::limit_field(limit));
-    text(headers, RATELIMIT_POLICY, &ratelimit::policy_field(limit));
+pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
+    for (name, value) in [(RATELIMIT, ratelimit::limit_field(limit)), (RATELIMIT_POLICY, ratelimit::policy_field(limit))] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.set(&name, value);
+        }
+    }
 }
 
 /// 308 to https (RFC 9110, 15.4.9), dressed as far as plaintext allows.
-pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile) -> Made {
+pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile, now_s: u64) -> Made {
     let status = StatusCode::PERMANENT_REDIRECT;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(LOCATION, location);
     text(&mut headers, REQUEST_ID, &id.to_string());
-    dress(&mut headers, profile, &DressContext { tls: false, nonce: None, authenticated: false, status });
+    dress(&mut headers, profile, &context(false, now_s, status));
     Made { status, headers, body: Bytes::new() }
+}
+
+fn context(tls: bool, now_s: u64, status: StatusCode) -> DressContext<'static> {
+    DressContext { tls, now_s, status: status.as_u16(), authenticated: false, nonce: None }
 }
 
 impl From<Made> for Reply {

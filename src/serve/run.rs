@@ -1,35 +1,242 @@
-//! Starts the gateway: bundle, audit log, keys, listeners, admin; reloads it; and ends it in order.
-use crate::config::settings::{Audit, Durability, Snapshot};
+//! Starts the gateway from a snapshot (audit log, keys, listeners, admin), and ends it in order.
+use crate::config::settings::{self, Snapshot};
 use crate::serve::accept;
 use crate::serve::active::Active;
-use crate::serve::admin;
+use crate::serve::admin::{AdminServer, Check, Paths};
 use crate::serve::assertion::Assertions;
 use crate::serve::certificates::CertStore;
 use crate::serve::drain::Drain;
 use crate::serve::gateway::{Gateway, Shared};
+use crate::serve::keys::{KeyChange, KeyRings};
 use crate::serve::limits::Budget;
 use crate::serve::listener::{self, House};
-use crate::serve::logs::{AccessLog, Lines};
-use crate::serve::metrics::Metrics;
+use crate::serve::logs::{AccessLog, Lines, QUEUE_BYTES};
+use crate::serve::metrics::{Metrics, Stream};
+use crate::serve::proxy_settings;
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use decide::record::Event;
-use pingora_core::apps::HttpServerOptions;
-use pingora_core::server::configuration::ServerConf;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 
+/// How often limits forget keys whose quota is whole again.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
 /// A gateway that runs.
 pub struct Running {
     /// What its requests share.
     pub shared: Arc<Shared>,
-    /// Bound addresses by listener name; `admin` is one of them.
+    /// Bound addresses by listener; `admin` is one of them.
     pub addresses: Vec<(Arc<str>, SocketAddr)>,
-    certificates: Option<Arc<CertStore>>,
+    /// Looks after key sets over reloads.
+    pub rings: KeyRings,
+    /// The certificates in use; `None` without TLS.
+    pub certificates: Option<Arc<CertStore>>,
+    /// The limits, kept over reloads.
+    pub quotas: Arc<Quotas>,
     drain: Drain,
     tasks: JoinSet<()>,
     _janitor: Janitor,
+}
+
+impl Running {
+    /// Starts. Everything that can fail is tried before the first connection is accepted.
+    pub async fn start(snapshot: Snapshot, log: Option<Arc<Lines>>) -> Result<Running> {
+        let snapshot = Arc::new(snapshot);
+        let state_dir = &snapshot.server.state_dir;
+        make_private(state_dir).with_context(|| format!("cannot use the state folder `{}`", state_dir.display()))?;
+        let certificates = match &snapshot.tls {
+            Some(tls) => Some(Arc::new(load_certificates(tls)?)),
+            None => None,
+        };
+        let bound = snapshot
+            .listeners
+            .iter()
+            .map(|settings| listener::bind(settings, certificates.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let audit = Arc::new(AuditLog::open(audit_options(&snapshot), Arc::new(now_ms)).context("the audit log")?);
+        let metrics = Arc::new(Metrics::new(snapshot.telemetry.tenant_top)?);
+        let access = AccessLog::new(
+            Arc::new(Lines::start("access", Box::new(std::io::stdout()), QUEUE_BYTES)?),
+            snapshot.telemetry.access_share,
+        );
+        let assertions = Assertions::open(state_dir, &snapshot.server.instance).context("the assertion key")?;
+        let heard = audit.clone();
+        let rings = KeyRings::new(state_dir.clone(), move |change| keys_changed(&heard, &change));
+        let quotas = Arc::new(Quotas::new());
+        quotas.reconfigure(&limits(&snapshot));
+        let issuers = rings.rings(&snapshot.issuers, snapshot.token_cache, None).await;
+        let active = Arc::new(Active::new(snapshot.clone(), issuers, quotas.clone(), &metrics, None));
+        let shared = Arc::new(Shared::new(active, audit, access, metrics.clone(), assertions));
+        let loaded = Event::ConfigLoad { digest: &snapshot.digest, previous: None, loosened: &[] };
+        shared.audit.system(loaded).map_err(|e| anyhow!("the audit log: {e}"))?;
+        metrics.config_loaded(&snapshot.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
+
+        let admin = &snapshot.admin;
+        let paths = Paths {
+            metrics: admin.metrics_path.clone(),
+            live: admin.live_path.clone(),
+            ready: admin.ready_path.clone(),
+        };
+        before_scrape(&metrics, &shared, certificates.clone(), quotas.clone(), log);
+        let drain = Drain::new();
+        let desk = AdminServer::bind(admin.address, paths, metrics, checks(&shared, certificates.clone(), &drain))
+            .await
+            .with_context(|| format!("the admin listener cannot use `{}`", admin.address))?;
+
+        let mut addresses: Vec<(Arc<str>, SocketAddr)> = bound.iter().map(|b| (b.name.clone(), b.address)).collect();
+        addresses.push((Arc::from("admin"), desk.address()));
+        let gateway = Gateway::new(shared.clone());
+        let house = House {
+            app: Arc::new(proxy_settings::proxy(gateway.clone(), &snapshot)),
+            front: Arc::new(gateway),
+            drain: drain.clone(),
+            budget: Budget::new(snapshot.server.max_connections),
+        };
+        let mut tasks = JoinSet::new();
+        for bound in bound {
+            let (name, house) = (bound.name.clone(), house.clone());
+            tasks.spawn(async move {
+                if let Err(error) = accept::serve(bound, house).await {
+                    tracing::error!(listener = &*name, %error, "the listener has stopped");
+                }
+            });
+        }
+        let mut over = drain.watch();
+        tasks.spawn(desk.serve(async move {
+            // Readiness says "draining" until the last connection is gone.
+            let _ = over.wait_for(|_| false).await;
+        }));
+        for (name, address) in &addresses {
+            tracing::info!(target: "moat::listening", listener = &**name, address = %address, "listening");
+        }
+        tracing::info!(digest = snapshot.digest, "ready");
+        let janitor = Janitor::start(quotas.clone(), SWEEP_EVERY)?;
+        Ok(Running { shared, addresses, rings, certificates, quotas, drain, tasks, _janitor: janitor })
+    }
+
+    /// Ends in order: listeners close, requests finish within `drain_timeout`, the audit log is closed last.
+    pub async fn stop(mut self) {
+        let timeout = self.shared.active().snapshot.server.drain_timeout;
+        tracing::info!(connections = self.drain.live(), "draining");
+        let left = self.drain.finish(timeout).await;
+        if left > 0 {
+            tracing::warn!(connections = left, "closed what was left after `drain_timeout`");
+        }
+        self.tasks.shutdown().await;
+        let audit = self.shared.audit.clone();
+        match tokio::task::spawn_blocking(move || audit.close(Duration::from_secs(5))).await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(error)) => tracing::error!(%error, "the audit log could not be closed"),
+            Err(error) => tracing::error!(%error, "the audit log's writer died"),
+        }
+    }
+}
+
+/// All certificates of the folder, or every problem with them.
+pub fn load_certificates(tls: &settings::Tls) -> Result<CertStore> {
+    CertStore::load(&tls.certificates, tls.default_certificate.as_deref()).map_err(|problems| {
+        let lines: Vec<String> =
+            problems.iter().map(|p| format!("{}: {}\n  hint: {}", p.file.display(), p.message, p.hint)).collect();
+        anyhow!("certificates:\n{}", lines.join("\n"))
+    })
+}
+
+/// Every limit that a route names, once.
+pub fn limits(snapshot: &Snapshot) -> Vec<Arc<decide::limit::Limit>> {
+    let mut limits: Vec<_> = snapshot.rules.routes.iter().flat_map(|route| route.limits.iter().cloned()).collect();
+    limits.sort_by(|a, b| a.name.cmp(&b.name));
+    limits.dedup_by(|a, b| a.name == b.name);
+    limits
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn audit_options(snapshot: &Snapshot) -> audit::Options {
+    let from = &snapshot.audit;
+    let state_dir = snapshot.server.state_dir.clone();
+    let mut options = audit::Options::new(from.directory.clone(), state_dir, snapshot.server.instance.clone());
+    options.roll_bytes = from.roll_bytes;
+    options.retain = from.retain;
+    options.durability = match from.durability {
+        settings::Durability::Batch => audit::Durability::Batch,
+        settings::Durability::Each => audit::Durability::Each,
+        settings::Durability::Os => audit::Durability::Os,
+    };
+    options.checkpoint_every = from.checkpoint_every;
+    options.checkpoint_entries = from.checkpoint_entries;
+    options.heartbeat = from.heartbeat;
+    options.key = from.key.clone();
+    options
+}
+
+fn keys_changed(audit: &AuditLog, change: &KeyChange) {
+    let event = Event::KeysChange { owner: &change.issuer, added: &change.added, removed: &change.removed };
+    if let Err(error) = audit.system(event) {
+        tracing::error!(issuer = &*change.issuer, %error, "a change of keys has no audit entry");
+    }
+}
+
+fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Drain) -> Vec<Check> {
+    let (audit, drain) = (shared.audit.clone(), drain.clone());
+    vec![
+        Check::new("draining", move || if drain.begun() { Err("the process is ending".to_owned()) } else { Ok(()) }),
+        Check::new("audit", move || match audit.state().failing_since_ms {
+            None => Ok(()),
+            Some(since) => Err(format!("cannot write since {}", decide::record::time::format(since))),
+        }),
+        Check::new("certificates", move || {
+            let status = certificates.as_ref().map(|c| c.status()).unwrap_or_default();
+            match status.iter().find(|c| !c.valid) {
+                None => Ok(()),
+                Some(certificate) => Err(format!("`{}` has expired or is not valid yet", certificate.name)),
+            }
+        }),
+    ]
+}
+
+fn before_scrape(
+    metrics: &Metrics,
+    shared: &Arc<Shared>,
+    certificates: Option<Arc<CertStore>>,
+    quotas: Arc<Quotas>,
+    log: Option<Arc<Lines>>,
+) {
+    let shared = Arc::downgrade(shared);
+    metrics.before_scrape(move |metrics| {
+        let Some(shared) = shared.upgrade() else { return };
+        let state = shared.audit.state();
+        for (class, total) in
+            [("request", state.requests), ("intent", state.intents), ("system", state.system), ("head", state.heads)]
+        {
+            metrics.audit_entries(class, total);
+        }
+        let head = (state.last_head_s > 0).then_some(state.last_head_s);
+        metrics.audit_state(state.write_errors, usize::try_from(state.backlog).unwrap_or(usize::MAX), head);
+        for ring in shared.active().issuers().values() {
+            let status = ring.status();
+            metrics.issuer_keys(&status.issuer, status.keys, status.last_success_s);
+        }
+        if let Some(certificates) = &certificates {
+            metrics.certificates(certificates.status().iter().map(|c| (c.name.to_string(), c.not_after_s)));
+        }
+        metrics.quota_keys(quotas.keys());
+        metrics.log_lines_dropped(Stream::Access, shared.access.lines().dropped());
+        if let Some(log) = &log {
+            metrics.log_lines_dropped(Stream::Application, log.dropped());
+        }
+    });
+}
+
+/// Makes a folder that only its owner can look into.
+fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }

@@ -37,6 +37,9 @@ use std::time::Duration;
 /// Keys held for one limit unless told otherwise: at most about 36 MiB.
 pub const KEYS_PER_LIMIT: usize = 1_000_000;
 
+/// A good pause between two sweeps: a sweep of a million keys takes a few milliseconds of one core.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
 /// The state of all limits of this process.
 pub struct Quotas<C: Clock = MonotonicClock> {
     table: ArcSwap<Table<C>>,

@@ -1,48 +1,11 @@
 //! What is counted on both sides of the gateway: connections and handshakes of a listener, answers of an upstream.
 use super::families::Families;
 use super::{STATUS_CLASSES, status_class};
+use crate::serve::limits::Rejection;
+use crate::serve::tls::Handshake;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionState {
-    /// PROXY header or TLS handshake.
-    Handshake,
-    /// Serving requests, or waiting for one.
-    Open,
-}
-
-/// Why a connection was closed before a request was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// `server.max_connections` are open.
-    MaxConnections,
-    /// `limits.connections_per_ip` of its address are open.
-    PerAddress,
-    /// The PROXY header is missing, broken or from an address that may not send one.
-    ProxyHeader,
-    /// The gateway is shutting down.
-    Draining,
-    /// The connection could not be set up.
-    Error,
-}
-
-/// How a TLS handshake ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handshake {
-    /// A new session.
-    Full,
-    /// A resumed one.
-    Resumed,
-    /// `handshake_timeout` passed.
-    Timeout,
-    /// No certificate for the server name.
-    NoCertificate,
-    /// The client hung up, or an alert ended it.
-    Failed,
-}
 
 /// Key exchange groups that have a label of their own.
 const GROUPS: [&str; 4] = ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"];
@@ -51,20 +14,12 @@ const GROUPS: [&str; 4] = ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"]
 pub struct ListenerMetrics {
     name: Arc<str>,
     active: IntGauge,
-    handshake: IntGauge,
     open: IntGauge,
     families: Arc<Families>,
 }
 
-/// One connection or request for as long as it lives; counted down when dropped.
+/// One request for as long as it lives; counted down when dropped.
 pub struct Active(IntGauge);
-
-impl Active {
-    fn count(gauge: &IntGauge) -> Active {
-        gauge.inc();
-        Active(gauge.clone())
-    }
-}
 
 impl Drop for Active {
     fn drop(&mut self) {
@@ -77,7 +32,6 @@ impl ListenerMetrics {
         ListenerMetrics {
             name: name.into(),
             active: families.server_active.with_label_values(&[name]),
-            handshake: families.connections.with_label_values(&[name, "handshake"]),
             open: families.connections.with_label_values(&[name, "open"]),
             families,
         }
@@ -85,45 +39,31 @@ impl ListenerMetrics {
 
     /// Counts a request until the result is dropped.
     pub fn request(&self) -> Active {
-        Active::count(&self.active)
+        self.active.inc();
+        Active(self.active.clone())
     }
 
-    /// Counts a connection in this state until the result is dropped.
-    pub fn connection(&self, state: ConnectionState) -> Active {
-        Active::count(match state {
-            ConnectionState::Handshake => &self.handshake,
-            ConnectionState::Open => &self.open,
-        })
+    /// `delta` connections more (+1) or less (-1) are open.
+    pub fn connections(&self, delta: i64) {
+        self.open.add(delta);
     }
 
-    /// A connection was closed before a request was read.
+    /// A connection was closed before its first byte was read.
     pub fn rejected(&self, reason: Rejection) {
-        let reason = match reason {
-            Rejection::MaxConnections => "max_connections",
-            Rejection::PerAddress => "per_address",
-            Rejection::ProxyHeader => "proxy_header",
-            Rejection::Draining => "draining",
-            Rejection::Error => "error",
-        };
-        self.families.connections_rejected.with_label_values(&[&*self.name, reason]).inc();
+        self.families.connections_rejected.with_label_values(&[&*self.name, reason.as_str()]).inc();
     }
 
-    /// A handshake ended. `version` is `1.3` or `1.2`, `group` the IANA name; empty where it did not come that far.
-    pub fn handshake(&self, version: &str, group: &str, result: Handshake) {
-        let result = match result {
-            Handshake::Full => "ok",
-            Handshake::Resumed => "resumed",
-            Handshake::Timeout => "timeout",
-            Handshake::NoCertificate => "no_certificate",
-            Handshake::Failed => "failed",
+    /// A TLS handshake has ended, one way or the other.
+    pub fn handshake(&self, outcome: &Handshake) {
+        let (version, group, result) = match outcome {
+            Handshake::Done(tls) => {
+                let version = ["1.3", "1.2"].into_iter().find(|known| *known == tls.version).unwrap_or("none");
+                let group = GROUPS.into_iter().find(|known| known.eq_ignore_ascii_case(&tls.group));
+                let unknown = if tls.group.is_empty() { "none" } else { "other" };
+                (version, group.unwrap_or(unknown), if tls.resumed { "resumed" } else { outcome.as_str() })
+            }
+            Handshake::Timeout | Handshake::UnknownName | Handshake::Failed => ("none", "none", outcome.as_str()),
         };
-        let version = match version {
-            "1.3" => "1.3",
-            "1.2" => "1.2",
-            _ => "none",
-        };
-        let known = GROUPS.into_iter().find(|known| known.eq_ignore_ascii_case(group));
-        let group = known.unwrap_or(if group.is_empty() { "none" } else { "other" });
         self.families.tls_handshakes.with_label_values(&[&*self.name, version, group, result]).inc();
     }
 }

@@ -1,7 +1,9 @@
 //! Tests of the metrics.
 use super::*;
+use crate::serve::limits::Rejection;
+use crate::serve::tls::Handshake;
 use decide::deliberation::Verdict;
-use decide::facts::{Carrier, LimitState, Reading, Stage};
+use decide::facts::{Carrier, LimitState, Reading, Stage, TlsFacts};
 use decide::guards::{Guard, ORDER};
 use decide::refusal::Code;
 use decide::request::Method;
@@ -189,11 +191,12 @@ fn a_handle_of_a_new_snapshot_goes_on_with_the_same_series() {
 fn what_lives_is_counted_down_again() {
     let metrics = metrics();
     let listener = metrics.listener("public");
-    let connection = listener.connection(ConnectionState::Open);
+    listener.connections(1);
     let request = listener.request();
     let open = r#"moat_connections{listener="public",state="open"}"#;
     assert!(text(&metrics).contains(&format!("{open} 1\n")));
-    drop((connection, request));
+    listener.connections(-1);
+    drop(request);
     assert!(text(&metrics).contains(&format!("{open} 0\n")));
     assert!(text(&metrics).contains("http_server_active_requests{listener=\"public\"} 0\n"));
 }
@@ -202,15 +205,19 @@ fn what_lives_is_counted_down_again() {
 fn what_clients_negotiate_becomes_no_label() {
     let metrics = metrics();
     let listener = metrics.listener("public");
-    listener.handshake("1.3", "X25519MLKEM768", Handshake::Full);
-    listener.handshake("1.4\"", "x25519-evil", Handshake::Failed);
-    listener.handshake("", "", Handshake::Timeout);
+    let done = |version: &str, group: &str, resumed| {
+        let facts = TlsFacts { version: version.into(), group: group.into(), resumed, ..TlsFacts::default() };
+        Handshake::Done(Arc::new(facts))
+    };
+    listener.handshake(&done("1.3", "X25519MLKEM768", false));
+    listener.handshake(&done("1.4\"", "x25519-evil", true));
+    listener.handshake(&Handshake::Timeout);
     assert_eq!(
         series(&metrics, "moat_tls_handshakes_total"),
         [
             r#"moat_tls_handshakes_total{group="X25519MLKEM768",listener="public",result="ok",version="1.3"} 1"#,
             r#"moat_tls_handshakes_total{group="none",listener="public",result="timeout",version="none"} 1"#,
-            r#"moat_tls_handshakes_total{group="other",listener="public",result="failed",version="none"} 1"#,
+            r#"moat_tls_handshakes_total{group="other",listener="public",result="resumed",version="none"} 1"#,
         ]
     );
 }
@@ -250,7 +257,7 @@ fn headings() -> BTreeSet<String> {
     route.quota(&[Arc::new(limit)], Stage::Address, &Reading::default(), None);
     let listener = metrics.listener("l");
     listener.rejected(Rejection::PerAddress);
-    listener.handshake("1.3", "X25519", Handshake::Full);
+    listener.handshake(&Handshake::Failed);
     metrics.upstream("u").observe(200, Duration::from_millis(1));
     metrics.certificates([("c".to_owned(), 1)]);
     metrics.quota_keys([("l".into(), 1)]);
@@ -293,4 +300,20 @@ fn the_reference_lists_every_metric_with_labels_and_type_and_no_other() {
     let missing: Vec<_> = is.difference(&told).collect();
     let stale: Vec<_> = told.difference(&is).collect();
     assert!(missing.is_empty() && stale.is_empty(), "not in docs/metrics.md: {missing:#?}; only there: {stale:#?}");
+}
+
+#[test]
+fn alerts_name_metrics_that_exist() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/prometheus/alerts.yaml");
+    let alerts = std::fs::read_to_string(path).expect("contrib/prometheus/alerts.yaml");
+    let families: BTreeSet<String> =
+        headings().iter().filter_map(|heading| heading.split(['{', '`']).next()).map(str::to_owned).collect();
+    let mut named = 0;
+    for line in alerts.lines().filter(|line| !line.contains("summary:") && !line.starts_with('#')) {
+        for word in line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| w.starts_with("moat_")) {
+            assert!(families.contains(word), "{word}");
+            named += 1;
+        }
+    }
+    assert!(named > 9);
 }
