@@ -2,7 +2,7 @@
 use super::drain;
 use super::limits::{PerAddress, Rejection, Slot};
 use super::listener::{Bound, ConnInfo, Front, House};
-use super::seam::{Listener, ListenerKind};
+use crate::config::settings::{Listener, ListenerKind};
 use super::stream::{Transport, Wire};
 use super::tls::{Handshake, TlsAcceptor};
 use super::{http1, http2, redirect};

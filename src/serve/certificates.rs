@@ -67,6 +67,13 @@ impl std::fmt::Display for Name {
 }
 
 impl Certificate {
+    /// SHA-256 of the leaf, lowercase hex.
+    fn fingerprint(&self) -> String {
+        let leaf = self.key.cert.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Whether the certificate is valid for `host`, a lowercase host without port and trailing dot.
     pub fn covers(&self, host: &str) -> bool {
         self.names.iter().any(|name| name.covers(host))
@@ -128,6 +135,8 @@ pub struct CertStatus {
     pub valid: bool,
     /// Whether it is presented to clients without a known server name.
     pub default: bool,
+    /// SHA-256 of the leaf, lowercase hex.
+    pub fingerprint: String,
 }
 
 /// All pairs of one moment.
@@ -295,6 +304,7 @@ impl CertStore {
                 not_after_s: c.not_after_s,
                 valid: c.valid_at(now_s),
                 default: default.is_some_and(|d| Arc::ptr_eq(d, c)),
+                fingerprint: c.fingerprint(),
             })
             .collect();
         status.sort_by(|a, b| a.name.cmp(&b.name));

@@ -6,7 +6,7 @@ use crate::serve::gather::Stamp;
 use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
 use crate::serve::logs::AccessLog;
-use crate::serve::metrics::{self, Metrics};
+use crate::serve::metrics::Metrics;
 use crate::serve::respond::{self, Audience};
 use crate::serve::tls::Handshake;
 use crate::store::audit::AuditLog;
@@ -81,7 +81,7 @@ impl Gateway {
 }
 
 impl Front for Gateway {
-    async fn refuse(&self, conn: &ConnInfo, refusal: Refusal, glimpse: Glimpse) -> Reply {
+    async fn refuse(&self, conn: &Arc<ConnInfo>, refusal: Refusal, glimpse: Glimpse) -> Reply {
         let (mut context, unavailable) = self.early(conn, glimpse).await;
         let refusal = unavailable.unwrap_or(refusal);
         let audience = Audience {
@@ -101,7 +101,7 @@ impl Front for Gateway {
         made.into()
     }
 
-    async fn redirect(&self, conn: &ConnInfo, location: HeaderValue, glimpse: Glimpse) -> Reply {
+    async fn redirect(&self, conn: &Arc<ConnInfo>, location: HeaderValue, glimpse: Glimpse) -> Reply {
         let (mut context, unavailable) = self.early(conn, glimpse).await;
         if let Some(refusal) = unavailable {
             drop(context);
@@ -115,23 +115,10 @@ impl Front for Gateway {
     }
 
     fn tls_handshake(&self, listener: &str, outcome: &Handshake) {
-        let metrics = self.shared.metrics.listener(listener);
-        match outcome {
-            Handshake::Done(facts) => {
-                let result = if facts.resumed { metrics::Handshake::Resumed } else { metrics::Handshake::Full };
-                metrics.handshake(&facts.version, &facts.group, result);
-            }
-            Handshake::Timeout => metrics.handshake("", "", metrics::Handshake::Timeout),
-            Handshake::UnknownName => metrics.handshake("", "", metrics::Handshake::NoCertificate),
-            Handshake::Failed => metrics.handshake("", "", metrics::Handshake::Failed),
-        }
+        self.shared.metrics.listener(listener).handshake(outcome);
     }
 
     fn connection_rejected(&self, listener: &str, reason: Rejection) {
-        let reason = match reason {
-            Rejection::Total => metrics::Rejection::MaxConnections,
-            Rejection::PerAddress => metrics::Rejection::PerAddress,
-        };
         self.shared.metrics.listener(listener).rejected(reason);
     }
 

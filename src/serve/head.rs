@@ -1,6 +1,6 @@
 //! Reading a request head: one deadline for the first byte, one for the rest, and limits on what is kept meanwhile.
 use super::listener::Glimpse;
-use super::seam::Listener;
+use crate::config::settings::Listener;
 use super::stream::Wire;
 use decide::head::{HeadLimits, LINE_TOO_LONG, check};
 use decide::refusal::{Code, Refusal};

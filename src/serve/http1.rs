@@ -2,7 +2,7 @@
 use super::drain;
 use super::head::{Read, read_head};
 use super::listener::{Front, Glimpse, House, Reply};
-use super::seam::Listener;
+use crate::config::settings::Listener;
 use super::stream::Wire;
 use bytes::{BufMut, BytesMut};
 use decide::refusal::Refusal;

@@ -1,7 +1,7 @@
 //! HTTP/2 connections: pingora's sessions under our limits, our idle clock and our patience with resets.
 use super::drain;
 use super::listener::{Front, Glimpse, House};
-use super::seam::Listener;
+use crate::config::settings::Listener;
 use super::stream::Wire;
 use decide::refusal::{Code, Refusal};
 use pingora_core::apps::HttpServerApp;

@@ -2,7 +2,7 @@
 use super::certificates::{CertStore, Certificate};
 use super::drain::Drain;
 use super::limits::{Budget, Rejection};
-use super::seam::{Listener, ListenerKind};
+use crate::config::settings::{Listener, ListenerKind};
 use super::tls::{Handshake, TlsAcceptor};
 use bytes::Bytes;
 use decide::facts::TlsFacts;

@@ -13,6 +13,5 @@ pub mod http2;
 pub mod redirect;
 pub mod limits;
 pub mod drain;
-pub mod seam;
 pub mod keys;
 pub mod tokens;

@@ -12,7 +12,7 @@ use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Carrier, changes_state};
 use decide::headers::{self, DressContext, Nonce};
 use decide::headers::request::{Origin, Outbound, Presented, edit};
-use decide::headers::trace::TraceParent;
+use decide::headers::TraceParent;
 use decide::refusal::{Code, Refusal};
 use decide::request::Method;
 use decide::rules::{Accept, Access, Route};
@@ -229,7 +229,8 @@ impl Gateway {
             return Err(Refusal::new(Code::RequestMisdirected, "the host is not covered by the connection's certificate"));
         }
         if let Some(name) = request.path.strip_prefix(OWN) {
-            let made = self.own(name, request.method)?;
+            let (name, method) = (name.to_owned(), request.method);
+            let made = self.own(&name, method, ctx)?;
             ctx.own = true;
             return Ok(Admitted::Own(made));
         }
@@ -255,11 +256,11 @@ impl Gateway {
             Step::Refuse(refusal) => return Err(refusal),
             Step::Ask(_) => return Err(unavailable("the deliberation did not end".to_owned())),
         }
+        let (effect, durable) = (changes_state(request.method) || facts.upgrade, found.route.audit.durable);
         if ctx.profile().needs_nonce() {
             ctx.nonce = Some(Nonce::new(random()));
         }
-        if changes_state(request.method) || facts.upgrade {
-            let durable = found.route.audit.durable;
+        if effect {
             let entry = ctx.entry(false);
             if let Some(slot) = &ctx.slot {
                 slot.intent(entry, durable).await.map_err(|e| unavailable(format!("the intent could not be written: {e}")))?;
@@ -269,9 +270,13 @@ impl Gateway {
     }
 
     /// The gateway's own resources.
-    fn own(&self, name: &str, method: Method) -> Result<Made, Refusal> {
+    fn own(&self, name: &str, method: Method, ctx: &Context) -> Result<Made, Refusal> {
+        let tls = ctx.peer.as_ref().is_some_and(|p| p.tls.is_some());
         match (name, method) {
-            ("jwks.json", Method::Get | Method::Head) => Ok(self.shared.assertions.jwks(method == Method::Head)),
+            ("jwks.json", Method::Get | Method::Head) => {
+                let keys = self.shared.assertions.jwks();
+                Ok(respond::key_set(keys, method, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
+            }
             _ => Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource")),
         }
     }

@@ -3,7 +3,7 @@ use super::drain;
 use super::head::{Read, glimpse, read_head};
 use super::http1::send_last;
 use super::listener::{Front, House};
-use super::seam::Listener;
+use crate::config::settings::Listener;
 use super::stream::Wire;
 use decide::head::{HeadView, check};
 use decide::refusal::{Code, Refusal};

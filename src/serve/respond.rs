@@ -5,6 +5,7 @@ use decide::facts::{LimitState, RequestId};
 use decide::headers::{DressContext, Fields, Profile, dress};
 use decide::ratelimit;
 use decide::refusal::{Challenge, Code, Refusal};
+use decide::request::Method;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -93,6 +94,16 @@ pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile, now_s: 
     text(&mut headers, REQUEST_ID, &id.to_string());
     dress(&mut headers, profile, &context(false, now_s, status));
     Made { status, headers, body: Bytes::new() }
+}
+
+/// The gateway's public keys (RFC 7517), for applications that check assertions.
+pub fn key_set(document: Bytes, method: Method, tls: bool, profile: &Profile, now_s: u64) -> Made {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
+    dress(&mut headers, profile, &context(tls, now_s, StatusCode::OK));
+    Made { status: StatusCode::OK, headers, body: if method == Method::Head { Bytes::new() } else { document } }
 }
 
 fn context(tls: bool, now_s: u64, status: StatusCode) -> DressContext<'static> {

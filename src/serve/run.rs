@@ -146,7 +146,7 @@ pub fn load_certificates(tls: &settings::Tls) -> Result<CertStore> {
 }
 
 /// Every limit that a route names, once.
-pub fn limits(snapshot: &Snapshot) -> Vec<Arc<decide::limit::Limit>> {
+pub fn limits(snapshot: &Snapshot) -> Vec<Arc<decide::rules::Limit>> {
     let mut limits: Vec<_> = snapshot.rules.routes.iter().flat_map(|route| route.limits.iter().cloned()).collect();
     limits.sort_by(|a, b| a.name.cmp(&b.name));
     limits.dedup_by(|a, b| a.name == b.name);
@@ -230,7 +230,7 @@ fn before_scrape(
         metrics.quota_keys(quotas.keys());
         metrics.log_lines_dropped(Stream::Access, shared.access.lines().dropped());
         if let Some(log) = &log {
-            metrics.log_lines_dropped(Stream::Application, log.dropped());
+            metrics.log_lines_dropped(Stream::Log, log.dropped());
         }
     });
 }

@@ -1,6 +1,6 @@
 //! TLS on our side: one provider for the whole process, and per listener who may connect, how, and with which certificate.
 use super::certificates::{CertStore, Certificate};
-use super::seam::TlsProfile;
+use crate::config::settings::TlsProfile;
 use arc_swap::ArcSwap;
 use decide::facts::{Protocol, TlsFacts};
 use rustls::crypto::CryptoProvider;
