@@ -25,8 +25,8 @@
 //! lose the headers that would tell a shared cache otherwise.
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
 
 pub mod options;
 mod problems;
@@ -96,7 +96,7 @@ pub struct DressContext<'a> {
     /// Wall clock, seconds since the epoch (HSTS ramps, lifetimes of cookies).
     pub now_s: u64,
     /// Its status.
-    pub status: u16,
+    pub status: StatusCode,
     /// Whether the request carried a verified credential.
     pub authenticated: bool,
     /// The nonce that the application was given, where `Profile::needs_nonce`. Without it, what needs one is blocked.

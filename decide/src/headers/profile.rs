@@ -9,6 +9,7 @@ use super::options::{
 use super::permissions::Permissions;
 use super::problems::{Problems, ProfileProblem};
 use super::{DressContext, Fields};
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -145,7 +146,7 @@ impl Profile {
         }
         // A stored page would come back with yesterday's nonce. A 304 has no page, and must not make caches drop
         // the script or picture that it confirms.
-        if cx.nonce.is_some() && cx.status != 304 && self.needs_nonce() && may_be_page(fields) {
+        if cx.nonce.is_some() && cx.status != StatusCode::NOT_MODIFIED && self.needs_nonce() && may_be_page(fields) {
             known::tighten_cache(fields, &HeaderValue::from_static("no-store"), 2);
             CDN_CACHE.iter().for_each(|name| fields.remove(name));
         }

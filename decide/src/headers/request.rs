@@ -17,6 +17,7 @@ use super::known;
 use super::problems::{Problems, ProfileProblem};
 use super::trace::TraceParent;
 use super::{Fields, Nonce};
+use crate::cookie;
 use crate::facts::{Identity, RequestId};
 use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -44,9 +45,9 @@ pub struct IdentityOptions {
     pub assertion: String,
     /// Carries the nonce of the response's content security policy. Default: `x-csp-nonce`.
     pub nonce: String,
-    /// Whether the credential itself, bearer token or session cookie, is kept from the application. Default: false.
-    /// Danger of false: an application that logs its requests logs credentials.
-    pub strip_credential: bool,
+    /// Whether the credential itself, bearer token or session cookie, is forwarded too. Default: false, the assertion
+    /// says who calls. Danger: an application that logs its requests logs credentials.
+    pub forward_credential: bool,
 }
 
 impl Default for IdentityOptions {
@@ -57,7 +58,7 @@ impl Default for IdentityOptions {
             request_id: "x-request-id".to_owned(),
             assertion: "moat-assertion".to_owned(),
             nonce: "x-csp-nonce".to_owned(),
-            strip_credential: false,
+            forward_credential: false,
         }
     }
 }
@@ -67,13 +68,13 @@ impl Default for IdentityOptions {
 pub struct IdentityHeaders {
     /// In the order tenant, subject, roles, request id, assertion, nonce.
     names: [HeaderName; 6],
-    strip_credential: bool,
+    forward_credential: bool,
 }
 
 impl Default for IdentityHeaders {
     fn default() -> IdentityHeaders {
         let names = ["x-tenant-id", "x-user-id", "x-user-roles", "x-request-id", "moat-assertion", "x-csp-nonce"];
-        IdentityHeaders { names: names.map(HeaderName::from_static), strip_credential: false }
+        IdentityHeaders { names: names.map(HeaderName::from_static), forward_credential: false }
     }
 }
 
@@ -104,7 +105,7 @@ impl IdentityHeaders {
             }
         }
         if problems.0.is_empty() {
-            Ok(IdentityHeaders { names, strip_credential: options.strip_credential })
+            Ok(IdentityHeaders { names, forward_credential: options.forward_credential })
         } else {
             Err(problems.0)
         }
@@ -258,7 +259,7 @@ pub struct Outbound<'a> {
 pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<'_>) {
     let unwanted: Vec<HeaderName> = fields.names().filter(|name| headers.forbids(name.as_str())).cloned().collect();
     unwanted.iter().for_each(|name| fields.remove(name));
-    if headers.strip_credential {
+    if !headers.forward_credential {
         match out.presented {
             Presented::Nothing => {}
             Presented::Bearer => fields.remove(&AUTHORIZATION),
@@ -362,22 +363,12 @@ fn push_encoded(text: &mut String, item: &str) {
     }
 }
 
-/// Takes one cookie out of `Cookie`, and leaves every other byte of it.
+/// Takes one cookie, and every other spelling of it, out of `Cookie`.
 fn remove_cookie(fields: &mut impl Fields, name: &str) {
-    let named = |pair: &[u8]| pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii() == name.as_bytes();
-    let lines: Vec<HeaderValue> = fields.values(&COOKIE).cloned().collect();
-    if !lines.iter().any(|line| line.as_bytes().split(|b| *b == b';').any(named)) {
-        return;
-    }
+    let without = |line: &HeaderValue| HeaderValue::from_bytes(&cookie::without(line.as_bytes(), name)).ok();
+    let lines: Vec<HeaderValue> = fields.values(&COOKIE).filter_map(without).collect();
     fields.remove(&COOKIE);
-    for line in lines {
-        let kept: Vec<&[u8]> = line.as_bytes().split(|b| *b == b';').filter(|pair| !named(pair)).collect();
-        let text = kept.join(b";".as_slice());
-        match HeaderValue::from_bytes(text.trim_ascii()) {
-            Ok(value) if !value.is_empty() => fields.append(&COOKIE, value),
-            Ok(_) | Err(_) => {}
-        }
-    }
+    lines.into_iter().filter(|line| !line.is_empty()).for_each(|line| fields.append(&COOKIE, line));
 }
 
 #[cfg(test)]
@@ -535,7 +526,8 @@ mod tests {
 
     #[test]
     fn credentials_stay_here_where_asked() {
-        let strip = IdentityHeaders { strip_credential: true, ..IdentityHeaders::default() };
+        let strip = IdentityHeaders::default();
+        let forward = IdentityHeaders { forward_credential: true, ..IdentityHeaders::default() };
         for (headers, presented, cookie, expected) in [
             (&strip, Presented::Cookie("__Host-nl"), "a=1; __Host-nl=tok; b=2", "a=1; b=2 / Bearer t"),
             (&strip, Presented::Cookie("__Host-nl"), "__Host-nl=tok", " / Bearer t"),
@@ -548,7 +540,7 @@ mod tests {
             ),
             (&strip, Presented::Bearer, "__Host-nl=tok", "__Host-nl=tok / "),
             (&strip, Presented::Nothing, "__Host-nl=tok", "__Host-nl=tok / Bearer t"),
-            (&IdentityHeaders::default(), Presented::Bearer, "a=1", "a=1 / Bearer t"),
+            (&forward, Presented::Bearer, "a=1", "a=1 / Bearer t"),
         ] {
             let mut fields = map(&[("cookie", cookie), ("authorization", "Bearer t")]);
             edit(&mut fields, headers, &Outbound { presented, ..outbound(None, &[]) });

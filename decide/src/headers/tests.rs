@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 const OURS: &str = include_str!("../../../policies/headers.yaml");
 const PAGE: DressContext<'static> =
-    DressContext { tls: true, now_s: 1_795_219_200, status: 200, authenticated: false, nonce: None };
+    DressContext { tls: true, now_s: 1_795_219_200, status: StatusCode::OK, authenticated: false, nonce: None };
 
 fn compile(yaml: &str) -> Result<BTreeMap<Arc<str>, Arc<Profile>>, String> {
     let file: HeadersFile = serde_yaml::from_str(yaml).map_err(|e| e.to_string())?;
@@ -246,6 +246,7 @@ fn caches_keep_neither_users_answers_nor_nonces() {
         if !content_type.is_empty() {
             fields.insert("content-type", HeaderValue::from_static(content_type));
         }
+        let status = StatusCode::from_u16(status).unwrap();
         let cx = DressContext { authenticated, status, nonce: nonced.then_some(&nonce), ..PAGE };
         dress(&mut fields, &strict, &cx);
         assert_eq!(shown(&fields, "cache-control"), expected, "{authenticated} {nonced} {status} {content_type}");
