@@ -2,6 +2,7 @@
 pub mod certs;
 pub mod demo;
 pub mod init;
+pub mod token;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -34,6 +35,8 @@ enum Command {
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Sign a token with the development identity provider's key
+    Token(token::Args),
 }
 
 /// Runs the command line of this process.
@@ -41,6 +44,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Init(args) => init::run(args),
         Command::Certs(command) => certs::run(command),
+        Command::Token(args) => token::run(args),
     };
     result.unwrap_or_else(|error| failure(&error))
 }

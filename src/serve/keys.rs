@@ -13,6 +13,8 @@
 mod copy;
 mod fetch;
 mod life;
+#[cfg(test)]
+mod tests;
 
 use crate::config::settings::{Issuer, KeySource};
 use crate::serve::tokens::{TokenKey, Tokens};
@@ -137,7 +139,10 @@ struct Inner {
     shared: Arc<Shared>,
     published: ArcSwapOption<Published>,
     life: watch::Sender<Life>,
-    wanted: Notify,
+    /// Number of the fetch that some request waits for.
+    wanted: AtomicU64,
+    /// Tells the task to look at `wanted`.
+    asked: Notify,
     waiting: Semaphore,
 }
 
@@ -172,7 +177,8 @@ impl KeyRing {
             shared,
             published: ArcSwapOption::empty(),
             life: watch::Sender::new(Life::default()),
-            wanted: Notify::new(),
+            wanted: AtomicU64::new(0),
+            asked: Notify::new(),
             waiting: Semaphore::new(MAX_WAITING),
         });
         KeyRing { task: tokio::spawn(tend(inner.clone())), inner }
@@ -216,9 +222,9 @@ async fn tend(inner: Arc<Inner>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => break,
-                () = inner.wanted.notified() => {
+                () = inner.asked.notified() => {
                     // A request may have asked while the fetch that answers it was under way.
-                    if inner.life.borrow().is_cool(Instant::now(), inner.issuer.min_interval) {
+                    if inner.wanted.load(Ordering::Acquire) > inner.life.borrow().attempts {
                         break;
                     }
                 }
@@ -309,7 +315,8 @@ impl Inner {
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err("too many requests wait for keys".to_owned());
         };
-        self.wanted.notify_one();
+        self.wanted.fetch_max(seen.saturating_add(1), Ordering::AcqRel);
+        self.asked.notify_one();
         match tokio::time::timeout(WAIT, life.wait_for(|life| life.attempts != seen)).await {
             Ok(Ok(life)) => Ok(life.failure.clone()),
             Ok(Err(_)) | Err(_) => Err("the keys were not fetched in time".to_owned()),
@@ -328,7 +335,9 @@ impl Inner {
         };
         let now = Instant::now();
         let now_s = wall_s();
-        let rhythm = Rhythm { refresh: self.issuer.refresh, min_interval: self.issuer.min_interval };
+        // Whatever was asked for, keys are fetched again well before they would be too old.
+        let refresh = self.issuer.refresh.min(self.issuer.max_stale / 2);
+        let rhythm = Rhythm { refresh, min_interval: self.issuer.min_interval };
         match fetched {
             Ok(fetched) => {
                 let max_age = fetched.max_age;
@@ -339,7 +348,7 @@ impl Inner {
                 }
                 self.life.send_modify(|life| life.succeed(now, now_s));
                 match self.issuer.keys {
-                    KeySource::File(_) => FILE_POLL.min(self.issuer.refresh),
+                    KeySource::File(_) => FILE_POLL.min(refresh),
                     KeySource::Url(_) | KeySource::Discovery => rhythm.after_success(max_age, chance()),
                 }
             }

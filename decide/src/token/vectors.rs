@@ -1,4 +1,5 @@
-//! Test issuers: a key pair per algorithm, and tokens with whatever header, claims and signature a test asks for.
+//! Test issuers, under `#[cfg(test)]` only: a key pair per algorithm, and tokens with whatever header, claims and
+//! signature a test asks for.
 use super::{Algorithm, ClaimNames, IssuerRules, KeySet};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;

@@ -170,12 +170,9 @@ impl HttpsClient {
 
 /// Only https, only a plain authority.
 fn https(url: &str) -> Result<Uri, FetchError> {
-    let uri: Uri = url.parse().map_err(|_| "the address of the keys is not a URL".to_owned())?;
-    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    if uri.scheme_str() != Some("https") || !plain {
-        return Err(FetchError("the address of the keys is not an https URL".to_owned()));
-    }
-    Ok(uri)
+    let plain = |uri: &Uri| uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    let uri = url.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("https") && plain(uri));
+    uri.ok_or_else(|| FetchError("the address of the keys is not an https URL".to_owned()))
 }
 
 /// `max-age` of `Cache-Control` (RFC 9111, 5.2.2.1).

@@ -62,7 +62,7 @@ pub enum UnknownKey {
 
 impl Life {
     /// Whether another fetch may be made for an unknown key id.
-    pub fn is_cool(&self, now: Instant, min_interval: Duration) -> bool {
+    fn is_cool(&self, now: Instant, min_interval: Duration) -> bool {
         self.last_attempt.is_none_or(|last| now.saturating_duration_since(last) >= min_interval)
     }
 
@@ -98,7 +98,7 @@ impl Life {
     }
 
     fn complete(&mut self, now: Instant) {
-        self.attempts = self.attempts.wrapping_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         self.last_attempt = Some(now);
         self.in_flight = false;
     }
