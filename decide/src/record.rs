@@ -9,4 +9,4 @@ pub mod verify;
 pub use chain::{Chain, Hash};
 pub use entry::{Circumstances, Ended, Entry, Event, Exchange, Handshake, Kind, Outcome, Verdict};
 pub use head::{Head, HeadError, VerifyKey, VerifyKeys};
-pub use verify::{Flaw, Report, Verifier};
+pub use verify::{Flaw, Reason, Report, Verifier};

@@ -13,6 +13,7 @@ pub struct Verifier {
     anchor: Chain,
     attested: bool,
     expected: Vec<(Head, bool)>,
+    own_ms: u64,
     report: Report,
 }
 
@@ -33,11 +34,12 @@ pub struct Report {
     pub heads: u64,
     /// The last sequence number that a verified head covers.
     pub signed_to: u64,
-    /// Time of the first entry, milliseconds since the Unix epoch.
+    /// The earliest time of an entry, milliseconds since the Unix epoch.
     pub first_ms: u64,
-    /// Time of the last entry.
+    /// The latest.
     pub last_ms: u64,
-    /// How often an entry is older than its predecessor. Clocks are set back, so this is noted and no flaw.
+    /// How often the gateway's own entries go back in time by more than a second. Requests bear the time of their
+    /// beginning and end in any order, so they do not count; and clocks are set back, so this is noted and no flaw.
     pub backwards: u64,
     /// Requests that were refused without an entry, by the log's own account.
     pub refused_unlogged: u64,
@@ -201,6 +203,7 @@ impl Verifier {
             anchor: Chain::default(),
             attested: false,
             expected: Vec::new(),
+            own_ms: 0,
             report: Report::default(),
         }
     }
@@ -247,10 +250,13 @@ impl Verifier {
         if self.chain.is_none() {
             self.report.first = seq;
             self.report.first_ms = time_ms;
-        } else if time_ms < self.report.last_ms {
-            self.report.backwards += 1;
         }
-        self.report.last_ms = time_ms;
+        self.report.first_ms = self.report.first_ms.min(time_ms);
+        self.report.last_ms = self.report.last_ms.max(time_ms);
+        if matches!(line.body.kind, Kind::System | Kind::Head) {
+            self.report.backwards += u64::from(time_ms + 1000 < self.own_ms);
+            self.own_ms = time_ms;
+        }
         self.report.last = line.chain;
         self.chain = Some(line.chain);
         Ok(())

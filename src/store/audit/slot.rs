@@ -1,0 +1,94 @@
+//! Room for one request's entry: taken first, filled last, and never empty-handed.
+use super::fault::AuditUnavailable;
+use super::queue::{Class, Waiter};
+use super::shared::Shared;
+use decide::facts::{Person, RequestId};
+use decide::record::{Circumstances, Entry, Exchange, Kind, Verdict};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// Room in the log for the entry of one request.
+///
+/// A slot that is dropped without [`Slot::write`] leaves an entry all the same, with the verdict `lost-context`.
+#[derive(Debug)]
+#[must_use = "a dropped slot is recorded as a lost request"]
+pub struct Slot {
+    shared: Arc<Shared>,
+    id: RequestId,
+    written: bool,
+}
+
+impl Slot {
+    pub(super) fn new(shared: Arc<Shared>) -> Slot {
+        shared.queue.slot_opened();
+        Slot { shared, id: RequestId(0), written: false }
+    }
+
+    /// Says whose slot it is, for the entry that it leaves when it is dropped.
+    pub fn identify(&mut self, id: RequestId) {
+        self.id = id;
+    }
+
+    /// Hands over the entry (the bytes of [`Entry::write`]). Never blocks, never fails; callable from `Drop`.
+    pub fn write(mut self, body: impl AsRef<[u8]>) {
+        self.finish(body.as_ref());
+    }
+
+    /// Hands over an `intent` entry and waits until it is in the hands of the operating system, or with `durable` (or
+    /// [`super::Durability::Each`]) on the disk. Nothing may be forwarded before, and nothing at all when it fails,
+    /// which it does after [`super::Options::max_wait`]; the entry may be written later even so.
+    pub async fn intent(&self, body: impl AsRef<[u8]>, durable: bool) -> Result<(), AuditUnavailable> {
+        if self.shared.failing_long() {
+            return Err(AuditUnavailable::Failing);
+        }
+        let (done, written) = oneshot::channel();
+        push(&self.shared, body.as_ref(), Class::Intent, Some(Waiter { durable, done }), self.id);
+        match timeout(self.shared.max_wait, written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(self.shared.reason()),
+        }
+    }
+
+    fn finish(&mut self, body: &[u8]) {
+        if !std::mem::replace(&mut self.written, true) {
+            push(&self.shared, body, Class::Request, None, self.id);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.written {
+            let body = lost(&self.shared, self.id, "the request ended without an account of itself");
+            self.finish(&body);
+        }
+    }
+}
+
+/// A line feed would end the line early and break the log for good, so no caller is believed to have left it out.
+fn push(shared: &Shared, body: &[u8], class: Class, waiter: Option<Waiter>, id: RequestId) {
+    let closes_slot = class == Class::Request;
+    if body.is_empty() || body.contains(&b'\n') {
+        shared.push(&lost(shared, id, "the account was not one line"), class, waiter, closes_slot);
+    } else {
+        shared.push(body, class, waiter, closes_slot);
+    }
+}
+
+fn lost(shared: &Shared, id: RequestId, cause: &str) -> Vec<u8> {
+    let exchange = Exchange {
+        id,
+        snapshot: "",
+        facts: Circumstances::new("", Person(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
+        trail: &[],
+        verdict: Verdict::LostContext,
+        cause: Some(cause),
+        outcome: None,
+        action: None,
+    };
+    let mut body = Vec::with_capacity(512);
+    Entry { time_ms: shared.now_ms(), node: &shared.node, kind: Kind::Request(&exchange) }.write(&mut body);
+    body
+}

@@ -1,0 +1,381 @@
+//! The one thread that writes: takes what requests left, chains it, writes, syncs, signs, rolls and retains.
+use super::fault::AuditFault;
+use super::folder::Folder;
+use super::key::{self, Signer};
+use super::queue::{Batch, Class, Glance, Item};
+use super::recover::{self, Found};
+use super::segment::Segment;
+use super::shared::Shared;
+use super::{Durability, MediumMaker, Options};
+use decide::record::{Chain, Entry, Event, Kind};
+use std::fs::OpenOptions;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Longest time that something written stays unsynced with [`Durability::Batch`].
+const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// Time between attempts while the disk refuses.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// Time between looks for segments that are too old.
+const RETAIN_EVERY: Duration = Duration::from_secs(3600);
+
+pub(super) struct Writer {
+    options: Options,
+    shared: Arc<Shared>,
+    medium: MediumMaker,
+    folder: Folder,
+    signer: Signer,
+    chain: Chain,
+    segment: Segment,
+    closed: Vec<u64>,
+    body: Vec<u8>,
+    /// Entries other than heads since the last head.
+    since_head: u64,
+    /// A head that is in the log and not yet beside it.
+    unpublished: Option<String>,
+    /// Entries that were sealed and not yet written, and how many of them hold room.
+    unwritten: (u64, usize),
+    waiting_for_write: Vec<oneshot::Sender<()>>,
+    waiting_for_sync: Vec<oneshot::Sender<()>>,
+    last_head: Instant,
+    last_entry: Instant,
+    last_sync: Instant,
+    last_retain: Instant,
+    failing_since: Option<Instant>,
+    ending: bool,
+}
+
+impl Writer {
+    /// Recovers the log and writes its first entries of this process.
+    pub fn open(options: Options, shared: Arc<Shared>, medium: MediumMaker) -> Result<Writer, AuditFault> {
+        let folder = Folder::open(&options.directory)?;
+        let key_path = options.key.clone().unwrap_or_else(|| options.state_dir.join(key::FILE));
+        if options.key.is_none() {
+            Signer::ensure(&key_path)?;
+        }
+        let signer = Signer::read(&key_path, &options.node)?;
+        let (keys, changed) = signer.publish(&options.directory)?;
+        let found = recover::recover(&folder, &keys)?;
+        let (segment, newest) = open_segment(&folder, &medium, &found)?;
+        for first in &found.closed {
+            // Where the process died between two steps of rolling.
+            folder.seal_segment(*first).map_err(AuditFault::io(&folder.segment(*first)))?;
+        }
+        let now = Instant::now();
+        let mut writer = Writer {
+            chain: found.chain,
+            closed: found.closed,
+            segment,
+            body: Vec::new(),
+            since_head: 0,
+            unpublished: None,
+            unwritten: (0, 0),
+            waiting_for_write: Vec::new(),
+            waiting_for_sync: Vec::new(),
+            last_head: now,
+            last_entry: now,
+            last_sync: now,
+            last_retain: now,
+            failing_since: None,
+            ending: false,
+            options,
+            shared,
+            medium,
+            folder,
+            signer,
+        };
+        if let Some((file, bytes)) = &found.torn {
+            tracing::warn!(%file, bytes, "an unfinished entry was set aside");
+            writer.system(Event::Recovered { file, bytes: *bytes });
+        }
+        let label = writer.signer.key().label();
+        writer.system(Event::Start { version: env!("CARGO_PKG_VERSION"), previous: found.ended, key: &label });
+        if changed {
+            writer.system(Event::KeysChange { owner: "audit", added: &[label], removed: &[] });
+        }
+        writer.seal_head();
+        writer.step().and_then(|()| writer.retain()).map_err(AuditFault::io(&newest))?;
+        Ok(writer)
+    }
+
+    /// Writes until the log is closed.
+    pub fn run(mut self) -> Result<(), AuditFault> {
+        let _gone = Gone(Arc::clone(&self.shared));
+        let mut batch = Batch::default();
+        loop {
+            // While the disk refuses, what requests leave stays in the queue: its bound is the back pressure.
+            let glance = match self.failing_since {
+                Some(_) => self.shared.queue.pause(RETRY_EVERY),
+                None => self.shared.queue.take(self.next_duty(), &mut batch),
+            };
+            if glance.last() {
+                return self.finish(glance, &mut batch);
+            }
+            self.seal(&mut batch);
+            self.attempt();
+        }
+    }
+
+    /// The end: everything that is left, `stop`, a head. Tried for as long as there is grace.
+    fn finish(&mut self, glance: Glance, batch: &mut Batch) -> Result<(), AuditFault> {
+        self.ending = true;
+        self.seal(batch);
+        self.shared.queue.take(Instant::now(), batch);
+        self.seal(batch);
+        self.account_for_gap();
+        self.system(Event::Stop { unfinished: glance.open_slots as u64 });
+        self.seal_head();
+        loop {
+            let result = self.step();
+            let over = glance.closing.is_none_or(|until| Instant::now() >= until);
+            match result {
+                Ok(()) => return Ok(()),
+                Err(source) if over => {
+                    self.shared.failed(true);
+                    return Err(AuditFault::Io { path: self.folder.segment(self.segment.first), source });
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    std::thread::sleep(RETRY_EVERY / 10);
+                }
+            }
+        }
+    }
+
+    /// One round of writing, and what follows from how it went.
+    fn attempt(&mut self) {
+        let now = Instant::now();
+        if self.failing_since.is_none() {
+            self.account_for_gap();
+            if now >= self.last_entry + self.options.heartbeat {
+                self.system(Event::Heartbeat);
+            }
+        }
+        let result =
+            self.step().and_then(|()| if now >= self.last_retain + RETAIN_EVERY { self.retain() } else { Ok(()) });
+        match result {
+            Ok(()) => {
+                if self.failing_since.take().is_some() {
+                    tracing::info!("the audit log can be written again");
+                    self.shared.recovered();
+                    self.account_for_gap();
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let since = *self.failing_since.get_or_insert_with(|| {
+            tracing::error!(%error, "the audit log cannot be written; requests are refused");
+            Instant::now()
+        });
+        self.shared.failed(since.elapsed() >= self.options.max_wait);
+    }
+
+    /// Requests that were refused without an entry get one together.
+    fn account_for_gap(&mut self) {
+        if let Some((refused, since_ms)) = self.shared.take_unlogged() {
+            tracing::warn!(refused, "requests were refused because they could not be recorded");
+            self.system(Event::Gap { refused, since_ms });
+        }
+    }
+
+    /// When there is something to do even if no request comes.
+    fn next_duty(&self) -> Instant {
+        if self.segment.unwritten() {
+            return Instant::now();
+        }
+        let mut next = (self.last_entry + self.options.heartbeat).min(self.last_retain + RETAIN_EVERY);
+        if self.since_head > 0 {
+            next = next.min(self.last_head + self.options.checkpoint_every);
+        }
+        if self.segment.unsynced() {
+            next = next.min(self.last_sync + SYNC_EVERY);
+        }
+        next
+    }
+
+    /// Chains what requests left.
+    fn seal(&mut self, batch: &mut Batch) {
+        let mut bytes = batch.bytes.as_slice();
+        for Item { class, len, waiter } in batch.items.drain(..) {
+            let (body, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
+            bytes = rest;
+            self.chain.seal(body, self.segment.pending());
+            self.count(class);
+            if let Some(waiter) = waiter {
+                let wait_for_sync = waiter.durable || self.options.durability == Durability::Each;
+                let list = if wait_for_sync { &mut self.waiting_for_sync } else { &mut self.waiting_for_write };
+                list.push(waiter.done);
+            }
+            // An intent goes on the room of its request.
+            self.unwritten.1 += usize::from(class != Class::Intent);
+            self.unwritten.0 += 1;
+        }
+        batch.clear();
+    }
+
+    fn count(&mut self, class: Class) {
+        let counter = match class {
+            Class::Request => &self.shared.requests,
+            Class::Intent => &self.shared.intents,
+            Class::System => &self.shared.system,
+        };
+        counter.fetch_add(1, Relaxed);
+        self.since_head += 1;
+        self.last_entry = Instant::now();
+    }
+
+    /// Chains an entry of our own.
+    fn system(&mut self, event: Event<'_>) {
+        self.seal_own(Kind::System(event));
+        self.count(Class::System);
+    }
+
+    /// Chains a head over everything before it.
+    fn seal_head(&mut self) {
+        let time_ms = self.shared.now_ms();
+        let note = self.signer.sign(self.chain.seq, self.chain.hash, time_ms);
+        self.seal_own(Kind::Head(&note));
+        self.shared.heads.fetch_add(1, Relaxed);
+        self.unpublished = Some(note);
+        self.since_head = 0;
+        self.last_head = Instant::now();
+    }
+
+    fn seal_own(&mut self, kind: Kind<'_>) {
+        self.body.clear();
+        Entry { time_ms: self.shared.now_ms(), node: &self.options.node, kind }.write(&mut self.body);
+        self.chain.seal(&self.body, self.segment.pending());
+    }
+
+    /// Brings everything sealed as far as it has to go now. After a failure, calling it again goes on.
+    fn step(&mut self) -> io::Result<()> {
+        self.write()?;
+        let full = self.segment.len() >= self.options.roll_bytes;
+        let head_due = self.since_head >= self.options.checkpoint_entries
+            || self.last_head.elapsed() >= self.options.checkpoint_every
+            || full;
+        if head_due && self.since_head > 0 {
+            self.seal_head();
+            self.write()?;
+        }
+        self.sync()?;
+        self.publish()?;
+        // A log that ends with `stop` does not begin another segment.
+        if full && self.since_head == 0 && !self.ending { self.roll() } else { Ok(()) }
+    }
+
+    /// Puts a head that is on the disk beside the log.
+    fn publish(&mut self) -> io::Result<()> {
+        if let Some(note) = &self.unpublished {
+            self.folder.write_head(note)?;
+            self.shared.last_head_s.store(self.shared.now_ms() / 1000, Relaxed);
+            self.unpublished = None;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.segment.write()?;
+        self.shared.last_seq.store(self.chain.seq, Relaxed);
+        let (entries, room) = std::mem::take(&mut self.unwritten);
+        self.shared.written(entries);
+        self.shared.return_room(room);
+        answer(&mut self.waiting_for_write);
+        Ok(())
+    }
+
+    /// Syncs where the durability, somebody who waits, or a head asks for it.
+    fn sync(&mut self) -> io::Result<()> {
+        let asked = self.unpublished.is_some() || !self.waiting_for_sync.is_empty();
+        let due = match self.options.durability {
+            Durability::Batch => self.last_sync.elapsed() >= SYNC_EVERY,
+            Durability::Each => true,
+            Durability::Os => false,
+        };
+        if asked || due && self.segment.unsynced() {
+            self.segment.sync()?;
+            self.last_sync = Instant::now();
+            answer(&mut self.waiting_for_sync);
+        } else if self.options.durability == Durability::Os {
+            self.segment.settle();
+        }
+        Ok(())
+    }
+
+    /// Closes the segment, which ends with a head, and begins the next.
+    fn roll(&mut self) -> io::Result<()> {
+        let first = self.chain.seq + 1;
+        let file = self.folder.create_segment(first)?;
+        self.folder.seal_segment(self.segment.first)?;
+        self.closed.push(self.segment.first);
+        self.segment = Segment::new(first, (self.medium)(file), 0);
+        self.retain()
+    }
+
+    /// Deletes closed segments that are too old, each after an entry that says where the log begins then.
+    fn retain(&mut self) -> io::Result<()> {
+        self.last_retain = Instant::now();
+        let Some(retain) = self.options.retain else { return Ok(()) };
+        let oldest_ms = self.shared.now_ms().saturating_sub(u64::try_from(retain.as_millis()).unwrap_or(u64::MAX));
+        while let Some(first) = self.closed.first().copied() {
+            // A closed segment that cannot be read or deleted is for the operator; the log goes on.
+            let last = match recover::last_entry(&self.folder.segment(first)) {
+                Ok((_, time_ms)) if time_ms >= oldest_ms => break,
+                Ok((last, _)) => last,
+                Err(error) => {
+                    tracing::error!(%error, "old audit entries are kept");
+                    break;
+                }
+            };
+            self.system(Event::Retention { first: last.seq + 1, prev: last.hash });
+            self.seal_head();
+            self.write()?;
+            self.sync()?;
+            self.publish()?;
+            if let Err(error) = self.folder.remove_segment(first) {
+                tracing::error!(%error, first, "old audit entries are kept");
+                break;
+            }
+            self.closed.remove(0);
+        }
+        Ok(())
+    }
+}
+
+/// Tells those who wait. Who has gone away meanwhile is no concern.
+fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
+    for done in waiting.drain(..) {
+        let _ = done.send(());
+    }
+}
+
+/// The newest segment for appending, or a first one.
+fn open_segment(
+    folder: &Folder,
+    medium: &MediumMaker,
+    found: &Found,
+) -> Result<(Segment, std::path::PathBuf), AuditFault> {
+    let (first, len) = found.newest.unwrap_or((1, 0));
+    let path = folder.segment(first);
+    let file = match found.newest {
+        Some(_) => OpenOptions::new().append(true).open(&path),
+        None => folder.create_segment(first),
+    };
+    let file = file.map_err(AuditFault::io(&path))?;
+    Ok((Segment::new(first, medium(file), len), path))
+}
+
+/// However the writer ends, nobody may believe that it still writes.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.writer_gone();
+    }
+}
