@@ -1,0 +1,242 @@
+//! Options → settings and rules: every reference resolved, everything unused or unreachable reported.
+mod issuers;
+mod limits;
+mod listeners;
+mod profiles;
+mod roles;
+mod routes;
+mod tenants;
+mod upstreams;
+
+use crate::config::World;
+use crate::config::files::Files;
+use crate::config::options::{Gateway, LogFormat, DurabilityOption, Workers};
+use crate::config::problem::{At, Report};
+use crate::config::read::{Entries, Spanned};
+use crate::config::settings::{Admin, Audit, Durability, Server, Snapshot, Telemetry};
+use crate::config::yaml::Node;
+use decide::policy::nearest;
+use decide::rules::Rules;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What a name refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Noun {
+    Upstream,
+    Issuer,
+    Profile,
+    Limit,
+    Permission,
+    StepUp,
+    TlsProfile,
+}
+
+impl Noun {
+    const fn word(self) -> &'static str {
+        match self {
+            Noun::Upstream => "upstream",
+            Noun::Issuer => "issuer",
+            Noun::Profile => "header profile",
+            Noun::Limit => "rate limit",
+            Noun::Permission => "permission",
+            Noun::StepUp => "step-up",
+            Noun::TlsProfile => "TLS profile",
+        }
+    }
+}
+
+/// What the parts of the compiler share.
+struct Compiler<'a> {
+    files: &'a Files<'a>,
+    report: &'a Report,
+    options: &'a Gateway,
+    /// The tree of `gateway.yaml` with its includes: knows names even of entries that could not be read.
+    tree: &'a Node,
+    world: &'a World<'a>,
+    used: RefCell<HashSet<(Noun, String)>>,
+}
+
+/// Compiles options. A result is whole only if the report is empty afterwards.
+pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: &World<'_>) -> Option<Snapshot> {
+    let c = Compiler { files, report: files.report, options, tree, world, used: RefCell::default() };
+    let server = c.server();
+    let admin = c.admin();
+    let listeners = c.listeners();
+    let tls = c.tls();
+    let issuers = c.issuers(&server);
+    let upstreams = c.upstreams();
+    let profiles = c.profiles();
+    let roles = c.roles();
+    let limits = c.limits();
+    let tenants = c.tenants(&limits.classes);
+    let limits = c.rates(&limits, &tenants.classes);
+    let mut rules = Rules {
+        resolve: tenants.resolve,
+        unknown_tenant: tenants.unknown,
+        tenants: tenants.tenants,
+        custom_domains: tenants.custom_domains,
+        classes: tenants.classes,
+        policy: roles.policy,
+        routes: Vec::new(),
+        router: Default::default(),
+    };
+    let whole = c.routes(&mut rules, &upstreams, &profiles, &limits);
+    if whole {
+        c.unused(&roles.permissions, &profiles, &limits);
+    }
+    let default_profile = profiles.list.first()?.clone();
+    Some(Snapshot {
+        digest: files.digest(),
+        rules: Arc::new(rules),
+        audit: c.audit(&server),
+        server,
+        admin,
+        listeners,
+        tls,
+        issuers,
+        upstreams,
+        profiles: profiles.list,
+        default_profile,
+        identity: c.identity()?,
+        token_cache: options.sessions.token_cache,
+        telemetry: c.telemetry(),
+        files: Vec::new(),
+    })
+}
+
+impl Compiler<'_> {
+    /// Checks that a name exists and marks it as used. `known` are all names, those that could not be read included.
+    fn refer<'k>(&self, noun: Noun, name: &Spanned<String>, known: impl Iterator<Item = &'k str> + Clone) -> bool {
+        self.used.borrow_mut().insert((noun, name.value.clone()));
+        if known.clone().any(|k| k == name.value) {
+            return true;
+        }
+        let hint = nearest(&name.value, known.clone()).or_else(|| list(known));
+        self.report.hinted(name.at, format!("unknown {} `{}`", noun.word(), name.value), hint);
+        false
+    }
+
+    fn is_used(&self, noun: Noun, name: &str) -> bool {
+        self.used.borrow().contains(&(noun, name.to_owned()))
+    }
+
+    /// The names of a section, of entries that could not be read too.
+    fn names<'t>(&'t self, section: &str) -> Vec<&'t str> {
+        self.tree.get(section).map(|node| node.keys().map(|key| key.text.as_str()).collect()).unwrap_or_default()
+    }
+
+    fn unused(
+        &self,
+        permissions: &[Spanned<String>],
+        profiles: &profiles::Profiles,
+        limits: &[(Spanned<String>, Arc<decide::rules::Limit>)],
+    ) {
+        let check = |noun: Noun, name: &str, at: At, by: &str, hint: &str| {
+            if !self.is_used(noun, name) {
+                self.report.hinted(at, format!("{} `{name}` is not used by any {by}", noun.word()), Some(hint));
+            }
+        };
+        for name in permissions {
+            check(Noun::Permission, name, name.at, "route", "a permission that no route requires protects nothing; remove it or require it");
+        }
+        for (name, _) in limits {
+            check(Noun::Limit, name, name.at, "route", "remove it, or list it in `rate_limits` of a route");
+        }
+        for name in &profiles.written {
+            check(Noun::Profile, name, name.at, "route", "remove it, or name it in `headers` of a route");
+        }
+        entries(&self.options.upstreams, |name| check(Noun::Upstream, name, name.at, "route", "remove it"));
+        entries(&self.options.issuers, |name| check(Noun::Issuer, name, name.at, "route", "remove it"));
+        entries(&self.options.sessions.step_up, |name| check(Noun::StepUp, name, name.at, "route", "remove it"));
+        if let Some(tls) = &self.options.tls {
+            entries(&tls.profiles, |name| check(Noun::TlsProfile, name, name.at, "listener", "remove it"));
+        }
+    }
+
+    fn server(&self) -> Server {
+        let options = &self.options.server;
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Server {
+            worker_threads: match options.worker_threads {
+                Workers::Auto => cpus,
+                Workers::Fixed(n) => n,
+            },
+            drain_timeout: options.drain_timeout.0,
+            max_connections: options.max_connections,
+            state_dir: self.files.folder.join(&options.state_dir),
+            instance: options.instance.clone(),
+        }
+    }
+
+    fn admin(&self) -> Admin {
+        let options = &self.options.admin;
+        if !options.address.ip().is_loopback() {
+            let hint = "metrics and health say a lot about your tenants; forward a port from loopback instead";
+            self.report.hinted(options.address.at, "the admin listener must be on loopback", Some(hint));
+        }
+        Admin {
+            address: options.address.value,
+            metrics_path: options.metrics.path.clone(),
+            live_path: options.health.live.clone(),
+            ready_path: options.health.ready.clone(),
+        }
+    }
+
+    fn audit(&self, server: &Server) -> Audit {
+        let options = &self.options.audit;
+        let checkpoint = &options.chain.checkpoint;
+        let key = checkpoint.key.as_ref().and_then(|place| {
+            let path = place.path(&self.files.folder, &|name| self.files.variable(name));
+            let path = path.map_err(|message| self.report.problem(place.at, message)).ok()?;
+            if let Err(error) = std::fs::metadata(&path) {
+                let message = format!("the key {}", crate::config::files::reason(&error));
+                self.report.problem(place.at, message);
+            }
+            Some(path)
+        });
+        Audit {
+            directory: match &options.directory {
+                Some(directory) => self.files.folder.join(directory),
+                None => server.state_dir.join("audit"),
+            },
+            roll_bytes: options.segments.roll.0,
+            retain: Some(options.segments.retain.0),
+            durability: match options.durability {
+                DurabilityOption::Batch => Durability::Batch,
+                DurabilityOption::Each => Durability::Each,
+                DurabilityOption::Os => Durability::Os,
+            },
+            checkpoint_every: checkpoint.every.0,
+            checkpoint_entries: checkpoint.entries,
+            heartbeat: options.heartbeat.0.0,
+            key,
+        }
+    }
+
+    fn telemetry(&self) -> Telemetry {
+        let logs = &self.options.logs;
+        Telemetry {
+            json: logs.format == LogFormat::Json,
+            level: logs.level.as_str().to_owned(),
+            access: logs.access.enabled,
+            exclude_paths: logs.access.exclude_paths.clone(),
+            tenant_top: self.options.metrics.tenant_label.top.min(1000),
+        }
+    }
+}
+
+fn entries<T>(entries: &Entries<T>, mut each: impl FnMut(&Spanned<String>)) {
+    entries.iter().for_each(|(name, _)| each(name));
+}
+
+/// `there are a, b`, where the list is short enough to read.
+fn list<'k>(known: impl Iterator<Item = &'k str>) -> Option<String> {
+    let all: Vec<&str> = known.collect();
+    match all.len() {
+        0 => Some("there is none".to_owned()),
+        1..=12 => Some(format!("there are {}", all.join(", "))),
+        _ => None,
+    }
+}

@@ -1,0 +1,169 @@
+//! `issuers` → settings.
+use super::{Compiler, list};
+use crate::config::options::IssuerOptions;
+use crate::config::read::Spanned;
+use crate::config::settings::{Issuer, KeySource, Server};
+use crate::config::{Purpose, pepper};
+use decide::policy::nearest;
+use decide::token::{Algorithm, ClaimName, ClaimNames, IssuerRules};
+use std::sync::Arc;
+
+/// Where Google publishes the keys of all Firebase projects.
+const FIREBASE_KEYS: &str =
+    "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
+/// The greatest clock skew that can be configured.
+const MAX_SKEW_S: u64 = 300;
+
+impl Compiler<'_> {
+    /// Issuers in the order of their names.
+    pub(super) fn issuers(&self, server: &Server) -> Vec<Arc<Issuer>> {
+        if self.options.issuers.is_empty() {
+            return Vec::new();
+        }
+        let pepper = match self.world.purpose {
+            Purpose::Check => [0; 32],
+            Purpose::Run => pepper::read_or_make(&server.state_dir).unwrap_or_else(|error| {
+                let at = crate::config::problem::At::file(0);
+                self.report.problem(at, format!("`server.state_dir` cannot be used: {error}").to_lowercase());
+                [0; 32]
+            }),
+        };
+        let mut issuers: Vec<Arc<Issuer>> =
+            self.options.issuers.iter().map(|(name, options)| Arc::new(self.issuer(name, options, pepper))).collect();
+        issuers.sort_by(|a, b| a.rules.name.cmp(&b.rules.name));
+        issuers
+    }
+
+    fn issuer(&self, name: &Spanned<String>, options: &IssuerOptions, pepper: [u8; 32]) -> Issuer {
+        if options.clock_skew.seconds() > MAX_SKEW_S {
+            self.report.problem(options.clock_skew.at, "a clock skew is at most 5m");
+        }
+        Issuer {
+            rules: self.issuer_rules(name, options, pepper),
+            keys: self.key_source(name, options),
+            refresh: options.jwks.refresh.0,
+            min_interval: options.jwks.min_interval.0,
+            max_stale: options.jwks.max_stale.0,
+            ca: options.ca.as_ref().map(|ca| {
+                let path = self.files.folder.join(&ca.value);
+                self.exists(ca);
+                self.files.watch(path.clone());
+                path
+            }),
+        }
+    }
+
+    fn issuer_rules(&self, name: &Spanned<String>, options: &IssuerOptions, session_pepper: [u8; 32]) -> IssuerRules {
+        let names = &options.claims;
+        let claims = ClaimNames {
+            tenant: ClaimName::new(&names.tenant),
+            roles: ClaimName::new(&names.roles),
+            session: ClaimName::new(&names.session),
+            auth_time: ClaimName::new(&names.auth_time),
+            acr: ClaimName::new(&names.acr),
+            amr: ClaimName::new(&names.amr),
+        };
+        let skew = options.clock_skew.seconds().min(MAX_SKEW_S);
+        if let Some(firebase) = &options.firebase {
+            let set = [
+                ("issuer", options.issuer.is_some()),
+                ("audiences", !options.audiences.is_empty()),
+                ("algorithms", !options.algorithms.is_empty()),
+                ("discovery", options.discovery.is_some()),
+                ("jwks", options.jwks.url.is_some() || options.jwks.file.is_some()),
+            ];
+            for (key, _) in set.iter().filter(|(_, set)| *set) {
+                let message = format!("`firebase` sets `{key}` by itself");
+                self.report.hinted(name.at, message, Some(format!("remove `{key}`")));
+            }
+            let rules = IssuerRules::firebase(name, &firebase.project, claims, session_pepper);
+            return IssuerRules { clock_skew_s: skew, ..rules };
+        }
+        let whole = !self.report.is_tainted(name.at);
+        let missing = [
+            ("issuer", options.issuer.is_none()),
+            ("audiences", options.audiences.is_empty()),
+            ("algorithms", options.algorithms.is_empty()),
+        ];
+        for (key, _) in missing.iter().filter(|(_, missing)| *missing && whole) {
+            self.report.problem(name.at, format!("issuer `{}` has no `{key}`", name.value));
+        }
+        IssuerRules {
+            name: Arc::from(name.as_str()),
+            issuer: options.issuer.as_ref().map(|i| i.value.clone()).unwrap_or_default(),
+            audiences: options.audiences.clone(),
+            algorithms: options.algorithms.iter().filter_map(|a| self.algorithm(a)).collect(),
+            token_types: options.token_types.iter().map(|t| t.to_ascii_lowercase()).collect(),
+            clock_skew_s: skew,
+            max_lifetime_s: Some(options.max_lifetime.seconds()),
+            claims,
+            firebase: false,
+            session_pepper,
+        }
+    }
+
+    fn algorithm(&self, name: &Spanned<String>) -> Option<Algorithm> {
+        let found = Algorithm::parse(name);
+        if found.is_none() {
+            let known = Algorithm::ALL.iter().map(|a| a.as_str());
+            let hint = match name.as_str() {
+                "none" | "HS256" | "HS384" | "HS512" => Some("only signatures with public keys are accepted".to_owned()),
+                _ => nearest(&name.value, known.clone()).or_else(|| list(known)),
+            };
+            self.report.hinted(name.at, format!("`{}` is not an allowed algorithm", name.value), hint);
+        }
+        found
+    }
+
+    fn key_source(&self, name: &Spanned<String>, options: &IssuerOptions) -> KeySource {
+        if options.firebase.is_some() {
+            return KeySource::Url(FIREBASE_KEYS.to_owned());
+        }
+        let sources = (&options.jwks.url, &options.jwks.file);
+        if let (Some(discovery), (Some(_), _) | (_, Some(_))) = (&options.discovery, sources)
+            && discovery.value
+        {
+            self.report.problem(discovery.at, "keys come by discovery or from `jwks`, not both");
+        }
+        match sources {
+            (Some(url), None) => {
+                self.https(url);
+                KeySource::Url(url.value.clone())
+            }
+            (None, Some(file)) => {
+                self.exists(file);
+                let path = self.files.folder.join(&file.value);
+                self.files.watch(path.clone());
+                KeySource::File(path)
+            }
+            (Some(url), Some(_)) => {
+                self.report.problem(url.at, "a key set has a `url` or a `file`, not both");
+                KeySource::Url(url.value.clone())
+            }
+            (None, None) => {
+                if options.discovery.as_ref().is_some_and(|d| !d.value) {
+                    self.report.problem(name.at, format!("issuer `{}` has no keys", name.value));
+                } else if let Some(issuer) = &options.issuer {
+                    self.https(issuer);
+                }
+                KeySource::Discovery
+            }
+        }
+    }
+
+    fn exists(&self, name: &Spanned<String>) {
+        if let Err(error) = std::fs::metadata(self.files.folder.join(&name.value)) {
+            let message = format!("`{}` {}", name.value, crate::config::files::reason(&error));
+            self.report.problem(name.at, message);
+        }
+    }
+
+    fn https(&self, url: &Spanned<String>) {
+        let fine = url.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+        });
+        if !fine {
+            self.report.problem(url.at, format!("keys are fetched over https only, and `{}` is no https URL", url.value));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `policies/rate-limits.yaml` → limits.
+use super::Compiler;
+use crate::config::options::{KeyOption, LimitOptions, RateLimitsFile, RateOption};
+use crate::config::read::Spanned;
+use crate::config::units::{Burst, RateText};
+use decide::policy::nearest;
+use decide::rules::{KeyPart, Limit, Rate};
+use std::sync::Arc;
+
+/// The limits as read, before the classes of tenants are known.
+#[derive(Default)]
+pub(super) struct Read {
+    file: RateLimitsFile,
+    /// All names, of limits that could not be read too.
+    pub(super) names: Vec<String>,
+    /// Every class that a rate names.
+    pub(super) classes: Vec<String>,
+}
+
+impl Compiler<'_> {
+    /// Reads the file.
+    pub(super) fn limits(&self) -> Read {
+        let Some(name) = &self.options.policies.rate_limits else { return Read::default() };
+        let Some(node) = self.files.open(name, Some(name.at)) else { return Read::default() };
+        let names = node.get("limits").map(|n| n.keys().map(|k| k.text.clone()).collect()).unwrap_or_default();
+        let file: RateLimitsFile = crate::config::read::read(&node, self.report).unwrap_or_default();
+        let mut classes: Vec<String> = Vec::new();
+        for (_, limit) in file.limits.iter() {
+            if let RateOption::ByClass(rates) = &limit.rate.value {
+                classes.extend(rates.names().map(str::to_owned));
+            }
+        }
+        classes.sort();
+        classes.dedup();
+        Read { file, names, classes }
+    }
+
+    /// Compiles the limits for these classes of tenants.
+    pub(super) fn rates(&self, read: &Read, classes: &[Arc<str>]) -> Limits {
+        let all = read.file.limits.iter();
+        let list = all.map(|(name, options)| (name.clone(), Arc::new(self.limit(name, options, classes)))).collect();
+        Limits { list, names: read.names.clone() }
+    }
+
+    fn limit(&self, name: &Spanned<String>, options: &LimitOptions, classes: &[Arc<str>]) -> Limit {
+        if options.key.is_empty() && !self.report.is_tainted(name.at) {
+            self.report.problem(name.at, format!("limit `{}` has no key", name.value));
+        }
+        let mut key: Vec<KeyPart> = Vec::new();
+        for part in &options.key {
+            let one = match part.value {
+                KeyOption::ClientPrefix => KeyPart::ClientPrefix,
+                KeyOption::Tenant => KeyPart::Tenant,
+                KeyOption::User => KeyPart::Subject,
+                KeyOption::Route => KeyPart::Route,
+            };
+            if key.contains(&one) {
+                self.report.problem(part.at, "this part of the key stands there already");
+            } else {
+                key.push(one);
+            }
+        }
+        let rate = |text: &RateText| Rate { count: text.count, period_s: text.period_s, burst: burst(*text, options.burst) };
+        let rates = match &options.rate.value {
+            RateOption::One(text) => vec![rate(text)],
+            RateOption::ByClass(rates) => {
+                let missing: Vec<&str> =
+                    classes.iter().map(|c| &**c).filter(|class| rates.find(class).is_none()).collect();
+                if !missing.is_empty() && !self.report.is_tainted(name.at) {
+                    let message = format!("limit `{}` has no rate for class `{}`", name.value, missing.join("`, `"));
+                    let hint = missing.iter().find_map(|class| nearest(class, rates.names())).map(|hint| {
+                        format!("{hint} every class of tenants needs a rate")
+                    });
+                    self.report.hinted(options.rate.at, message, hint);
+                }
+                classes.iter().filter_map(|class| rates.find(class)).map(rate).collect()
+            }
+        };
+        Limit { name: Arc::from(name.as_str()), key, rates, shadow: options.shadow }
+    }
+}
+
+/// Limits by name.
+pub(super) struct Limits {
+    pub(super) list: Vec<(Spanned<String>, Arc<Limit>)>,
+    pub(super) names: Vec<String>,
+}
+
+impl std::ops::Deref for Limits {
+    type Target = [(Spanned<String>, Arc<Limit>)];
+    fn deref(&self) -> &Self::Target {
+        &self.list
+    }
+}
+
+/// Requests at once: as written, or so many times what the rate allows in a second, at least one.
+fn burst(rate: RateText, burst: Burst) -> u32 {
+    match burst {
+        Burst::Requests(n) => n,
+        Burst::Times(times) => (rate.count / rate.period_s).max(1).saturating_mul(times),
+    }
+}

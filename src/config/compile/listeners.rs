@@ -1,0 +1,143 @@
+//! `listeners` and `tls` → settings.
+use super::{Compiler, Noun};
+use crate::config::options::{ClientHeaderOption, ListenerOptions, ProtocolOption, RedirectOption, TlsVersion};
+use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
+use crate::config::problem::At;
+use crate::config::read::Spanned;
+use crate::config::settings::{ClientHeader, Listener, ListenerKind, Tls, TlsProfile};
+use decide::facts::Protocol;
+use decide::head::HeadLimits;
+use decide::policy::nearest;
+use std::sync::Arc;
+
+const MODERN: &str = "modern";
+
+impl Compiler<'_> {
+    /// Listeners in the order of the file.
+    pub(super) fn listeners(&self) -> Vec<Arc<Listener>> {
+        if self.names("listeners").is_empty() {
+            self.report.problem(At::file(0), "there is no listener: nobody could connect");
+        }
+        let mut taken = vec![(self.options.admin.address.value, "admin")];
+        for (name, options) in self.options.listeners.iter() {
+            let address = options.address.value;
+            match taken.iter().find(|(other, _)| *other == address && address.port() != 0) {
+                Some((_, other)) => {
+                    self.report.problem(options.address.at, format!("`{address}` is the address of `{other}` already"));
+                }
+                None => taken.push((address, name)),
+            }
+        }
+        self.options.listeners.iter().map(|(name, options)| Arc::new(self.listener(name, options))).collect()
+    }
+
+    fn listener(&self, name: &Spanned<String>, options: &ListenerOptions) -> Listener {
+        let limits = &options.limits;
+        let bytes = |size: crate::config::units::Size, most: u64| usize::try_from(size.0.min(most)).unwrap_or(usize::MAX);
+        let kinds = [options.tls.is_some(), options.redirect.is_some(), options.plaintext.is_some()];
+        if kinds.iter().filter(|set| **set).count() > 1 {
+            let message = format!("listener `{}` is more than one of `tls`, `redirect` and `plaintext`", name.value);
+            self.report.problem(name.at, message);
+        }
+        let kind = match (&options.redirect, &options.plaintext) {
+            (Some(RedirectOption::Https), _) => ListenerKind::Redirect { https_port: None },
+            (Some(RedirectOption::HttpsPort(port)), _) => {
+                ListenerKind::Redirect { https_port: Some(*port).filter(|port| *port != 443) }
+            }
+            (None, Some(reason)) => {
+                if reason.trim().is_empty() {
+                    self.report.problem(reason.at, "plaintext needs a reason");
+                }
+                ListenerKind::Plaintext
+            }
+            (None, None) => ListenerKind::Tls {
+                protocols: options
+                    .protocols
+                    .iter()
+                    .map(|protocol| match protocol {
+                        ProtocolOption::H2 => Protocol::Http2,
+                        ProtocolOption::Http1 => Protocol::Http1,
+                    })
+                    .collect(),
+                profile: self.tls_profile(name, options.tls.as_ref()),
+            },
+        };
+        if options.protocols.is_empty() && !self.report.is_tainted(name.at) {
+            self.report.problem(name.at, format!("listener `{}` speaks no protocol", name.value));
+        }
+        Listener {
+            name: Arc::from(name.as_str()),
+            address: options.address.value,
+            kind,
+            trusted: options.client_ip.trusted.clone(),
+            client_header: match options.client_ip.header {
+                ClientHeaderOption::XForwardedFor => ClientHeader::XForwardedFor,
+                ClientHeaderOption::Forwarded => ClientHeader::Forwarded,
+            },
+            head: HeadLimits {
+                bytes: bytes(limits.request_headers.bytes, 1 << 20),
+                count: limits.request_headers.count.min(256),
+                line: bytes(limits.request_line, 64 << 10),
+            },
+            header_timeout: limits.header_timeout.0,
+            idle_timeout: limits.idle_timeout.0,
+            handshake_timeout: limits.handshake_timeout.0,
+            connections_per_ip: limits.connections_per_ip,
+            h2_concurrent_streams: limits.h2.concurrent_streams,
+            h2_resets_per_second: limits.h2.resets_per_second,
+        }
+    }
+
+    fn tls_profile(&self, listener: &Spanned<String>, name: Option<&Spanned<String>>) -> TlsProfile {
+        if self.tree.get("tls").is_none() {
+            let hint = "write `tls: {certificates: certs/}`, or `redirect: https` for a plaintext listener";
+            let message = format!("listener `{}` needs certificates, and there is no `tls`", listener.value);
+            self.report.hinted(listener.at, message, Some(hint));
+        }
+        let modern = TlsProfile { tls12: false, groups: MODERN_GROUPS.iter().map(|g| (*g).to_owned()).collect() };
+        let Some(name) = name else { return modern };
+        let written = self.tree.get("tls").and_then(|tls| tls.get("profiles"));
+        let known: Vec<&str> =
+            written.into_iter().flat_map(|node| node.keys().map(|key| key.text.as_str())).chain([MODERN]).collect();
+        self.refer(Noun::TlsProfile, name, known.into_iter());
+        let profile = self.options.tls.as_ref().and_then(|tls| tls.profiles.find(name));
+        let Some(profile) = profile else { return modern };
+        for group in profile.groups.iter().filter(|g| !KNOWN_GROUPS.contains(&g.as_str())) {
+            let hint = nearest(&group.value, KNOWN_GROUPS.iter()).unwrap_or(format!("there are {}", KNOWN_GROUPS.join(", ")));
+            self.report.hinted(group.at, format!("unknown key exchange group `{}`", group.value), Some(hint));
+        }
+        if profile.groups.is_empty() {
+            self.report.problem(name.at, format!("TLS profile `{}` has no groups", name.value));
+        }
+        TlsProfile {
+            tls12: profile.min_version == TlsVersion::Tls12,
+            groups: profile.groups.iter().map(|group| group.value.clone()).collect(),
+        }
+    }
+
+    /// `tls`, with the certificates tried out.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        let options = self.options.tls.as_ref()?;
+        let tls = Tls {
+            certificates: self.files.folder.join(&options.certificates.value),
+            default_certificate: Some(options.default_certificate.value.clone()).filter(|name| name != "none"),
+            warn_before_expiry: options.warn_before_expiry.0,
+        };
+        if !self.options.listeners.iter().any(|(_, l)| l.redirect.is_none() && l.plaintext.is_none()) {
+            self.report.problem(options.certificates.at, "no listener uses these certificates");
+        }
+        match std::fs::read_dir(&tls.certificates) {
+            Err(error) => {
+                let message = format!("`{}` {}", options.certificates.value, crate::config::files::reason(&error));
+                let hint = "`moat certs dev` makes certificates for trials";
+                self.report.hinted(options.certificates.at, message, Some(hint));
+            }
+            Ok(_) => {
+                for message in (self.world.certificates)(&tls).err().into_iter().flatten() {
+                    self.report.problem(options.certificates.at, message);
+                }
+            }
+        }
+        Some(tls)
+    }
+}
