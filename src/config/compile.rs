@@ -15,6 +15,7 @@ use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned};
 use crate::config::settings::{Admin, Audit, Durability, Server, Snapshot, Telemetry};
 use crate::config::yaml::Node;
+use decide::headers::{IdentityHeaders, IdentityOptions};
 use decide::policy::nearest;
 use decide::rules::Rules;
 use std::cell::RefCell;
@@ -181,6 +182,36 @@ impl Compiler<'_> {
             metrics_path: options.metrics.path.clone(),
             live_path: options.health.live.clone(),
             ready_path: options.health.ready.clone(),
+        }
+    }
+
+    fn identity(&self) -> Option<IdentityHeaders> {
+        let (names, tenancy) = (&self.options.identity, &self.options.tenancy);
+        let options = IdentityOptions {
+            subject: names.subject.value.clone(),
+            roles: names.roles.value.clone(),
+            request_id: names.request_id.value.clone(),
+            assertion: names.assertion.value.clone(),
+            nonce: names.nonce.value.clone(),
+            strip_credential: names.strip_credential,
+        };
+        match IdentityHeaders::compile(&tenancy.forward_as, &options) {
+            Ok(identity) => Some(identity),
+            Err(problems) => {
+                for problem in problems {
+                    let at = match problem.path.as_str() {
+                        "tenancy.forward_as" => tenancy.forward_as.at,
+                        "identity.subject" => names.subject.at,
+                        "identity.roles" => names.roles.at,
+                        "identity.request_id" => names.request_id.at,
+                        "identity.assertion" => names.assertion.at,
+                        "identity.nonce" => names.nonce.at,
+                        _ => At::default(),
+                    };
+                    self.report.hinted(at, problem.message, problem.hint);
+                }
+                None
+            }
         }
     }
 

@@ -1,9 +1,19 @@
 //! `gateway.yaml` and `policies/` → one immutable `Snapshot`, or all problems at once.
-pub mod env;
+pub mod settings;
+
+mod load;
+pub use load::{Loaded, Purpose, World, process_env};
+
 pub mod options;
+mod compile;
+pub mod cases;
+
+mod files;
 pub mod problem;
 pub mod read;
-pub mod secrets;
-pub mod settings;
-pub mod units;
 pub mod yaml;
+
+pub mod env;
+mod pepper;
+pub mod secrets;
+pub mod units;

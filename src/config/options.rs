@@ -43,6 +43,9 @@ pub struct Gateway {
     /// How a request's tenant is found. Default: a gateway without tenants.
     #[serde(default)]
     pub tenancy: TenancyOptions,
+    /// Headers by which the application learns who calls. Copies from outside are removed.
+    #[serde(default)]
+    pub identity: IdentityNames,
     /// Tenants by id. Tens of thousands belong into `tenancy.file`. Default: none.
     #[serde(default)]
     pub tenants: Entries<TenantOptions>,
@@ -214,6 +217,40 @@ pub struct HealthPaths {
 impl Default for HealthPaths {
     fn default() -> Self {
         HealthPaths { live: "/livez".to_owned(), ready: "/readyz".to_owned() }
+    }
+}
+
+/// Headers by which the application learns who calls; the tenant's is `tenancy.forward_as`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityNames {
+    /// The user, percent-encoded where it is not visible ASCII.
+    pub subject: Spanned<String>,
+    /// The roles, separated by commas, each percent-encoded.
+    pub roles: Spanned<String>,
+    /// Our id of the request.
+    pub request_id: Spanned<String>,
+    /// The signed assertion (JWT).
+    pub assertion: Spanned<String>,
+    /// The nonce of the response's content security policy.
+    pub nonce: Spanned<String>,
+    /// Whether the credential itself is kept from the application. Danger of false: an application that logs its requests
+    /// logs credentials.
+    pub strip_credential: bool,
+}
+
+impl Default for IdentityNames {
+    fn default() -> Self {
+        let defaults = decide::headers::IdentityOptions::default();
+        let name = |value: String| Spanned { value, at: Default::default() };
+        IdentityNames {
+            subject: name(defaults.subject),
+            roles: name(defaults.roles),
+            request_id: name(defaults.request_id),
+            assertion: name(defaults.assertion),
+            nonce: name(defaults.nonce),
+            strip_credential: defaults.strip_credential,
+        }
     }
 }
 

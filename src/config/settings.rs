@@ -2,8 +2,7 @@
 use decide::facts::Protocol;
 use decide::head::HeadLimits;
 use decide::forwarded::ClientHeader;
-use decide::headers::Profile;
-use decide::headers::request::IdentityHeaders;
+use decide::headers::{IdentityHeaders, Profile};
 use decide::rules::Rules;
 use decide::token::IssuerRules;
 use ipnet::IpNet;

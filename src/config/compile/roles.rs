@@ -6,6 +6,7 @@ use crate::config::read::Spanned;
 use decide::policy::{Policy, PolicyProblem, RoleSource};
 use decide::rules::StepUp;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Roles and permissions, and where each permission is defined.
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl Compiler<'_> {
         }).collect();
         let step_up: Vec<(StepUp, Vec<String>)> = file.step_up.iter().map(|(name, permissions)| {
             self.refer(Noun::StepUp, name, self.names_of_step_ups().into_iter());
-            let rule = self.step_up(&name.value).unwrap_or(StepUp { name: name.value.clone(), max_age_s: None, acr: Vec::new() });
+            let rule = self.step_up(&name.value).unwrap_or(StepUp { name: Arc::from(name.as_str()), max_age_s: None, acr: Vec::new() });
             (rule, permissions.iter().map(|p| p.value.clone()).collect())
         }).collect();
         let names: Vec<String> = permissions.iter().map(|p| p.value.clone()).collect();
@@ -93,7 +94,7 @@ impl Compiler<'_> {
     pub(super) fn step_up(&self, name: &str) -> Option<StepUp> {
         let options: &StepUpOptions = self.options.sessions.step_up.find(name)?;
         Some(StepUp {
-            name: name.to_owned(),
+            name: Arc::from(name),
             max_age_s: options.max_age.map(|age| age.seconds()),
             acr: options.acr.clone(),
         })

@@ -1,0 +1,217 @@
+//! Examples of decisions (`policies/tests/*.yaml`), run by the production engine.
+use crate::config::options::{CarrierOption, CaseCaller, CaseOptions, CaseRequest, CaseSite, Expectation};
+use crate::config::problem::At;
+use crate::config::settings::Snapshot;
+use decide::deliberation::{Deliberation, Findings, Step, Trail};
+use decide::facts::{
+    Answer, Body, Carrier, Credential, Facts, FetchSite, Identity, Person, Protocol, Question, Reading, RequestId, Site,
+    TlsFacts, changes_state,
+};
+use decide::policy::nearest;
+use decide::refusal::Refusal;
+use decide::request::Request;
+use decide::rules::{Accept, Access, Found, Route, Rules, SessionRules};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// An example that does not hold, or cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseFailure {
+    /// Where the expectation stands.
+    pub at: At,
+    /// What came instead.
+    pub message: String,
+    /// Which guard decided, or what was meant.
+    pub hint: Option<String>,
+}
+
+/// What came of a made-up request.
+#[derive(Debug)]
+pub struct Judged {
+    /// Route and tenant, where there are any.
+    pub found: Option<Found>,
+    /// What the guards found out.
+    pub findings: Findings,
+    /// What each guard said.
+    pub trail: Trail,
+    /// The refusal; `None` for a permit.
+    pub refusal: Option<Refusal>,
+}
+
+/// The moment at which made-up requests arrive: 2026-01-01T00:00:00Z.
+const NOW_MS: u64 = 1_767_225_600_000;
+
+/// Runs examples; those that fail come back.
+pub fn run(snapshot: &Snapshot, cases: &[CaseOptions]) -> Vec<CaseFailure> {
+    cases.iter().filter_map(|case| check(snapshot, case)).collect()
+}
+
+fn check(snapshot: &Snapshot, case: &CaseOptions) -> Option<CaseFailure> {
+    let fail = |at: At, message: String, hint: Option<String>| Some(CaseFailure { at, message, hint });
+    if let Some((at, message, hint)) = misnamed(snapshot, case) {
+        return fail(at, message, hint);
+    }
+    let judged = match judge(&snapshot.rules, &case.request) {
+        Ok(judged) => judged,
+        Err(message) => return fail(case.request.url.at, message, None),
+    };
+    let came = match &judged.refusal {
+        Some(refusal) => format!("refused with `{}`", refusal.code.id()),
+        None => match &judged.found {
+            Some(found) => format!("permitted to `{}`", found.route.upstream_name),
+            None => "permitted".to_owned(),
+        },
+    };
+    let holds = match (&case.expect.value, &judged.refusal, &judged.found) {
+        (Expectation::Refuse(code), Some(refusal), _) => refusal.code == code.value.0,
+        (Expectation::Permit(upstream), None, Some(found)) => {
+            upstream.value == "true" || upstream.value == *found.route.upstream_name
+        }
+        (Expectation::Refuse(_), None, _) | (Expectation::Permit(_), _, _) => false,
+    };
+    if holds {
+        return None;
+    }
+    let hint = match (&judged.refusal, &judged.found) {
+        (Some(refusal), Some(found)) => Some(format!("route `{}` ({}): {}", found.route.name, found.route.origin, refusal.cause)),
+        (Some(refusal), None) => Some(refusal.cause.to_string()),
+        (None, Some(found)) => Some(format!("by route `{}` ({})", found.route.name, found.route.origin)),
+        (None, None) => None,
+    };
+    fail(case.expect.at, format!("policy test failed: {}: the request was {came}", case.name.value), hint)
+}
+
+/// Names that would make an example hold, or fail, for the wrong reason.
+fn misnamed(snapshot: &Snapshot, case: &CaseOptions) -> Option<(At, String, Option<String>)> {
+    if let Expectation::Permit(upstream) = &case.expect.value
+        && upstream.value != "true"
+        && !snapshot.upstreams.iter().any(|u| *u.name == upstream.value)
+    {
+        let hint = nearest(&upstream.value, snapshot.upstreams.iter().map(|u| &*u.name));
+        return Some((upstream.at, format!("unknown upstream `{}`", upstream.value), hint));
+    }
+    let caller = case.request.caller.as_ref()?;
+    let policy = &snapshot.rules.policy;
+    for role in caller.role.iter().chain(&caller.roles) {
+        if !policy.knows(role) {
+            let hint = nearest(&role.value, policy.roles().map(|(name, _)| &**name));
+            return Some((role.at, format!("unknown role `{}`", role.value), hint));
+        }
+    }
+    let issuer = caller.issuer.as_ref()?;
+    if snapshot.issuers.iter().any(|known| *known.rules.name == issuer.value) {
+        return None;
+    }
+    let hint = nearest(&issuer.value, snapshot.issuers.iter().map(|known| &*known.rules.name));
+    Some((issuer.at, format!("unknown issuer `{}`", issuer.value), hint))
+}
+
+/// Decides about a made-up request with the very engine that decides about real ones. No limit is ever used up.
+pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
+    let Some((scheme, rest)) = made_up.url.split_once("://") else {
+        return Err(format!("`{}` is not a URL", made_up.url.value));
+    };
+    if scheme != "https" {
+        return Err("the request of a test comes over https".to_owned());
+    }
+    let (host, target) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let refused = |refusal: Refusal, found: Option<Found>| Judged {
+        found,
+        findings: Findings::default(),
+        trail: Trail::new(),
+        refusal: Some(refusal),
+    };
+    let request = match Request::parse(&made_up.method, target, host) {
+        Ok(request) => request,
+        Err(refusal) => return Ok(refused(refusal, None)),
+    };
+    let tenant = made_up.caller.as_ref().and_then(|caller| caller.tenant.clone());
+    let found = match rules.find(&request, |_| tenant.as_deref()) {
+        Ok(found) => found,
+        Err(refusal) => return Ok(refused(refusal, None)),
+    };
+    let facts = facts(&request, made_up, &found.route);
+    let mut deliberation = Deliberation::new(rules, &request, &facts, &found);
+    let mut answer = None;
+    let refusal = loop {
+        match deliberation.proceed(answer.take()) {
+            Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
+            Step::Ask(Question::Credential) => {
+                answer = Some(Answer::Credential(credential(rules, made_up.caller.as_ref(), &found.route)));
+            }
+            Step::Permit(_) => break None,
+            Step::Refuse(refusal) => break Some(refusal),
+        }
+    };
+    let (findings, trail) = deliberation.into_record();
+    Ok(Judged { found: Some(found), findings, trail, refusal })
+}
+
+fn facts(request: &Request, made_up: &CaseRequest, route: &Route) -> Facts {
+    let present = changes_state(request.method);
+    let accepted = route.body.content_types.first().cloned();
+    let (fetch_site, same_origin) = match made_up.site {
+        CaseSite::SameOrigin => (FetchSite::SameOrigin, true),
+        CaseSite::CrossSite => (FetchSite::CrossSite, false),
+    };
+    Facts {
+        at_ms: NOW_MS,
+        id: RequestId(0),
+        client: Person(made_up.from.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))),
+        listener: Arc::from("test"),
+        protocol: Protocol::Http2,
+        tls: Some(Arc::new(TlsFacts { version: "1.3".to_owned(), ..TlsFacts::default() })),
+        site: Site { fetch_site: Some(fetch_site), same_origin: Some(same_origin) },
+        body: Body {
+            length: present.then_some(2),
+            present,
+            content_type: made_up.content_type.clone().or(accepted).filter(|_| present),
+        },
+        upgrade: false,
+    }
+}
+
+/// The credential of a made-up caller: missing where the route does not accept its kind.
+fn credential(rules: &Rules, caller: Option<&CaseCaller>, route: &Route) -> Credential {
+    let (Some(caller), Access::Session(session)) = (caller, &route.access) else { return Credential::Missing };
+    let fits = |accept: &&Accept| {
+        let (issuer, carrier) = match accept {
+            Accept::Bearer { issuer } => (issuer, CarrierOption::Bearer),
+            Accept::Cookie { issuer, .. } => (issuer, CarrierOption::Cookie),
+        };
+        caller.issuer.as_ref().is_none_or(|wanted| wanted.value == **issuer) && caller.by.is_none_or(|by| by == carrier)
+    };
+    let Some(accept) = session.accept.iter().find(fits) else { return Credential::Missing };
+    let (issuer, carrier) = match accept {
+        Accept::Bearer { issuer } => (issuer, Carrier::Bearer),
+        Accept::Cookie { issuer, .. } => (issuer, Carrier::Cookie),
+    };
+    Credential::Valid { identity: Arc::new(identity(rules, caller, session, issuer)), carrier }
+}
+
+fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: &Arc<str>) -> Identity {
+    let now_s = NOW_MS / 1000;
+    let arc = |text: &String| Arc::from(text.as_str());
+    let auth_time = caller.auth_age.map(|age| now_s.saturating_sub(age.seconds()));
+    let by_permission = session.permission.as_ref().and_then(|p| rules.policy.step_up(p.id));
+    let usual_acr = session.step_up.iter().chain(by_permission).find_map(|step_up| step_up.acr.first());
+    Identity {
+        issuer: issuer.clone(),
+        subject: Person(caller.subject.as_ref().map_or_else(|| Arc::from("user-1"), arc)),
+        tenant: caller.tenant.as_ref().map(arc),
+        roles: caller.role.iter().chain(&caller.roles).map(|role| arc(&role.value)).collect(),
+        session: None,
+        auth_time,
+        acr: caller.acr.as_ref().or(usual_acr).map(arc),
+        amr: match &caller.amr {
+            Some(methods) => methods.iter().map(arc).collect(),
+            None => vec![Arc::from("pwd"), Arc::from("mfa")],
+        },
+        issued_at: auth_time.unwrap_or(now_s),
+        not_before: 0,
+        expires_at: now_s + 300,
+    }
+}
