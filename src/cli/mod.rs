@@ -1,5 +1,6 @@
 //! The command line: one subcommand per file, one exit code per kind of news.
 pub mod certs;
+pub mod check;
 pub mod demo;
 pub mod init;
 pub mod token;
@@ -32,6 +33,8 @@ To see it at work:  moat demo";
 enum Command {
     /// Write a commented starting point for one application
     Init(init::Args),
+    /// Report every problem of a configuration, and run its policy tests
+    Check(check::Args),
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
@@ -43,6 +46,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Init(args) => init::run(args),
+        Command::Check(args) => check::run(args),
         Command::Certs(command) => certs::run(command),
         Command::Token(args) => token::run(args),
     };

@@ -4,8 +4,8 @@ use crate::config::problem::At;
 use crate::config::settings::Snapshot;
 use decide::deliberation::{Deliberation, Findings, Step, Trail};
 use decide::facts::{
-    Answer, Body, Carrier, Credential, Facts, FetchSite, Identity, Person, Protocol, Question, Reading, RequestId, Site,
-    TlsFacts, changes_state,
+    Answer, Body, Carrier, Credential, Facts, FetchSite, Identity, Person, Protocol, Question, Reading, RequestId,
+    Site, TlsFacts, changes_state,
 };
 use decide::policy::nearest;
 use decide::refusal::Refusal;
@@ -73,7 +73,9 @@ fn check(snapshot: &Snapshot, case: &CaseOptions) -> Option<CaseFailure> {
         return None;
     }
     let hint = match (&judged.refusal, &judged.found) {
-        (Some(refusal), Some(found)) => Some(format!("route `{}` ({}): {}", found.route.name, found.route.origin, refusal.cause)),
+        (Some(refusal), Some(found)) => {
+            Some(format!("route `{}` ({}): {}", found.route.name, found.route.origin, refusal.cause))
+        }
         (Some(refusal), None) => Some(refusal.cause.to_string()),
         (None, Some(found)) => Some(format!("by route `{}` ({})", found.route.name, found.route.origin)),
         (None, None) => None,

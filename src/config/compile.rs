@@ -10,7 +10,7 @@ mod upstreams;
 
 use crate::config::World;
 use crate::config::files::Files;
-use crate::config::options::{Gateway, LogFormat, DurabilityOption, Workers};
+use crate::config::options::{DurabilityOption, Gateway, LogFormat, Workers};
 use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned};
 use crate::config::settings::{Admin, Audit, Durability, Server, Snapshot, Telemetry};
@@ -140,7 +140,13 @@ impl Compiler<'_> {
             }
         };
         for name in permissions {
-            check(Noun::Permission, name, name.at, "route", "a permission that no route requires protects nothing; remove it or require it");
+            check(
+                Noun::Permission,
+                name,
+                name.at,
+                "route",
+                "a permission that no route requires protects nothing; remove it or require it",
+            );
         }
         for (name, _) in limits {
             check(Noun::Limit, name, name.at, "route", "remove it, or list it in `rate_limits` of a route");

@@ -13,8 +13,8 @@ use std::path::Path;
 pub struct World<'a> {
     /// Reads an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Tries the certificates out; what is wrong with them, each a message.
-    pub certificates: &'a dyn Fn(&Tls) -> Result<(), Vec<String>>,
+    /// Tries the certificates out; what is wrong with them, each a message and a hint.
+    pub certificates: &'a dyn Fn(&Tls) -> Result<(), Vec<(String, String)>>,
     /// What the snapshot is for.
     pub purpose: Purpose,
 }

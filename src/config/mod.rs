@@ -17,3 +17,6 @@ pub mod env;
 mod pepper;
 pub mod secrets;
 pub mod units;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -73,7 +73,9 @@ pub fn parse(
     match tree.document() {
         Ok(node) => node,
         Err(Stop { at, message }) => {
-            report.problem(at, message);
+            let line = text.lines().nth((at.line as usize).saturating_sub(1)).unwrap_or_default();
+            let hint = "inside `[…]` and `{…}` YAML does not allow `${`: write the list or map over several lines";
+            report.hinted(at, message, line.contains("${").then_some(hint));
             None
         }
     }

@@ -9,8 +9,7 @@ use decide::token::{Algorithm, ClaimName, ClaimNames, IssuerRules};
 use std::sync::Arc;
 
 /// Where Google publishes the keys of all Firebase projects.
-const FIREBASE_KEYS: &str =
-    "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
+const FIREBASE_KEYS: &str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
 /// The greatest clock skew that can be configured.
 const MAX_SKEW_S: u64 = 300;
 
@@ -107,7 +106,9 @@ impl Compiler<'_> {
         if found.is_none() {
             let known = Algorithm::ALL.iter().map(|a| a.as_str());
             let hint = match name.as_str() {
-                "none" | "HS256" | "HS384" | "HS512" => Some("only signatures with public keys are accepted".to_owned()),
+                "none" | "HS256" | "HS384" | "HS512" => {
+                    Some("only signatures with public keys are accepted".to_owned())
+                }
                 _ => nearest(&name.value, known.clone()).or_else(|| list(known)),
             };
             self.report.hinted(name.at, format!("`{}` is not an allowed algorithm", name.value), hint);
@@ -163,7 +164,8 @@ impl Compiler<'_> {
             uri.scheme_str() == Some("https") && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
         });
         if !fine {
-            self.report.problem(url.at, format!("keys are fetched over https only, and `{}` is no https URL", url.value));
+            self.report
+                .problem(url.at, format!("keys are fetched over https only, and `{}` is no https URL", url.value));
         }
     }
 }

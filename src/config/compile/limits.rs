@@ -60,7 +60,8 @@ impl Compiler<'_> {
                 key.push(one);
             }
         }
-        let rate = |text: &RateText| Rate { count: text.count, period_s: text.period_s, burst: burst(*text, options.burst) };
+        let rate =
+            |text: &RateText| Rate { count: text.count, period_s: text.period_s, burst: burst(*text, options.burst) };
         let rates = match &options.rate.value {
             RateOption::One(text) => vec![rate(text)],
             RateOption::ByClass(rates) => {
@@ -68,9 +69,10 @@ impl Compiler<'_> {
                     classes.iter().map(|c| &**c).filter(|class| rates.find(class).is_none()).collect();
                 if !missing.is_empty() && !self.report.is_tainted(name.at) {
                     let message = format!("limit `{}` has no rate for class `{}`", name.value, missing.join("`, `"));
-                    let hint = missing.iter().find_map(|class| nearest(class, rates.names())).map(|hint| {
-                        format!("{hint} every class of tenants needs a rate")
-                    });
+                    let hint = missing
+                        .iter()
+                        .find_map(|class| nearest(class, rates.names()))
+                        .map(|hint| format!("{hint} every class of tenants needs a rate"));
                     self.report.hinted(options.rate.at, message, hint);
                 }
                 classes.iter().filter_map(|class| rates.find(class)).map(rate).collect()

@@ -33,7 +33,8 @@ impl Compiler<'_> {
 
     fn listener(&self, name: &Spanned<String>, options: &ListenerOptions) -> Listener {
         let limits = &options.limits;
-        let bytes = |size: crate::config::units::Size, most: u64| usize::try_from(size.0.min(most)).unwrap_or(usize::MAX);
+        let bytes =
+            |size: crate::config::units::Size, most: u64| usize::try_from(size.0.min(most)).unwrap_or(usize::MAX);
         let kinds = [options.tls.is_some(), options.redirect.is_some(), options.plaintext.is_some()];
         if kinds.iter().filter(|set| **set).count() > 1 {
             let message = format!("listener `{}` is more than one of `tls`, `redirect` and `plaintext`", name.value);
@@ -103,7 +104,8 @@ impl Compiler<'_> {
         let profile = self.options.tls.as_ref().and_then(|tls| tls.profiles.find(name));
         let Some(profile) = profile else { return modern };
         for group in profile.groups.iter().filter(|g| !KNOWN_GROUPS.contains(&g.as_str())) {
-            let hint = nearest(&group.value, KNOWN_GROUPS.iter()).unwrap_or(format!("there are {}", KNOWN_GROUPS.join(", ")));
+            let hint =
+                nearest(&group.value, KNOWN_GROUPS.iter()).unwrap_or(format!("there are {}", KNOWN_GROUPS.join(", ")));
             self.report.hinted(group.at, format!("unknown key exchange group `{}`", group.value), Some(hint));
         }
         if profile.groups.is_empty() {
@@ -133,8 +135,8 @@ impl Compiler<'_> {
                 self.report.hinted(options.certificates.at, message, Some(hint));
             }
             Ok(_) => {
-                for message in (self.world.certificates)(&tls).err().into_iter().flatten() {
-                    self.report.problem(options.certificates.at, message);
+                for (message, hint) in (self.world.certificates)(&tls).err().into_iter().flatten() {
+                    self.report.hinted(options.certificates.at, message, Some(hint));
                 }
             }
         }

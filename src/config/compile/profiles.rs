@@ -3,8 +3,8 @@ use super::{Compiler, Noun};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::yaml::{Kind, Node};
-use decide::headers::options::{HeadersFile, ProfileOptions};
 use decide::headers::Profile;
+use decide::headers::options::{HeadersFile, ProfileOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -29,24 +29,43 @@ impl Compiler<'_> {
         let before = self.report.len();
         let Some((_, file)) = self.files.load::<RolesFile>(name, name.at) else { return Roles::default() };
         let permissions = self.permissions(&file);
-        let roles: BTreeMap<String, RoleSource> = file.roles.iter().map(|(name, role)| {
-            let texts = |list: &[Spanned<String>]| list.iter().map(|item| item.value.clone()).collect();
-            let source =
-                RoleSource { extends: texts(&role.extends), grants: texts(&role.grants), except: texts(&role.except) };
-            (name.value.clone(), source)
-        }).collect();
-        let exclusive: Vec<(String, String)> = file.exclusive_roles.iter().filter_map(|pair| match pair.as_slice() {
-            [a, b] if a.value != b.value => Some((a.value.clone(), b.value.clone())),
-            _ => {
-                self.report.problem(pair.at, "exclusive roles come in pairs of two different ones");
-                None
-            }
-        }).collect();
-        let step_up: Vec<(StepUp, Vec<String>)> = file.step_up.iter().map(|(name, permissions)| {
-            self.refer(Noun::StepUp, name, self.names_of_step_ups().into_iter());
-            let rule = self.step_up(&name.value).unwrap_or(StepUp { name: Arc::from(name.as_str()), max_age_s: None, acr: Vec::new() });
-            (rule, permissions.iter().map(|p| p.value.clone()).collect())
-        }).collect();
+        let roles: BTreeMap<String, RoleSource> = file
+            .roles
+            .iter()
+            .map(|(name, role)| {
+                let texts = |list: &[Spanned<String>]| list.iter().map(|item| item.value.clone()).collect();
+                let source = RoleSource {
+                    extends: texts(&role.extends),
+                    grants: texts(&role.grants),
+                    except: texts(&role.except),
+                };
+                (name.value.clone(), source)
+            })
+            .collect();
+        let exclusive: Vec<(String, String)> = file
+            .exclusive_roles
+            .iter()
+            .filter_map(|pair| match pair.as_slice() {
+                [a, b] if a.value != b.value => Some((a.value.clone(), b.value.clone())),
+                _ => {
+                    self.report.problem(pair.at, "exclusive roles come in pairs of two different ones");
+                    None
+                }
+            })
+            .collect();
+        let step_up: Vec<(StepUp, Vec<String>)> = file
+            .step_up
+            .iter()
+            .map(|(name, permissions)| {
+                self.refer(Noun::StepUp, name, self.names_of_step_ups().into_iter());
+                let rule = self.step_up(&name.value).unwrap_or(StepUp {
+                    name: Arc::from(name.as_str()),
+                    max_age_s: None,
+                    acr: Vec::new(),
+                });
+                (rule, permissions.iter().map(|p| p.value.clone()).collect())
+            })
+            .collect();
         let names: Vec<String> = permissions.iter().map(|p| p.value.clone()).collect();
         let policy = match Policy::compile(&names, &roles, &exclusive, &step_up) {
             Ok(policy) => policy,
@@ -64,9 +83,8 @@ impl Compiler<'_> {
     }
 
     fn permissions(&self, file: &RolesFile) -> Vec<Spanned<String>> {
-        let word = |text: &str| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        };
+        let word =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         let mut seen: HashMap<String, At> = HashMap::new();
         let mut all = Vec::new();
         for (area, names) in file.permissions.iter() {

@@ -3,7 +3,8 @@ use super::limits::Limits;
 use super::profiles::Profiles;
 use super::{Compiler, Noun, list};
 use crate::config::options::{
-    AuthOptions, CookieAuth, CsrfOption, MapFile, OneAuth, RequireOptions, RouteOptions, RouteTenantOptions, TenantSource,
+    AuthOptions, CookieAuth, CsrfOption, MapFile, OneAuth, RequireOptions, RouteOptions, RouteTenantOptions,
+    TenantSource,
 };
 use crate::config::problem::At;
 use crate::config::read::Spanned;
@@ -96,11 +97,14 @@ impl Compiler<'_> {
         let mut methods = Methods::default();
         for method in &matches.methods {
             match Method::parse(method) {
-                Some(parsed) if methods.contains(parsed) => self.report.problem(method.at, format!("`{}` stands twice", method.value)),
+                Some(parsed) if methods.contains(parsed) => {
+                    self.report.problem(method.at, format!("`{}` stands twice", method.value))
+                }
                 Some(parsed) => methods = methods.with(parsed),
                 None => {
                     let known = Method::ALL.map(Method::as_str);
-                    let hint = nearest(method.value.to_ascii_uppercase().as_str(), known.iter()).or_else(|| list(known.into_iter()));
+                    let hint = nearest(method.value.to_ascii_uppercase().as_str(), known.iter())
+                        .or_else(|| list(known.into_iter()));
                     self.report.hinted(method.at, format!("unknown method `{}`", method.value), hint);
                 }
             }
@@ -169,7 +173,11 @@ impl Compiler<'_> {
     fn access(&self, name: &Spanned<String>, options: &RouteOptions, rules: &Rules) -> Option<Access> {
         match (&options.require, &options.public) {
             (Some(_), Some(public)) => {
-                self.report.hinted(public.at, "a route is `public` or has `require`, not both", Some("remove one of them"));
+                self.report.hinted(
+                    public.at,
+                    "a route is `public` or has `require`, not both",
+                    Some("remove one of them"),
+                );
                 None
             }
             (None, None) if self.report.is_tainted(name.at) => None,
@@ -187,7 +195,9 @@ impl Compiler<'_> {
                 }
                 Some(Access::Public { reason: Arc::from(reason.as_str()) })
             }
-            (Some(require), None) => self.session_rules(name, options, require, rules).map(Box::new).map(Access::Session),
+            (Some(require), None) => {
+                self.session_rules(name, options, require, rules).map(Box::new).map(Access::Session)
+            }
         }
     }
 
@@ -203,7 +213,11 @@ impl Compiler<'_> {
             Some(auth) => self.accept(auth),
             None if whole => {
                 let hint = "write `auth: {bearer: ISSUER}`";
-                self.report.hinted(name.at, format!("route `{}` does not say which `auth` it accepts", name.value), Some(hint));
+                self.report.hinted(
+                    name.at,
+                    format!("route `{}` does not say which `auth` it accepts", name.value),
+                    Some(hint),
+                );
                 Vec::new()
             }
             None => Vec::new(),
@@ -233,7 +247,12 @@ impl Compiler<'_> {
                 None
             }
         });
-        (permission.is_some() == require.permission.is_some()).then_some(SessionRules { accept, permission, step_up, when })
+        (permission.is_some() == require.permission.is_some()).then_some(SessionRules {
+            accept,
+            permission,
+            step_up,
+            when,
+        })
     }
 
     fn accept(&self, auth: &Spanned<AuthOptions>) -> Vec<Accept> {
@@ -279,7 +298,9 @@ impl Compiler<'_> {
     }
 
     fn media_type(&self, text: &Spanned<String>) -> Option<String> {
-        let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b));
+        let token = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+        };
         let fine = text.split_once('/').is_some_and(|(a, b)| token(a) && token(b));
         if !fine {
             let message = format!("`{}` is not a media type", text.value);
@@ -335,7 +356,8 @@ impl Compiler<'_> {
         tenant: &RouteTenant,
         limits: &[Arc<Limit>],
     ) {
-        let place = |limit: &Limit| options.rate_limits.iter().find(|l| l.value == *limit.name).map_or(name.at, |l| l.at);
+        let place =
+            |limit: &Limit| options.rate_limits.iter().find(|l| l.value == *limit.name).map_or(name.at, |l| l.at);
         for limit in limits {
             if options.public.is_some() && limit.key.contains(&KeyPart::Subject) {
                 let message = format!("limit `{}` counts by user, and a public route knows none", limit.name);
@@ -355,9 +377,17 @@ impl Compiler<'_> {
             return;
         }
         for (pattern, text) in &patterns.hosts {
-            let paths = || patterns.paths.iter().any(|(_, path)| rules.resolve.iter().any(|rule| names_tenant(rules, rule, pattern, path)));
+            let paths = || {
+                patterns
+                    .paths
+                    .iter()
+                    .any(|(_, path)| rules.resolve.iter().any(|rule| names_tenant(rules, rule, pattern, path)))
+            };
             if !paths() && !patterns.paths.is_empty() {
-                let message = format!("`tenancy.resolve` finds no tenant for `{}`, so this route would answer nothing", text.value);
+                let message = format!(
+                    "`tenancy.resolve` finds no tenant for `{}`, so this route would answer nothing",
+                    text.value
+                );
                 let hint = "write `tenant: none` for a route that belongs to no tenant";
                 self.report.hinted(text.at, message, Some(hint));
             }
@@ -397,7 +427,9 @@ impl Compiler<'_> {
                         let hint = format!("`{}` stands in {}", other.value, self.files.place(other.at));
                         self.report.hinted(path_text.at, message, Some(hint));
                     }
-                    None => self.report.problem(path_text.at, format!("`{}` stands twice in this route", path_text.value)),
+                    None => {
+                        self.report.problem(path_text.at, format!("`{}` stands twice in this route", path_text.value))
+                    }
                 }
             }
         }
@@ -417,10 +449,9 @@ fn names_tenant(rules: &Rules, rule: &Resolve, host: &HostPattern, path: &Spanne
             })
         }
         (Resolve::CustomDomain, HostPattern::Exact(name)) => rules.custom_domains.contains_key(name),
-        (Resolve::CustomDomain, HostPattern::Wildcard(of)) => rules
-            .custom_domains
-            .keys()
-            .any(|domain| domain.split_once('.').is_some_and(|(_, parent)| parent == &**of)),
+        (Resolve::CustomDomain, HostPattern::Wildcard(of)) => {
+            rules.custom_domains.keys().any(|domain| domain.split_once('.').is_some_and(|(_, parent)| parent == &**of))
+        }
         (Resolve::Path(before), _) => {
             let mut segments = path.split('/').skip(1);
             for expected in before {
@@ -446,25 +477,26 @@ fn reachable(rules: &Rules, index: usize, patterns: &Patterns<'_>, depth: usize)
         patterns.paths.iter().map(move |(_, path)| (host.clone(), path))
     });
     let empty = patterns.hosts.is_empty() || patterns.paths.is_empty() || patterns.methods.is_empty();
-    empty || probes.any(|(host, path)| {
-        let literal = |text: &str| {
-            let parts: Vec<&str> = text.split('/').map(|s| if s.starts_with('{') { PROBE } else { s }).collect();
-            parts.join("/")
-        };
-        let paths: Vec<String> = match path.strip_suffix("/**") {
-            None => vec![literal(path)],
-            Some(front) => {
-                let front = literal(front);
-                let below = (0..=depth).map(|n| format!("{front}{}", format!("/{PROBE}").repeat(n)));
-                below.chain([format!("{front}/")]).map(|p| if p.is_empty() { "/".to_owned() } else { p }).collect()
-            }
-        };
-        paths.iter().any(|path| {
-            patterns.methods.iter().any(|method| {
+    empty
+        || probes.any(|(host, path)| {
+            let literal = |text: &str| {
+                let parts: Vec<&str> = text.split('/').map(|s| if s.starts_with('{') { PROBE } else { s }).collect();
+                parts.join("/")
+            };
+            let paths: Vec<String> = match path.strip_suffix("/**") {
+                None => vec![literal(path)],
+                Some(front) => {
+                    let front = literal(front);
+                    let below = (0..=depth).map(|n| format!("{front}{}", format!("/{PROBE}").repeat(n)));
+                    below.chain([format!("{front}/")]).map(|p| if p.is_empty() { "/".to_owned() } else { p }).collect()
+                }
+            };
+            paths.iter().any(|path| {
+                patterns.methods.iter().any(|method| {
                 matches!(rules.router.find(&host, path, method), Match::Route { route, .. } if route == index)
             })
+            })
         })
-    })
 }
 
 /// A label and segment that nobody writes into a pattern.

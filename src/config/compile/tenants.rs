@@ -81,7 +81,11 @@ impl Compiler<'_> {
         let unreadable = tenants.is_empty() && (!self.names("tenants").is_empty() || options.file.is_some());
         if !resolve.is_empty() && tenants.is_empty() && options.unknown == UnknownOption::Reject && !unreadable {
             let at = options.resolve.first().map_or(At::file(0), |rule| rule.at);
-            self.report.hinted(at, "there are no tenants, so every request would be refused", Some("list them under `tenants`"));
+            self.report.hinted(
+                at,
+                "there are no tenants, so every request would be refused",
+                Some("list them under `tenants`"),
+            );
         }
         let unknown = match options.unknown {
             UnknownOption::Reject => UnknownTenant::Reject,
@@ -94,34 +98,36 @@ impl Compiler<'_> {
 
     fn resolve(&self) -> Vec<Resolve> {
         let rules = self.options.tenancy.resolve.iter();
-        rules.filter_map(|rule| match &rule.value {
-            ResolveOptions::Host(pattern) => {
-                let domain = pattern.strip_prefix("{tenant}.").map(str::to_ascii_lowercase);
-                let domain = domain.filter(|d| matches!(HostPattern::parse(d), Some(HostPattern::Exact(_))));
-                if domain.is_none() {
-                    let message = format!("expected `{{tenant}}.DOMAIN`, found `{}`", pattern.value);
-                    self.report.problem(pattern.at, message);
+        rules
+            .filter_map(|rule| match &rule.value {
+                ResolveOptions::Host(pattern) => {
+                    let domain = pattern.strip_prefix("{tenant}.").map(str::to_ascii_lowercase);
+                    let domain = domain.filter(|d| matches!(HostPattern::parse(d), Some(HostPattern::Exact(_))));
+                    if domain.is_none() {
+                        let message = format!("expected `{{tenant}}.DOMAIN`, found `{}`", pattern.value);
+                        self.report.problem(pattern.at, message);
+                    }
+                    domain.map(|d| Resolve::Host(d.into()))
                 }
-                domain.map(|d| Resolve::Host(d.into()))
-            }
-            ResolveOptions::CustomDomain(_) => Some(Resolve::CustomDomain),
-            ResolveOptions::Path(pattern) => {
-                let before = pattern.strip_suffix("/**").unwrap_or(pattern).strip_suffix("/{tenant}");
-                let literal = before.filter(|b| !b.contains(['{', '*']) && (b.is_empty() || b.starts_with('/')));
-                if literal.is_none() {
-                    let message = format!("expected `/…/{{tenant}}/**`, found `{}`", pattern.value);
-                    self.report.problem(pattern.at, message);
+                ResolveOptions::CustomDomain(_) => Some(Resolve::CustomDomain),
+                ResolveOptions::Path(pattern) => {
+                    let before = pattern.strip_suffix("/**").unwrap_or(pattern).strip_suffix("/{tenant}");
+                    let literal = before.filter(|b| !b.contains(['{', '*']) && (b.is_empty() || b.starts_with('/')));
+                    if literal.is_none() {
+                        let message = format!("expected `/…/{{tenant}}/**`, found `{}`", pattern.value);
+                        self.report.problem(pattern.at, message);
+                    }
+                    literal.map(|l| Resolve::Path(l.split('/').skip(1).map(Box::from).collect()))
                 }
-                literal.map(|l| Resolve::Path(l.split('/').skip(1).map(Box::from).collect()))
-            }
-            ResolveOptions::Header(name) => {
-                let header = http::HeaderName::from_bytes(name.as_bytes()).ok();
-                if header.is_none() {
-                    self.report.problem(name.at, format!("`{}` cannot be the name of a header", name.value));
+                ResolveOptions::Header(name) => {
+                    let header = http::HeaderName::from_bytes(name.as_bytes()).ok();
+                    if header.is_none() {
+                        self.report.problem(name.at, format!("`{}` cannot be the name of a header", name.value));
+                    }
+                    header.map(Resolve::Header)
                 }
-                header.map(Resolve::Header)
-            }
-        }).collect()
+            })
+            .collect()
     }
 
     fn custom_domains(
