@@ -199,7 +199,7 @@ impl Compiler<'_> {
             request_id: names.request_id.value.clone(),
             assertion: names.assertion.value.clone(),
             nonce: names.nonce.value.clone(),
-            strip_credential: names.strip_credential,
+            forward_credential: names.forward_credential,
         };
         match IdentityHeaders::compile(&tenancy.forward_as, &options) {
             Ok(identity) => Some(identity),
@@ -257,7 +257,7 @@ impl Compiler<'_> {
         Telemetry {
             json: logs.format == LogFormat::Json,
             level: logs.level.as_str().to_owned(),
-            access: logs.access.enabled,
+            access_share: logs.access.sample.fraction(),
             exclude_paths: logs.access.exclude_paths.clone(),
             tenant_top: self.options.metrics.tenant_label.top.min(1000),
         }

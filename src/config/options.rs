@@ -10,7 +10,7 @@ pub use traffic::*;
 
 use crate::config::read::{Entries, Spanned};
 use crate::config::secrets::SecretPlace;
-use crate::config::units::{Period, Size, parse_text, seconds};
+use crate::config::units::{Period, Share, Size, parse_text, seconds};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -234,9 +234,9 @@ pub struct IdentityNames {
     pub assertion: Spanned<String>,
     /// The nonce of the response's content security policy.
     pub nonce: Spanned<String>,
-    /// Whether the credential itself is kept from the application. Danger of false: an application that logs its requests
-    /// logs credentials.
-    pub strip_credential: bool,
+    /// Whether the credential itself, bearer token or session cookie, is forwarded too. Danger of true: an application
+    /// that logs its requests logs credentials.
+    pub forward_credential: bool,
 }
 
 impl Default for IdentityNames {
@@ -249,7 +249,7 @@ impl Default for IdentityNames {
             request_id: name(defaults.request_id),
             assertion: name(defaults.assertion),
             nonce: name(defaults.nonce),
-            strip_credential: defaults.strip_credential,
+            forward_credential: defaults.forward_credential,
         }
     }
 }
@@ -420,15 +420,16 @@ impl LogLevel {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessOptions {
-    /// Whether it is written. The audit log is not touched by this.
-    pub enabled: bool,
+    /// Share of the permitted requests that have a line, `0%` to `100%`; refused ones all have. The audit log is not
+    /// touched by this.
+    pub sample: Share,
     /// Paths without a line.
     pub exclude_paths: Vec<String>,
 }
 
 impl Default for AccessOptions {
     fn default() -> Self {
-        AccessOptions { enabled: true, exclude_paths: Vec::new() }
+        AccessOptions { sample: Share::ALL, exclude_paths: Vec::new() }
     }
 }
 

@@ -77,7 +77,6 @@ const LATER: &[&str] = &[
     "residency",
     "retry",
     "revocation",
-    "sample",
     "service_accounts",
     "session_tickets",
     "ship",

@@ -31,6 +31,20 @@ pub enum Burst {
     Times(u32),
 }
 
+/// A share: `100%`, `2.5%`; kept in hundredths of a percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u32);
+
+impl Share {
+    /// `100%`
+    pub const ALL: Share = Share(10_000);
+
+    /// From 0 to 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+}
+
 /// A text with units that can be read and written.
 trait Quantity: Sized {
     /// What it looks like, for messages and the schema.
@@ -148,6 +162,30 @@ impl Quantity for Burst {
     }
 }
 
+impl Quantity for Share {
+    const EXAMPLES: &'static str = "a share such as `100%` or `2.5%`";
+    const PATTERN: &'static str = "^[0-9]{1,3}([.][0-9]{1,2})?%$";
+
+    fn parse(text: &str) -> Option<Share> {
+        let number = text.strip_suffix('%')?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let scale = match part.len() {
+            1 => 10,
+            2 => 1,
+            _ => return None,
+        };
+        let hundredths = digits(whole)?.checked_mul(100)?.checked_add(digits(part)?.checked_mul(scale)?)?;
+        u32::try_from(hundredths).ok().filter(|n| *n <= 10_000).map(Share)
+    }
+
+    fn print(&self) -> String {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => format!("{whole}%"),
+            (whole, part) => format!("{}%", format!("{whole}.{part:02}").trim_end_matches('0')),
+        }
+    }
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(at)?;
@@ -212,7 +250,7 @@ macro_rules! quantity {
     )*};
 }
 
-quantity! { Period Size RateText Burst }
+quantity! { Period Size RateText Burst Share }
 
 impl Period {
     /// Whole seconds, rounded down.
@@ -258,6 +296,9 @@ mod tests {
         }
         for (text, expected) in [("20/s", "20/s"), ("5000/h", "5000/h"), ("0/s", "refused"), ("1/d", "refused")] {
             assert_eq!(round::<RateText>(text), expected, "{text}");
+        }
+        for (text, expected) in [("100%", "100%"), ("2.5%", "2.5%"), ("0.25%", "0.25%"), ("101%", "refused"), ("5", "refused")] {
+            assert_eq!(round::<Share>(text), expected, "{text}");
         }
         for (text, expected) in [("30", "30"), ("2x", "2x"), ("0", "refused"), ("x", "refused")] {
             assert_eq!(round::<Burst>(text), expected, "{text}");

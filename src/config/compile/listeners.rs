@@ -4,8 +4,9 @@ use crate::config::options::{ClientHeaderOption, ListenerOptions, ProtocolOption
 use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::{ClientHeader, Listener, ListenerKind, Tls, TlsProfile};
+use crate::config::settings::{Listener, ListenerKind, Tls, TlsProfile};
 use decide::facts::Protocol;
+use decide::forwarded::ClientHeader;
 use decide::head::HeadLimits;
 use decide::policy::nearest;
 use std::sync::Arc;
