@@ -94,6 +94,9 @@ impl Scan {
             if at == 0 || bytes.get(at - 1) != Some(&b'\r') {
                 return Progress::Refused(Refusal::new(Code::RequestMalformed, "a line ends without carriage return"));
             }
+            if !self.first_line_done && at - 1 > limits.line {
+                return too_large(LINE_TOO_LONG);
+            }
             if at + 1 > limits.bytes {
                 return too_large("head is too large");
             }
@@ -176,6 +179,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         for piece in [1, 7, 100] {
+            assert_eq!(code(b"GET /aaaaaaaaaaaaa HTTP/1.1\r\n\r\n", piece), Code::RequestTooLarge);
             assert_eq!(code(b"GET / HTTP/1.1\nHost: a\n\n", piece), Code::RequestMalformed);
             assert_eq!(code(b"\n", piece), Code::RequestMalformed);
             assert_eq!(code(&[b'a'; 40], piece), Code::RequestTooLarge);

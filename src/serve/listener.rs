@@ -218,3 +218,6 @@ impl Listener {
         self.trusted.iter().any(|net| net.contains(&peer))
     }
 }
+
+#[cfg(test)]
+mod tests;

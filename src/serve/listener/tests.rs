@@ -1,0 +1,7 @@
+//! The listener over real sockets, in front of pingora's proxy and a small application.
+mod fixture;
+mod heads;
+mod http2;
+mod limits;
+mod plaintext;
+mod tls;
