@@ -1,10 +1,10 @@
 //! A whole gateway's worth of listener for tests: certificates, application, proxy, recording front, TLS client.
+use crate::config::settings::{ClientHeader, Listener, ListenerKind, TlsProfile};
 use crate::serve::accept::serve;
 use crate::serve::certificates::CertStore;
 use crate::serve::drain::Drain;
 use crate::serve::limits::{Budget, Rejection};
 use crate::serve::listener::*;
-use crate::serve::seam::{Listener, ListenerKind, TlsProfile};
 use crate::serve::tls::{Handshake, install_provider, provider};
 use bytes::Bytes;
 use decide::facts::Protocol;
@@ -149,6 +149,7 @@ pub(super) fn settings(kind: ListenerKind) -> Listener {
         address: "127.0.0.1:0".parse().unwrap(),
         kind,
         trusted: Vec::new(),
+        client_header: ClientHeader::XForwardedFor,
         head: HeadLimits { bytes: 4096, count: 20, line: 1024 },
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(30),

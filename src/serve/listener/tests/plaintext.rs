@@ -1,7 +1,7 @@
 //! Listeners without TLS: the redirecting one, and the one that proxies because the operator says so.
 use super::fixture::*;
+use crate::config::settings::ListenerKind;
 use crate::serve::listener::bind;
-use crate::serve::seam::ListenerKind;
 use decide::refusal::Code;
 
 async fn redirecting(https_port: Option<u16>) -> Gate {

@@ -1,8 +1,8 @@
 //! Handshakes: versions, groups, names, certificates that change, resumption, deadlines.
 use super::fixture::*;
+use crate::config::settings::{ListenerKind, TlsProfile};
 use crate::serve::certificates::CertStore;
 use crate::serve::limits::Rejection;
-use crate::serve::seam::{ListenerKind, TlsProfile};
 use crate::serve::tls::Handshake;
 use decide::facts::Protocol;
 use rustls::NamedGroup;
