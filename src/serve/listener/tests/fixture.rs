@@ -1,5 +1,5 @@
 //! A whole gateway's worth of listener for tests: certificates, application, proxy, recording front, TLS client.
-use crate::config::settings::{ClientHeader, Listener, ListenerKind, TlsProfile};
+use crate::config::settings::{Listener, ListenerKind, TlsProfile};
 use crate::serve::accept::serve;
 use crate::serve::certificates::CertStore;
 use crate::serve::drain::Drain;
@@ -8,6 +8,7 @@ use crate::serve::listener::*;
 use crate::serve::tls::{Handshake, install_provider, provider};
 use bytes::Bytes;
 use decide::facts::Protocol;
+use decide::forwarded::ClientHeader;
 use decide::head::HeadLimits;
 use decide::refusal::Refusal;
 use http::{HeaderName, HeaderValue, StatusCode, header};
