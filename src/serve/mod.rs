@@ -15,3 +15,4 @@ pub mod limits;
 pub mod drain;
 pub mod keys;
 pub mod tokens;
+pub mod assertion;
