@@ -34,6 +34,7 @@ enum Command {
     /// Write a commented starting point for one application
     Init(init::Args),
     /// Report every problem of a configuration, and run its policy tests
+    #[command(short_flag = 't')]
     Check(check::Args),
     /// Make certificates and keys for local trials
     #[command(subcommand)]

@@ -35,3 +35,25 @@ fn init_writes_a_starting_point_and_never_over_files_that_exist() {
     let hostile = moat(folder.path(), &["init", "other", "--domain", "a\nroutes: {}"]);
     assert!(hostile.stderr.contains("--domain") && !folder.path().join("other").exists(), "{hostile:?}");
 }
+
+#[test]
+fn a_started_project_passes_its_own_check() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(moat(folder.path(), &["init", "gate"]).code, Some(0));
+    let gate = folder.path().join("gate");
+    assert_eq!(moat(&gate, &["certs", "dev"]).code, Some(0));
+    let checked = moat(&gate, &["check"]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn the_repositorys_own_configuration_holds_and_minus_t_is_short_for_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.yaml");
+    // The certificates of a fresh clone are not there yet: that is a problem, and it says what to do.
+    let checked = moat(folder.path(), &["-t", "--config", config]);
+    assert!(checked.code == Some(0) || checked.stderr.contains("hint"), "{checked:?}");
+    let checked = moat(folder.path(), &["-t", "--config", "no-such-file.yaml"]);
+    assert_eq!(checked.code, Some(78), "{checked:?}");
+    assert!(checked.stderr.contains("no-such-file.yaml"), "{checked:?}");
+}
