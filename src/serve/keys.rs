@@ -207,10 +207,10 @@ impl KeyRing {
         self.inner.status(Instant::now())
     }
 
-    /// Waits until the first fetch has ended.
+    /// Waits until the first fetch has ended, and no longer than a fetch may take.
     async fn settled(&self) {
-        // The sender lives as long as the ring: waiting cannot fail.
-        let _ = self.inner.life.subscribe().wait_for(|life| life.attempts > 0).await;
+        let mut life = self.inner.life.subscribe();
+        let _ = tokio::time::timeout(WAIT, life.wait_for(|life| life.attempts > 0)).await;
     }
 }
 
