@@ -3,6 +3,7 @@ pub mod certs;
 pub mod check;
 pub mod demo;
 pub mod init;
+pub mod run;
 pub mod token;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ To see it at work:  moat demo";
 enum Command {
     /// Write a commented starting point for one application
     Init(init::Args),
+    /// Run the gateway in the foreground
+    Run(run::Args),
     /// Report every problem of a configuration, and run its policy tests
     #[command(short_flag = 't')]
     Check(check::Args),
@@ -47,6 +50,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Init(args) => init::run(args),
+        Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Certs(command) => certs::run(command),
         Command::Token(args) => token::run(args),

@@ -1,7 +1,7 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
 use decide::facts::Protocol;
-use decide::head::HeadLimits;
 use decide::forwarded::ClientHeader;
+use decide::head::HeadLimits;
 use decide::headers::{IdentityHeaders, Profile};
 use decide::rules::Rules;
 use decide::token::IssuerRules;

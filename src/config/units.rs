@@ -297,7 +297,9 @@ mod tests {
         for (text, expected) in [("20/s", "20/s"), ("5000/h", "5000/h"), ("0/s", "refused"), ("1/d", "refused")] {
             assert_eq!(round::<RateText>(text), expected, "{text}");
         }
-        for (text, expected) in [("100%", "100%"), ("2.5%", "2.5%"), ("0.25%", "0.25%"), ("101%", "refused"), ("5", "refused")] {
+        for (text, expected) in
+            [("100%", "100%"), ("2.5%", "2.5%"), ("0.25%", "0.25%"), ("101%", "refused"), ("5", "refused")]
+        {
             assert_eq!(round::<Share>(text), expected, "{text}");
         }
         for (text, expected) in [("30", "30"), ("2x", "2x"), ("0", "refused"), ("x", "refused")] {

@@ -2,10 +2,10 @@
 use super::drain;
 use super::limits::{PerAddress, Rejection, Slot};
 use super::listener::{Bound, ConnInfo, Front, House};
-use crate::config::settings::{Listener, ListenerKind};
 use super::stream::{Transport, Wire};
 use super::tls::{Handshake, TlsAcceptor};
 use super::{http1, http2, redirect};
+use crate::config::settings::{Listener, ListenerKind};
 use decide::facts::Protocol;
 use pingora_core::apps::HttpServerApp;
 use std::io;

@@ -49,10 +49,14 @@ async fn credential(active: &Active, headers: &HeaderMap, facts: &Facts, found: 
         Err(cause) => return Answer::Credential(Credential::Invalid(cause.to_owned())),
     };
     if let Some(token) = bearer {
-        let issuers: Vec<&str> = rules.accept.iter().filter_map(|a| match a {
-            Accept::Bearer { issuer } => Some(&**issuer),
-            Accept::Cookie { .. } => None,
-        }).collect();
+        let issuers: Vec<&str> = rules
+            .accept
+            .iter()
+            .filter_map(|a| match a {
+                Accept::Bearer { issuer } => Some(&**issuer),
+                Accept::Cookie { .. } => None,
+            })
+            .collect();
         if !issuers.is_empty() {
             return verify(active, token, &issuers, Carrier::Bearer, facts).await;
         }
@@ -89,7 +93,9 @@ async fn verify(active: &Active, token: &str, issuers: &[&str], carrier: Carrier
         [one] => active.issuer(one),
         many => {
             let claimed = token::peek_issuer(token);
-            many.iter().filter_map(|name| active.issuer(name)).find(|i| Some(&*i.settings().rules.issuer) == claimed.as_deref())
+            many.iter()
+                .filter_map(|name| active.issuer(name))
+                .find(|i| Some(&*i.settings().rules.issuer) == claimed.as_deref())
         }
     };
     match chosen {

@@ -36,7 +36,13 @@ pub struct Shared {
 
 impl Shared {
     /// Puts the parts together.
-    pub fn new(active: Arc<Active>, audit: Arc<AuditLog>, access: AccessLog, metrics: Arc<Metrics>, assertions: Assertions) -> Shared {
+    pub fn new(
+        active: Arc<Active>,
+        audit: Arc<AuditLog>,
+        access: AccessLog,
+        metrics: Arc<Metrics>,
+        assertions: Assertions,
+    ) -> Shared {
         Shared { active: ArcSwap::new(active), audit, access, metrics, assertions }
     }
 

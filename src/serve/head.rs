@@ -1,7 +1,7 @@
 //! Reading a request head: one deadline for the first byte, one for the rest, and limits on what is kept meanwhile.
 use super::listener::Glimpse;
-use crate::config::settings::Listener;
 use super::stream::Wire;
+use crate::config::settings::Listener;
 use decide::head::{HeadLimits, LINE_TOO_LONG, check};
 use decide::refusal::{Code, Refusal};
 use tokio::time::{Instant, timeout, timeout_at};

@@ -2,8 +2,8 @@
 use super::drain;
 use super::head::{Read, read_head};
 use super::listener::{Front, Glimpse, House, Reply};
-use crate::config::settings::Listener;
 use super::stream::Wire;
+use crate::config::settings::Listener;
 use bytes::{BufMut, BytesMut};
 use decide::refusal::Refusal;
 use http::header;

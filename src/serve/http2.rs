@@ -1,8 +1,8 @@
 //! HTTP/2 connections: pingora's sessions under our limits, our idle clock and our patience with resets.
 use super::drain;
 use super::listener::{Front, Glimpse, House};
-use crate::config::settings::Listener;
 use super::stream::Wire;
+use crate::config::settings::Listener;
 use decide::refusal::{Code, Refusal};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;

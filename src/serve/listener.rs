@@ -2,8 +2,8 @@
 use super::certificates::{CertStore, Certificate};
 use super::drain::Drain;
 use super::limits::{Budget, Rejection};
-use crate::config::settings::{Listener, ListenerKind};
 use super::tls::{Handshake, TlsAcceptor};
+use crate::config::settings::{Listener, ListenerKind};
 use bytes::Bytes;
 use decide::facts::TlsFacts;
 use decide::refusal::Refusal;

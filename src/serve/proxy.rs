@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Carrier, changes_state};
-use decide::headers::{self, DressContext, Nonce};
-use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::TraceParent;
+use decide::headers::request::{Origin, Outbound, Presented, edit};
+use decide::headers::{self, DressContext, Nonce};
 use decide::refusal::{Code, Refusal};
 use decide::request::Method;
 use decide::rules::{Accept, Access, Route};
@@ -76,7 +76,13 @@ impl ProxyHttp for Gateway {
         Ok(Box::new(peer))
     }
 
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Context, e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        e: Box<Error>,
+    ) -> Box<Error> {
         let mut e = e;
         if let Some(lease) = ctx.lease.take() {
             lease.unreachable();
@@ -101,7 +107,7 @@ impl ProxyHttp for Gateway {
         let (route, now_s) = (permit.route(), facts.at_s());
         let tenant = findings.seat.as_ref().map(|seat| &*seat.id);
         let identity = findings.identity.as_deref();
-        let assertion = identity.and_then(|who| self.shared.assertions.issue(who, tenant, &route.upstream_name, now_s));
+        let assertion = self.shared.assertions.issue(permit, now_s);
         let authority = match request.port {
             Some(port) => &*format!("{}:{port}", request.host),
             None => &*request.host,
@@ -122,7 +128,12 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
         let _ = session;
         if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
@@ -134,7 +145,7 @@ impl ProxyHttp for Gateway {
             nonce: ctx.nonce.as_ref(),
             now_s: ctx.stamp.at_ms / 1000,
             authenticated: ctx.findings.identity.is_some(),
-            status: response.status.as_u16(),
+            status: response.status,
         };
         let counts = headers::dress(&mut Wire(response), ctx.profile(), &context);
         self.shared.metrics.cookies_fixed((counts.fixed + counts.removed) as usize);
@@ -213,7 +224,8 @@ impl Gateway {
         let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
         let conn = conn_info(session).ok_or_else(|| unavailable("the connection is unknown".to_owned()))?;
         ctx.peer = Some(Peer::of(&conn));
-        ctx.slot = Some(self.shared.audit.reserve().await.map_err(|e| unavailable(format!("the audit log is full: {e}")))?);
+        ctx.slot =
+            Some(self.shared.audit.reserve().await.map_err(|e| unavailable(format!("the audit log is full: {e}")))?);
         let active = ctx.active.clone();
         let door = active.door(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
         ctx.counted = Some(door.metrics.request());
@@ -226,7 +238,10 @@ impl Gateway {
         };
         let (request, facts) = (&*ctx.request.insert(request), &*ctx.facts.insert(facts));
         if misdirected(&conn, &request.host) {
-            return Err(Refusal::new(Code::RequestMisdirected, "the host is not covered by the connection's certificate"));
+            return Err(Refusal::new(
+                Code::RequestMisdirected,
+                "the host is not covered by the connection's certificate",
+            ));
         }
         if let Some(name) = request.path.strip_prefix(OWN) {
             let (name, method) = (name.to_owned(), request.method);
@@ -263,7 +278,9 @@ impl Gateway {
         if effect {
             let entry = ctx.entry(false);
             if let Some(slot) = &ctx.slot {
-                slot.intent(entry, durable).await.map_err(|e| unavailable(format!("the intent could not be written: {e}")))?;
+                slot.intent(entry, durable)
+                    .await
+                    .map_err(|e| unavailable(format!("the intent could not be written: {e}")))?;
             }
         }
         Ok(Admitted::Forward)

@@ -6,7 +6,9 @@ use decide::headers::{DressContext, Fields, Profile, dress};
 use decide::ratelimit;
 use decide::refusal::{Challenge, Code, Refusal};
 use decide::request::Method;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// A response of the gateway's own making.
@@ -79,7 +81,9 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
 
 /// `RateLimit` and `RateLimit-Policy` of a limit.
 pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
-    for (name, value) in [(RATELIMIT, ratelimit::limit_field(limit)), (RATELIMIT_POLICY, ratelimit::policy_field(limit))] {
+    for (name, value) in
+        [(RATELIMIT, ratelimit::limit_field(limit)), (RATELIMIT_POLICY, ratelimit::policy_field(limit))]
+    {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.set(&name, value);
         }
@@ -107,7 +111,7 @@ pub fn key_set(document: Bytes, method: Method, tls: bool, profile: &Profile, no
 }
 
 fn context(tls: bool, now_s: u64, status: StatusCode) -> DressContext<'static> {
-    DressContext { tls, now_s, status: status.as_u16(), authenticated: false, nonce: None }
+    DressContext { tls, now_s, status, authenticated: false, nonce: None }
 }
 
 impl From<Made> for Reply {

@@ -1,0 +1,58 @@
+//! `moat run`: the real thing, in the foreground, until SIGTERM or SIGINT.
+use crate::cli::check;
+use crate::config::Purpose;
+use crate::config::settings::Snapshot;
+use crate::serve::reload::{Difference, Loader, Refused, supervise};
+use crate::serve::run::Running;
+use crate::serve::{logs, tls};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Options of `moat run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration; paths in it are relative to its folder
+    #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml", env = "MOAT_CONFIG")]
+    config: PathBuf,
+}
+
+/// Runs the gateway. A bundle with problems starts nothing and exits with 78.
+pub fn run(args: Args) -> Result<ExitCode> {
+    tls::install_provider();
+    let loaded = match check::load(&args.config, Purpose::Run) {
+        Ok(loaded) => loaded,
+        Err(problems) => return check::report(&problems, check::Format::Text),
+    };
+    let snapshot = loaded.snapshot;
+    let log = logs::init(snapshot.telemetry.json, &snapshot.telemetry.level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(snapshot.server.worker_threads)
+        .thread_name("worker")
+        .enable_all()
+        .build()
+        .context("cannot start the workers")?;
+    let result = runtime.block_on(async {
+        let running = Running::start(snapshot, Some(log.clone())).await?;
+        supervise(&running, loader(&args.config), compare).await?;
+        running.stop().await;
+        Ok(ExitCode::SUCCESS)
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// How a running gateway loads its bundle anew.
+pub fn loader(config: &Path) -> Loader {
+    let config = config.to_owned();
+    Arc::new(move || match check::load(&config, Purpose::Run) {
+        Ok(loaded) => Ok(loaded.snapshot),
+        Err(problems) => Err(Refused { problems: problems.0.len() as u64, text: problems.text() }),
+    })
+}
+
+/// What an operator must know of the difference between two bundles.
+pub fn compare(_before: &Snapshot, _after: &Snapshot) -> Difference {
+    Difference { needs_restart: Vec::new(), loosened: Vec::new() }
+}
