@@ -12,7 +12,7 @@ use crate::config::World;
 use crate::config::files::Files;
 use crate::config::options::{DurabilityOption, Gateway, LogFormat, Workers};
 use crate::config::problem::{At, Report};
-use crate::config::read::{Entries, Spanned};
+use crate::config::read::{Entries, Spanned, choice};
 use crate::config::settings::{Admin, Audit, Durability, Server, Snapshot, Telemetry};
 use crate::config::yaml::Node;
 use decide::headers::{IdentityHeaders, IdentityOptions};
@@ -57,11 +57,21 @@ struct Compiler<'a> {
     tree: &'a Node,
     world: &'a World<'a>,
     used: RefCell<HashSet<(Noun, String)>>,
+    /// Kinds of names of which one was written wrong: which one it should have been nobody knows.
+    misspelt: RefCell<HashSet<Noun>>,
 }
 
 /// Compiles options. A result is whole only if the report is empty afterwards.
 pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: &World<'_>) -> Option<Snapshot> {
-    let c = Compiler { files, report: files.report, options, tree, world, used: RefCell::default() };
+    let c = Compiler {
+        files,
+        report: files.report,
+        options,
+        tree,
+        world,
+        used: RefCell::default(),
+        misspelt: RefCell::default(),
+    };
     let server = c.server();
     let admin = c.admin();
     let listeners = c.listeners();
@@ -83,7 +93,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         routes: Vec::new(),
         router: Default::default(),
     };
-    let whole = c.routes(&mut rules, &upstreams, &profiles, &limits);
+    let whole = c.routes(&mut rules, &upstreams, &profiles, &limits, &roles.permissions);
     if whole {
         c.unused(&roles.permissions, &profiles, &limits);
     }
@@ -114,6 +124,7 @@ impl Compiler<'_> {
         if known.clone().any(|k| k == name.value) {
             return true;
         }
+        self.misspelt.borrow_mut().insert(noun);
         let hint = nearest(&name.value, known.clone()).or_else(|| list(known));
         self.report.hinted(name.at, format!("unknown {} `{}`", noun.word(), name.value), hint);
         false
@@ -135,7 +146,7 @@ impl Compiler<'_> {
         limits: &[(Spanned<String>, Arc<decide::rules::Limit>)],
     ) {
         let check = |noun: Noun, name: &str, at: At, by: &str, hint: &str| {
-            if !self.is_used(noun, name) {
+            if !self.is_used(noun, name) && !self.misspelt.borrow().contains(&noun) {
                 self.report.hinted(at, format!("{} `{name}` is not used by any {by}", noun.word()), Some(hint));
             }
         };
@@ -228,7 +239,8 @@ impl Compiler<'_> {
             let path = place.path(&self.files.folder, &|name| self.files.variable(name));
             let path = path.map_err(|message| self.report.problem(place.at, message)).ok()?;
             if let Err(error) = std::fs::metadata(&path) {
-                let message = format!("the key {}", crate::config::files::reason(&error));
+                let name = path.strip_prefix(&self.files.folder).unwrap_or(&path).display();
+                let message = format!("`{name}` {}", crate::config::files::reason(&error));
                 self.report.problem(place.at, message);
             }
             Some(path)
@@ -268,12 +280,8 @@ fn entries<T>(entries: &Entries<T>, mut each: impl FnMut(&Spanned<String>)) {
     entries.iter().for_each(|(name, _)| each(name));
 }
 
-/// `there are a, b`, where the list is short enough to read.
+/// The names that exist, where they are few enough to read.
 fn list<'k>(known: impl Iterator<Item = &'k str>) -> Option<String> {
     let all: Vec<&str> = known.collect();
-    match all.len() {
-        0 => Some("there is none".to_owned()),
-        1..=12 => Some(format!("there are {}", all.join(", "))),
-        _ => None,
-    }
+    if all.is_empty() { Some("there is none".to_owned()) } else { choice(&all) }
 }

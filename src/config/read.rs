@@ -74,6 +74,8 @@ const LATER: &[&str] = &[
     "proxy_protocol",
     "redact",
     "redis",
+    "required",
+    "synced",
     "residency",
     "retry",
     "revocation",
@@ -88,9 +90,17 @@ const LATER: &[&str] = &[
     "trust_inbound",
     "webhook_signature",
     "hash",
-    "api_key.id",
     "algorithm",
     "idle",
+];
+
+/// Key parts of limits that this version does not serve.
+const LATER_PREFIXES: [&str; 3] = ["form.", "route.", "api_key."];
+
+/// Messages of types that are not ours, and what those types expect.
+const FOREIGN: [(&str, &str); 2] = [
+    ("invalid socket address syntax", "an address with port such as `127.0.0.1:8443` or `[::1]:8443`"),
+    ("invalid IP address syntax", "an address or a network such as `10.0.0.0/8`"),
 ];
 
 /// What to say about a key or word that does not belong here.
@@ -99,16 +109,27 @@ pub(crate) fn unknown<'k>(
     word: &str,
     known: impl Iterator<Item = &'k str> + Clone,
 ) -> (String, Option<String>) {
-    if LATER.contains(&word) {
+    let later = |prefix: &&str| word.starts_with(*prefix);
+    if LATER.contains(&word) || LATER_PREFIXES.iter().any(later) {
         let hint = "it is part of the grammar, but the gateway would not act on it; remove it".to_owned();
         return (format!("`{word}` is not supported by this version"), Some(hint));
     }
     let hint = nearest(word, known.clone()).or_else(|| {
         let mut all: Vec<&str> = known.collect();
         all.sort_unstable();
-        (!all.is_empty() && all.len() <= 16).then(|| format!("there are {}", all.join(", ")))
+        choice(&all)
     });
     (format!("unknown {what} `{word}`"), hint)
+}
+
+/// The names that exist, where they are few enough to read.
+pub(crate) fn choice(all: &[&str]) -> Option<String> {
+    match all {
+        [] => None,
+        [one] => Some(format!("there is only `{one}`")),
+        [..] if all.len() <= 16 => Some(format!("there are `{}`", all.join("`, `"))),
+        [..] => None,
+    }
 }
 
 struct Reader<'a> {
@@ -285,7 +306,10 @@ impl<'de, 'a> Deserializer<'de> for Value<'a> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_str::<Error>(self.scalar("a text")?).map_err(|e| e.at(self.node.at))
+        visitor.visit_str::<Error>(self.scalar("a text")?).map_err(|error| {
+            let foreign = FOREIGN.iter().find(|(message, _)| *message == error.message);
+            foreign.map_or(error, |(_, what)| self.expected(what)).at(self.node.at)
+        })
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

@@ -53,3 +53,553 @@ fn the_example_of_the_repository_holds() {
     assert_eq!((snapshot.rules.routes.len(), snapshot.rules.tenants.len(), loaded.tests), (9, 4, 12));
     assert_eq!(snapshot.digest.len(), 64);
 }
+
+/// A bundle that holds; every case below changes one line of it.
+const SOUND: &str = r#"version: 1
+server: {state_dir: state}
+listeners:
+  public: {address: "127.0.0.1:8443"}
+tls: {certificates: certs}
+issuers:
+  login: {issuer: "https://login.example/", audiences: [a], algorithms: [ES256]}
+tenancy:
+  resolve: [{host: "{tenant}.example"}]
+tenants:
+  acme: {class: gold}
+upstreams:
+  app: {endpoints: ["127.0.0.1:9000"]}
+sessions: {step_up: {fresh: {max_age: 15m}}}
+policies: {roles: roles.yaml, rate_limits: limits.yaml, headers: headers.yaml, tests: tests.yaml}
+routes:
+  home:
+    match: {hosts: ["*.example"], paths: ["/"], methods: [GET]}
+    upstream: app
+    public: "the front page"
+    headers: page
+  orders:
+    match: {hosts: ["*.example"], paths: ["/orders/{id}"], methods: [GET, POST]}
+    upstream: app
+    auth: {bearer: login}
+    require: {permission: orders.read, step_up: fresh}
+    rate_limits: [calm]
+"#;
+const ROLES: &str = "version: 1
+permissions: {orders: [read]}
+roles:
+  clerk: {grants: [orders.read]}
+  boss: {extends: [clerk]}
+exclusive_roles: [[clerk, boss]]
+step_up: {fresh: [orders.read]}
+";
+const LIMITS: &str = "version: 1
+limits:
+  calm: {key: [tenant, user], rate: {gold: 10/s}, burst: 2x}
+";
+const HEADERS: &str = "version: 1
+profiles:
+  page:
+    set: {x-content-type-options: nosniff}
+";
+const TESTS: &str = "version: 1
+cases:
+  - name: a clerk reads
+    request: {method: GET, url: \"https://acme.example/orders/1\", as: {role: clerk, tenant: acme, auth_age: 1m}}
+    expect: {permit: app}
+";
+
+fn sound() -> [(&'static str, String); 5] {
+    [
+        ("gateway.yaml", SOUND.to_owned()),
+        ("roles.yaml", ROLES.to_owned()),
+        ("limits.yaml", LIMITS.to_owned()),
+        ("headers.yaml", HEADERS.to_owned()),
+        ("tests.yaml", TESTS.to_owned()),
+    ]
+}
+
+/// Replaces `from` (which stands exactly once in the bundle) by `to` and gives every problem, one per line.
+fn changed(changes: &[(&str, &str)]) -> String {
+    let mut files = sound();
+    for (from, to) in changes {
+        let count: usize = files.iter().map(|(_, text)| text.matches(from).count()).sum();
+        assert_eq!(count, 1, "`{from}` stands {count} times");
+        for (_, text) in &mut files {
+            *text = text.replace(from, to);
+        }
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = bundle(&files);
+    fs::create_dir(dir.path().join("certs")).unwrap();
+    match load(dir.path()) {
+        Ok(_) => "ok".to_owned(),
+        Err(problems) => lines(&problems),
+    }
+}
+
+fn lines(problems: &Problems) -> String {
+    let line = |p: &crate::config::problem::Problem| {
+        let hint = p.hint.as_ref().map(|h| format!(" ({h})")).unwrap_or_default();
+        format!("{}:{}:{} {}{hint}", p.file, p.line, p.column, p.message)
+    };
+    problems.0.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_sound_bundle_has_no_problem() {
+    assert_eq!(changed(&[]), "ok");
+}
+
+#[test]
+fn every_mistake_has_its_message_and_place() {
+    let mut wrong = Vec::new();
+    for (from, to, expected) in MISTAKES {
+        let found = changed(&[(from, to)]);
+        if found != *expected {
+            wrong.push(format!("`{from}` → `{to}`\n  expected {expected}\n  found    {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "version: 1\nserver",
+        "version: 2\nserver",
+        "gateway.yaml:1:10 expected `1`, the only version there is, found `2`",
+    ),
+    ("version: 1\nserver", "server", "gateway.yaml:1:1 missing `version`"),
+    ("state_dir: state", "stat_dir: state", "gateway.yaml:2:10 unknown key `stat_dir` (did you mean `state_dir`?)"),
+    (
+        "{state_dir: state}",
+        "{worker_threads: many}",
+        "gateway.yaml:2:26 expected `auto` or a number from 1 to 1024, found `many`",
+    ),
+    (
+        "{state_dir: state}",
+        "{drain_timeout: 30}",
+        "gateway.yaml:2:25 expected a duration such as `250ms`, `10s`, `15m`, `12h`, `30d` or `1y`, found `30`",
+    ),
+    (
+        "server: {state_dir: state}",
+        "storage: {embedded: {path: x}}",
+        "gateway.yaml:2:1 `storage` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "server: {state_dir: state}",
+        "admin: {address: 10.0.0.1:9901}",
+        "gateway.yaml:2:18 the admin listener must be on loopback (metrics and health say a lot about your tenants; forward a port from loopback instead)",
+    ),
+    (
+        "server: {state_dir: state}",
+        "admin: {address: 127.0.0.1:8443}",
+        "gateway.yaml:4:21 `127.0.0.1:8443` is the address of `admin` already",
+    ),
+    (
+        "server: {state_dir: state}",
+        "audit: {chain: {checkpoint: {key: hunter2}}}",
+        "gateway.yaml:2:35 a secret is never a literal (write `{file: …}`, `{env: …}` or `{credential: …}`, and change this secret: it has been in a file)",
+    ),
+    (
+        "server: {state_dir: state}",
+        "audit: {chain: {checkpoint: {key: {file: nowhere.pem}}}}",
+        "gateway.yaml:2:35 `nowhere.pem` does not exist",
+    ),
+    ("server: {state_dir: state}", "include: [more/*.yaml]", "gateway.yaml:2:11 `more` does not exist"),
+    (
+        "server: {state_dir: state}",
+        "tenancy: {}",
+        "gateway.yaml:8:1 duplicate key `tenancy` (it stands in line 2 already)",
+    ),
+    (
+        "address: \"127.0.0.1:8443\"",
+        "address: localhost",
+        "gateway.yaml:4:21 expected an address with port such as `127.0.0.1:8443` or `[::1]:8443`, found `localhost`",
+    ),
+    (
+        "{address: \"127.0.0.1:8443\"}",
+        "{address: \"127.0.0.1:8443\", tls: modren}",
+        "gateway.yaml:4:44 unknown TLS profile `modren` (did you mean `modern`?)",
+    ),
+    (
+        "{address: \"127.0.0.1:8443\"}",
+        "{address: \"127.0.0.1:8443\", plaintext: \"\", tls: modern}",
+        "gateway.yaml:4:3 listener `public` is more than one of `tls`, `redirect` and `plaintext`\ngateway.yaml:4:50 plaintext needs a reason",
+    ),
+    (
+        "{address: \"127.0.0.1:8443\"}",
+        "{address: \"127.0.0.1:8443\", client_ip: {proxy_protocol: required}}",
+        "gateway.yaml:4:67 `required` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    ("{address: \"127.0.0.1:8443\"}", "{tls: modern}", "gateway.yaml:4:3 missing `address`"),
+    (
+        "tls: {certificates: certs}\n",
+        "",
+        "gateway.yaml:4:3 listener `public` needs certificates, and there is no `tls` (write `tls: {certificates: certs/}`, or `redirect: https` for a plaintext listener)",
+    ),
+    (
+        "certificates: certs",
+        "certificates: nowhere",
+        "gateway.yaml:5:21 `nowhere` does not exist (`moat certs dev` makes certificates for trials)",
+    ),
+    (
+        "certificates: certs",
+        "certificates: certs, profiles: {old: {min_version: \"1.2\", groups: [x25519]}}",
+        "gateway.yaml:5:39 TLS profile `old` is not used by any listener (remove it)",
+    ),
+    (
+        "algorithms: [ES256]",
+        "algorithms: [none]",
+        "gateway.yaml:7:74 `none` is not an allowed algorithm (only signatures with public keys are accepted)",
+    ),
+    (
+        "algorithms: [ES256]",
+        "algorithms: [ES255]",
+        "gateway.yaml:7:74 `ES255` is not an allowed algorithm (did you mean `ES256`?)",
+    ),
+    ("audiences: [a], ", "", "gateway.yaml:7:3 issuer `login` has no `audiences`"),
+    (
+        "https://login.example/",
+        "http://login.example/",
+        "gateway.yaml:7:19 keys are fetched over https only, and `http://login.example/` is no https URL",
+    ),
+    (
+        "algorithms: [ES256]",
+        "algorithms: [ES256], jwks: {file: nowhere.json}",
+        "gateway.yaml:7:95 `nowhere.json` does not exist",
+    ),
+    (
+        "{issuer: \"https://login.example/\", audiences: [a], algorithms: [ES256]}",
+        "{firebase: {project: shop}, audiences: [a]}",
+        "gateway.yaml:7:3 `firebase` sets `audiences` by itself (remove `audiences`)",
+    ),
+    ("{tenant}.example", "tenant.example", "gateway.yaml:9:20 expected `{tenant}.DOMAIN`, found `tenant.example`"),
+    ("[{host: \"{tenant}.example\"}]", "[{hosts: x}]", "gateway.yaml:9:14 unknown key `hosts` (did you mean `host`?)"),
+    ("acme: {class: gold}", "acme: {class: glod}", "gateway.yaml:11:17 unknown class `glod` (did you mean `gold`?)"),
+    (
+        "acme: {class: gold}",
+        "Acme: {class: gold}",
+        "gateway.yaml:11:3 `Acme` cannot be the id of a tenant (lower-case letters, digits, `-` and `_`, at most 63)",
+    ),
+    (
+        "acme: {class: gold}",
+        "acme: {class: gold, residency: eu}",
+        "gateway.yaml:11:23 `residency` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "acme: {class: gold}",
+        "acme: {class: gold, issuers: [logn]}",
+        "gateway.yaml:11:33 unknown issuer `logn` (did you mean `login`?)",
+    ),
+    (
+        "acme: {class: gold}",
+        "acme: {class: gold, ip_allow: [10.0.0.0/40]}",
+        "gateway.yaml:11:34 expected an address or a network such as `10.0.0.0/8`, found `10.0.0.0/40`",
+    ),
+    ("endpoints: [\"127.0.0.1:9000\"]", "endpoints: []", "gateway.yaml:13:3 upstream `app` has no endpoints"),
+    (
+        "endpoints: [\"127.0.0.1:9000\"]",
+        "endpoints: [\"http://app:9000\"]",
+        "gateway.yaml:13:21 expected `host:port`, found `http://app:9000` (an upstream speaks HTTP/1.1 without TLS; a URL is not an address)",
+    ),
+    (
+        "endpoints: [\"127.0.0.1:9000\"]",
+        "endpoints: [\"127.0.0.1:9000\"], retry: {}",
+        "gateway.yaml:13:40 `retry` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "fresh: {max_age: 15m}",
+        "fresh: {}",
+        "gateway.yaml:14:22 step-up `fresh` asks for nothing (give it `max_age` or `acr`)",
+    ),
+    ("roles: roles.yaml", "roles: rolls.yaml", "gateway.yaml:15:19 `rolls.yaml` does not exist"),
+    (
+        "    public: \"the front page\"\n",
+        "",
+        "gateway.yaml:17:3 route `home` does not say who may use it (write `require: {permission: …}`, `require: {session: any}`, or `public: \"<reason>\"`)",
+    ),
+    ("public: \"the front page\"", "public: \"\"", "gateway.yaml:20:13 an open route needs a reason"),
+    (
+        "public: \"the front page\"",
+        "require: {session: any}",
+        "gateway.yaml:17:3 route `home` does not say which `auth` it accepts (write `auth: {bearer: ISSUER}`)",
+    ),
+    (
+        "    auth: {bearer: login}\n",
+        "    public: why not\n",
+        "gateway.yaml:25:13 a route is `public` or has `require`, not both (remove one of them)\ngateway.yaml:27:19 limit `calm` counts by user, and a public route knows none",
+    ),
+    (
+        "auth: {bearer: login}",
+        "auth: {bearer: logon}",
+        "gateway.yaml:25:20 unknown issuer `logon` (did you mean `login`?)",
+    ),
+    (
+        "auth: {bearer: login}",
+        "auth: {api_key: {}}",
+        "gateway.yaml:25:12 `api_key` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "permission: orders.read,",
+        "permission: orders.raed,",
+        "gateway.yaml:26:27 unknown permission `orders.raed` (did you mean `orders.read`?)",
+    ),
+    (
+        "permission: orders.read,",
+        "permission: orders.read, session: any,",
+        "gateway.yaml:26:14 `require` has exactly one of `permission` and `session: any`",
+    ),
+    (
+        "step_up: fresh}\n    rate",
+        "step_up: frsh}\n    rate",
+        "gateway.yaml:26:49 unknown step-up `frsh` (did you mean `fresh`?)",
+    ),
+    (
+        "step_up: fresh}\n    rate",
+        "step_up: fresh, when: 'tenant.clas == \"x\"'}\n    rate",
+        "gateway.yaml:26:62 the condition does not compile: `tenant` has no `clas`; it has id, class, status",
+    ),
+    (
+        "rate_limits: [calm]",
+        "rate_limits: [clam]",
+        "gateway.yaml:27:19 unknown rate limit `clam` (did you mean `calm`?)",
+    ),
+    (
+        "rate_limits: [calm]",
+        "rate_limits: []",
+        "limits.yaml:3:3 rate limit `calm` is not used by any route (remove it, or list it in `rate_limits` of a route)",
+    ),
+    ("headers: page\n", "headers: pages\n", "gateway.yaml:21:14 unknown header profile `pages` (did you mean `page`?)"),
+    (
+        "paths: [\"/\"], methods: [GET]",
+        "paths: [\"/orders/{x}\"], methods: [GET]",
+        "gateway.yaml:23:43 routes `home` and `orders` match GET *.example/orders/{id} equally well (`home` stands in gateway.yaml:17)",
+    ),
+    (
+        "paths: [\"/\"], methods: [GET]",
+        "paths: [\"/a//b\"], methods: [GTE]",
+        "gateway.yaml:18:43 no request can have this path: empty segment\ngateway.yaml:18:63 unknown method `GTE` (did you mean `GET`?)",
+    ),
+    (
+        "hosts: [\"*.example\"], paths: [\"/\"]",
+        "hosts: [\"www.other\", \"EXAMPLE\"], paths: [\"/\"]",
+        "gateway.yaml:18:21 `tenancy.resolve` finds no tenant for `www.other`, so this route would answer nothing (write `tenant: none` for a route that belongs to no tenant)\ngateway.yaml:18:34 `EXAMPLE` is not a host pattern (write `app.example.com`, `*.example.com` or `*`, in lower case and without port)",
+    ),
+    (
+        "rate_limits: [calm]",
+        "rate_limits: [calm]\n    tenant: {from: path_param, param: idd}",
+        "gateway.yaml:28:39 `/orders/{id}` has no parameter `idd` (did you mean `id`?)",
+    ),
+    (
+        "rate_limits: [calm]",
+        "rate_limits: [calm]\n    shadow: [quota]",
+        "gateway.yaml:28:14 unknown guard `quota` (there are `network`, `quota.address`, `standing`, `session`, `tenant`, `csrf`, `quota.caller`, `access`, `body`)",
+    ),
+    (
+        "rate_limits: [calm]",
+        "rate_limits: [calm]\n    idempotency: {header: x}",
+        "gateway.yaml:28:5 `idempotency` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "rate_limits: [calm]",
+        "rate_limits: [calm]\n    body: {max: 1MB, content_types: [json]}",
+        "gateway.yaml:28:17 expected a size such as `512B`, `64KiB`, `1MiB` or `2GiB`, found `1MB`\ngateway.yaml:28:38 `json` is not a media type (write `application/json`, without parameters or stars)",
+    ),
+    (
+        "orders: [read]",
+        "orders: [read, write]",
+        "roles.yaml:2:30 permission `orders.write` is not used by any route (a permission that no route requires protects nothing; remove it or require it)",
+    ),
+    (
+        "grants: [orders.read]",
+        "grants: [orders.write]",
+        "roles.yaml:4:20 `orders.write` names no permission (did you mean `orders.read`?)",
+    ),
+    ("extends: [clerk]", "extends: [clrk]", "roles.yaml:5:20 unknown role `clrk` (did you mean `clerk`?)"),
+    (
+        "exclusive_roles: [[clerk, boss]]",
+        "exclusive_roles: [[clerk]]",
+        "roles.yaml:6:19 exclusive roles come in pairs of two different ones",
+    ),
+    (
+        "step_up: {fresh: [orders.read]}",
+        "step_up: {fresh: [orders.red]}",
+        "roles.yaml:7:19 unknown permission `orders.red` (did you mean `orders.read`?)",
+    ),
+    (
+        "step_up: {fresh: [orders.read]}",
+        "service_accounts: {}",
+        "roles.yaml:7:1 `service_accounts` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    ("rate: {gold: 10/s}", "rate: {silver: 10/s}", "gateway.yaml:11:17 unknown class `gold` (rate limits know silver)"),
+    (
+        "rate: {gold: 10/s}",
+        "rate: 10",
+        "limits.yaml:3:37 expected a rate such as `20/s`, `600/m` or `5000/h`, found `10`",
+    ),
+    (
+        "burst: 2x",
+        "concurrent: 2",
+        "limits.yaml:3:51 `concurrent` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "burst: 2x",
+        "mode: synced",
+        "limits.yaml:3:57 `synced` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "key: [tenant, user]",
+        "key: [tenant, form.username]",
+        "limits.yaml:3:24 `form.username` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+    ),
+    (
+        "x-content-type-options: nosniff",
+        "x-content-type-options: sniff",
+        "headers.yaml:4:35 `sniff` is not a value of `x-content-type-options` (write `nosniff`)",
+    ),
+    (
+        "expect: {permit: app}",
+        "expect: {refuse: access.denied}",
+        "tests.yaml:5:13 policy test failed: a clerk reads: the request was permitted to `app` (by route `orders` (gateway.yaml:22))",
+    ),
+    (
+        "expect: {permit: app}",
+        "expect: {refuse: access.refused}",
+        "tests.yaml:5:22 expected a refusal code such as `access.denied`, found `access.refused`",
+    ),
+    ("role: clerk, tenant", "role: clark, tenant", "tests.yaml:4:77 unknown role `clark` (did you mean `clerk`?)"),
+    (
+        "auth_age: 1m",
+        "auth_age: 1h",
+        "tests.yaml:5:13 policy test failed: a clerk reads: the request was refused with `session.step-up` (route `orders` (gateway.yaml:22): step-up `fresh`: the authentication is too old)",
+    ),
+];
+
+#[test]
+fn ten_mistakes_are_reported_in_one_run_and_nothing_follows_from_them() {
+    let found = changed(&[
+        ("state_dir: state", "stat_dir: state"),
+        ("address: \"127.0.0.1:8443\"", "address: \"127.0.0.1:8443\", tls: modren"),
+        ("algorithms: [ES256]", "algorithms: [HS256]"),
+        ("endpoints: [\"127.0.0.1:9000\"]", "endpoints: [nowhere]"),
+        ("    public: \"the front page\"\n", ""),
+        ("auth: {bearer: login}", "auth: {bearer: logon}"),
+        ("permission: orders.read,", "permission: orders.raed,"),
+        ("extends: [clerk]", "extends: [clrk]"),
+        ("rate: {gold: 10/s}", "rate: {gold: 10/d}"),
+        ("nosniff", "sniff"),
+        ("expect: {permit: app}", "expect: {permit: true, refuse: access.denied}"),
+    ]);
+    let places: Vec<&str> = found.lines().filter_map(|line| line.split_once(' ').map(|(place, _)| place)).collect();
+    assert_eq!(
+        places,
+        [
+            "gateway.yaml:2:10",
+            "gateway.yaml:4:44",
+            "gateway.yaml:7:74",
+            "gateway.yaml:13:21",
+            "gateway.yaml:17:3",
+            "gateway.yaml:24:20",
+            "gateway.yaml:25:27",
+            "headers.yaml:4:35",
+            "roles.yaml:5:20",
+            "limits.yaml:3:44",
+            "tests.yaml:5:13",
+        ],
+        "{found}"
+    );
+}
+
+#[test]
+fn a_literal_secret_is_never_printed() {
+    let files = [("gateway.yaml", "version: 1\naudit: {chain: {checkpoint: {key: hunter2, evry: 1s}}}\n")];
+    let dir = bundle(&files);
+    let problems = load(dir.path()).unwrap_err();
+    assert!(problems.text().contains("unknown key `evry`") && problems.text().contains("key: *******"));
+    assert!(!problems.text().contains("hunter2") && !problems.json().contains("hunter2"), "{}", problems.text());
+}
+
+#[test]
+fn included_files_are_merged_and_nothing_is_defined_twice() {
+    let changed = SOUND.replace("server: {state_dir: state}", "include: [more/*.yaml]");
+    let more = "version: 1\nroutes:\n  orders: {}\nserver: {state_dir: x}\ntenants: {globex: {class: gold}}\nupstreams: 1\ninclude: [a]\n";
+    let mut files = sound().to_vec();
+    files[0].1 = changed;
+    files.push(("more/a.yaml", more.to_owned()));
+    files.push(("certs/x", String::new()));
+    files.push(("more/.hidden.yaml", "nonsense".to_owned()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let problems = lines(&load(bundle(&files).path()).unwrap_err());
+    assert_eq!(
+        problems,
+        "more/a.yaml:3:3 `orders` is defined twice (it stands in gateway.yaml:22 already)\n\
+         more/a.yaml:6:1 `upstreams` is defined twice (it stands in gateway.yaml:12 already)\n\
+         more/a.yaml:7:1 an included file includes no others"
+    );
+}
+
+#[test]
+fn variables_change_values_and_the_digest_but_never_the_structure() {
+    let mut files = sound().to_vec();
+    files[0].1 = SOUND.replace("server: {state_dir: state}", "server:\n  state_dir: ${WHERE:-state}");
+    files.push(("certs/x", String::new()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = bundle(&files);
+    let plain = load(dir.path()).unwrap().snapshot;
+    let evil = "x\nroutes: {open: {public: yes}}";
+    let env = |name: &str| (name == "WHERE").then(|| evil.to_owned());
+    let other = load_with(dir.path(), &env).unwrap().snapshot;
+    assert_eq!(other.rules.routes.len(), plain.rules.routes.len());
+    assert_eq!(other.server.state_dir, dir.path().join(evil));
+    assert_ne!(other.digest, plain.digest);
+    assert_eq!(load(dir.path()).unwrap().snapshot.digest, plain.digest);
+}
+
+#[test]
+fn tenants_domains_and_parameters_come_from_files_of_their_own() {
+    let mut files = sound().to_vec();
+    files[0].1 = SOUND
+        .replace(
+            "resolve: [{host: \"{tenant}.example\"}]",
+            "file: t.yaml\n  resolve: [{custom_domain: {map: d.yaml}}, {host: \"{tenant}.example\"}]",
+        )
+        .replace("rate_limits: [calm]", "rate_limits: [calm]\n    tenant: {from: path_param, param: id, map: p.yaml}");
+    files.push(("t.yaml", "version: 1\ntenants:\n  globex: {class: gold}\n  acme: {class: gold}\n".to_owned()));
+    files.push(("d.yaml", "version: 1\nmap: {shop.example.org: globex, a/b: acme, x.example.org: glbex}\n".to_owned()));
+    files.push(("p.yaml", "version: 1\nmap: {one: globex, two: nobody-else}\n".to_owned()));
+    files.push(("certs/x", String::new()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(
+        lines(&load(bundle(&files).path()).unwrap_err()),
+        "t.yaml:4:3 tenant `acme` is defined twice (it stands in gateway.yaml:12 already)\n\
+         d.yaml:2:33 `a/b` is not a host in lower case\n\
+         d.yaml:2:59 unknown tenant `glbex` (did you mean `globex`?)\n\
+         p.yaml:2:25 unknown tenant `nobody-else`"
+    );
+}
+
+#[test]
+fn ten_thousand_tenants_and_a_thousand_routes_load_quickly() {
+    let mut tenants = "version: 1\ntenants:\n".to_owned();
+    for n in 0..10_000 {
+        tenants.push_str(&format!("  tenant-{n}: {{class: gold, ip_allow: [10.{}.0.0/16]}}\n", n % 256));
+    }
+    let mut gateway = SOUND.replace("  resolve: [", "  file: t.yaml\n  resolve: [");
+    for n in 0..1000 {
+        gateway.push_str(&format!(
+            "  route-{n}:\n    match: {{hosts: [\"*.example\"], paths: [\"/r{n}/**\", \"/s{n}/{{id}}\"], methods: [GET, POST]}}\n    upstream: app\n    auth: {{bearer: login}}\n    require: {{permission: orders.read}}\n    rate_limits: [calm]\n"
+        ));
+    }
+    let mut files = sound().to_vec();
+    files[0].1 = gateway;
+    files.push(("t.yaml", tenants));
+    files.push(("certs/x", String::new()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = bundle(&files);
+    let begin = std::time::Instant::now();
+    let loaded = load(dir.path()).unwrap_or_else(|problems| panic!("{}", problems.text()));
+    let took = begin.elapsed();
+    println!("10,001 tenants, 1,002 routes: {took:?}");
+    assert_eq!((loaded.snapshot.rules.tenants.len(), loaded.snapshot.rules.routes.len()), (10_001, 1002));
+    // Unoptimised and on a busy machine; the release build is ten times faster (see CONTRIBUTING.md).
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+}

@@ -126,7 +126,9 @@ impl Compiler<'_> {
             default_certificate: Some(options.default_certificate.value.clone()).filter(|name| name != "none"),
             warn_before_expiry: options.warn_before_expiry.0,
         };
-        if !self.options.listeners.iter().any(|(_, l)| l.redirect.is_none() && l.plaintext.is_none()) {
+        let whole = self.names("listeners").len() == self.options.listeners.0.len();
+        let serves = |l: &ListenerOptions| l.tls.is_some() || (l.redirect.is_none() && l.plaintext.is_none());
+        if whole && !self.options.listeners.iter().any(|(_, listener)| serves(listener)) {
             self.report.problem(options.certificates.at, "no listener uses these certificates");
         }
         match std::fs::read_dir(&tls.certificates) {

@@ -32,6 +32,7 @@ struct Patterns<'a> {
 struct Known<'a> {
     upstreams: HashMap<&'a str, usize>,
     limits: HashMap<&'a str, Arc<Limit>>,
+    permissions: &'a [Spanned<String>],
 }
 
 impl Compiler<'_> {
@@ -42,6 +43,7 @@ impl Compiler<'_> {
         upstreams: &[Arc<Upstream>],
         profiles: &Profiles,
         limits: &Limits,
+        permissions: &[Spanned<String>],
     ) -> bool {
         let written = self.names("routes").len();
         if written == 0 {
@@ -50,21 +52,28 @@ impl Compiler<'_> {
         let known = Known {
             upstreams: upstreams.iter().enumerate().map(|(i, upstream)| (&*upstream.name, i)).collect(),
             limits: limits.iter().map(|(name, limit)| (name.as_str(), limit.clone())).collect(),
+            permissions,
         };
         let mut whole = written == self.options.routes.0.len();
         let mut placed: Vec<(&Spanned<String>, Patterns<'_>)> = Vec::new();
+        let mut ambiguous: Vec<usize> = Vec::new();
         for (name, options) in self.options.routes.iter() {
             whole &= !self.report.is_tainted(name.at);
             let patterns = self.patterns(options);
-            if let Some(route) = self.route(name, options, &patterns, rules, &known, profiles, limits) {
-                self.place(name, &patterns, rules, &placed, &options.matches.paths);
-                rules.routes.push(Arc::new(route));
-                placed.push((name, patterns));
+            let route = self.route(name, options, &patterns, rules, &known, profiles, limits);
+            let Some(route) = route else {
+                whole = false;
+                continue;
+            };
+            if !self.place(name, &patterns, rules, &placed, &options.matches.paths) {
+                ambiguous.push(placed.len());
             }
+            rules.routes.push(Arc::new(route));
+            placed.push((name, patterns));
         }
         let depth = placed.iter().flat_map(|(_, p)| &p.paths).map(|(_, text)| text.matches('/').count()).max();
         for (index, (name, patterns)) in placed.iter().enumerate() {
-            if !reachable(rules, index, patterns, depth.unwrap_or(0) + 2) {
+            if !ambiguous.contains(&index) && !reachable(rules, index, patterns, depth.unwrap_or(0) + 2) {
                 let hint = "more specific routes take every request that it matches; remove it";
                 self.report.hinted(name.at, format!("route `{}` can never be reached", name.value), Some(hint));
             }
@@ -139,7 +148,7 @@ impl Compiler<'_> {
             }
         }
         let tenant = self.route_tenant(options, patterns, rules);
-        let access = self.access(name, options, rules);
+        let access = self.access(name, options, rules, known.permissions);
         let shadow = options.shadow.iter().filter_map(|guard| self.guard(guard)).collect();
         self.sensible(name, options, patterns, rules, &tenant, &counted);
         let upstream = known.upstreams.get(options.upstream.as_str()).copied()?;
@@ -170,7 +179,13 @@ impl Compiler<'_> {
         })
     }
 
-    fn access(&self, name: &Spanned<String>, options: &RouteOptions, rules: &Rules) -> Option<Access> {
+    fn access(
+        &self,
+        name: &Spanned<String>,
+        options: &RouteOptions,
+        rules: &Rules,
+        permissions: &[Spanned<String>],
+    ) -> Option<Access> {
         match (&options.require, &options.public) {
             (Some(_), Some(public)) => {
                 self.report.hinted(
@@ -196,7 +211,7 @@ impl Compiler<'_> {
                 Some(Access::Public { reason: Arc::from(reason.as_str()) })
             }
             (Some(require), None) => {
-                self.session_rules(name, options, require, rules).map(Box::new).map(Access::Session)
+                self.session_rules(name, options, require, rules, permissions).map(Box::new).map(Access::Session)
             }
         }
     }
@@ -207,6 +222,7 @@ impl Compiler<'_> {
         options: &RouteOptions,
         require: &Spanned<RequireOptions>,
         rules: &Rules,
+        permissions: &[Spanned<String>],
     ) -> Option<SessionRules> {
         let whole = !self.report.is_tainted(name.at);
         let accept = match &options.auth {
@@ -227,12 +243,13 @@ impl Compiler<'_> {
         }
         let permission = require.permission.as_ref().and_then(|permission| {
             let id = rules.policy.permission(permission);
-            let known = rules.policy.permissions();
-            self.used.borrow_mut().insert((Noun::Permission, permission.value.clone()));
+            let known = permissions.iter().map(|known| known.as_str());
             // Roles that did not compile are reported where they stand.
-            if id.is_none() && (!known.is_empty() || self.options.policies.roles.is_none()) {
-                let hint = nearest(&permission.value, known.iter()).or_else(|| list(known.iter().map(|k| &**k)));
-                self.report.hinted(permission.at, format!("unknown permission `{}`", permission.value), hint);
+            let unreadable = permissions.is_empty() && self.options.policies.roles.is_some();
+            if unreadable {
+                self.used.borrow_mut().insert((Noun::Permission, permission.value.clone()));
+            } else {
+                self.refer(Noun::Permission, permission, known);
             }
             Some(Permission { id: id?, name: Arc::from(permission.as_str()) })
         });
@@ -394,6 +411,7 @@ impl Compiler<'_> {
         }
     }
 
+    /// Puts a route into the router. Whether no other route takes the same requests.
     fn place(
         &self,
         name: &Spanned<String>,
@@ -401,7 +419,7 @@ impl Compiler<'_> {
         rules: &mut Rules,
         placed: &[(&Spanned<String>, Patterns<'_>)],
         written: &[Spanned<String>],
-    ) {
+    ) -> bool {
         let index = rules.routes.len();
         let mut reported: Vec<usize> = Vec::new();
         for (host, host_text) in &patterns.hosts {
@@ -433,6 +451,7 @@ impl Compiler<'_> {
                 }
             }
         }
+        reported.is_empty()
     }
 }
 
