@@ -1,4 +1,5 @@
 //! The command line: one subcommand per file, one exit code per kind of news.
+pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod demo;
@@ -39,6 +40,9 @@ enum Command {
     /// Report every problem of a configuration, and run its policy tests
     #[command(short_flag = 't')]
     Check(check::Args),
+    /// Verify the audit log, and show what is in it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
@@ -52,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Audit(command) => audit::run(command),
         Command::Certs(command) => certs::run(command),
         Command::Token(args) => token::run(args),
     };

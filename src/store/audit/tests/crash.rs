@@ -1,6 +1,6 @@
 //! Real processes that die in the middle: this test binary runs itself as a writer and kills it.
 use super::*;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 const FOLDER: &str = "MOAT_TEST_AUDIT_WRITER";

@@ -1,0 +1,214 @@
+//! What the gateway itself did or noticed, as an entry.
+use super::chain::Hash;
+use super::{json, time};
+use crate::facts::Person;
+
+/// What the gateway itself did or noticed.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// `start`: the process began to write this log.
+    Start {
+        /// The program's version.
+        version: &'a str,
+        /// How the writer before ended.
+        previous: Ended,
+        /// Name and id of the key that signs heads.
+        key: &'a str,
+    },
+    /// `stop`: an orderly end.
+    Stop {
+        /// Requests that had not ended; they have no entry.
+        unfinished: u64,
+    },
+    /// `config.load`: another snapshot took over.
+    ConfigLoad {
+        /// Its digest.
+        digest: &'a str,
+        /// The digest before.
+        previous: Option<&'a str>,
+        /// What it allows that the one before did not, in words.
+        loosened: &'a [String],
+    },
+    /// `config.refuse`: another snapshot was offered and not taken.
+    ConfigRefuse {
+        /// Number of problems.
+        problems: u64,
+    },
+    /// `keys.change`: keys that signatures are checked with or made with.
+    KeysChange {
+        /// Whose keys.
+        owner: &'a str,
+        /// Ids of new keys.
+        added: &'a [String],
+        /// Ids of keys that are gone.
+        removed: &'a [String],
+    },
+    /// `certificate.change`: another certificate is served.
+    CertificateChange {
+        /// Name of the pair.
+        name: &'a str,
+        /// SHA-256 of the leaf, hex.
+        fingerprint: &'a str,
+        /// When it expires, milliseconds since the Unix epoch.
+        not_after_ms: u64,
+    },
+    /// `admin`: somebody used the admin listener or the command line on a running gateway.
+    Admin {
+        /// Who.
+        actor: Person<&'a str>,
+        /// What was called.
+        call: &'a str,
+    },
+    /// `recovered`: an unfinished last line was set aside at start.
+    Recovered {
+        /// File that holds it now.
+        file: &'a str,
+        /// Its length.
+        bytes: u64,
+    },
+    /// `gap`: requests were refused and have no entry, because the log could not be written.
+    Gap {
+        /// How many.
+        refused: u64,
+        /// When the first was refused, milliseconds since the Unix epoch.
+        since_ms: u64,
+    },
+    /// `retention`: older entries were deleted because of their age.
+    Retention {
+        /// First sequence number that is kept.
+        first: u64,
+        /// Hash of the entry before it.
+        prev: Hash,
+    },
+    /// `heartbeat`: nothing else happened; silence is distinguishable from absence.
+    Heartbeat,
+}
+
+/// How the writer before ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// There was none.
+    Never,
+    /// With a `stop` entry.
+    Orderly,
+    /// Without one.
+    Abruptly,
+}
+
+impl Event<'_> {
+    /// The word in the entry.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Start { .. } => "start",
+            Event::Stop { .. } => "stop",
+            Event::ConfigLoad { .. } => "config.load",
+            Event::ConfigRefuse { .. } => "config.refuse",
+            Event::KeysChange { .. } => "keys.change",
+            Event::CertificateChange { .. } => "certificate.change",
+            Event::Admin { .. } => "admin",
+            Event::Recovered { .. } => "recovered",
+            Event::Gap { .. } => "gap",
+            Event::Retention { .. } => "retention",
+            Event::Heartbeat => "heartbeat",
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let actor = match self {
+            Event::Admin { actor, .. } => actor.0,
+            _ => "system",
+        };
+        json::text(out, ",\"actor\":", actor);
+        json::text(out, ",\"event\":", self.name());
+        match *self {
+            Event::Start { version, previous, key } => {
+                json::text(out, ",\"detail\":{\"version\":", version);
+                let previous = match previous {
+                    Ended::Never => "none",
+                    Ended::Orderly => "stopped",
+                    Ended::Abruptly => "interrupted",
+                };
+                json::text(out, ",\"previous\":", previous);
+                json::text(out, ",\"key\":", key);
+            }
+            Event::Stop { unfinished } => json::number(out, ",\"detail\":{\"unfinished\":", unfinished),
+            Event::ConfigLoad { digest, previous, loosened } => {
+                json::text(out, ",\"detail\":{\"digest\":", digest);
+                json::optional(out, ",\"previous\":", previous);
+                json::list(out, ",\"loosened\":", loosened);
+            }
+            Event::ConfigRefuse { problems } => json::number(out, ",\"detail\":{\"problems\":", problems),
+            Event::KeysChange { owner, added, removed } => {
+                json::text(out, ",\"detail\":{\"owner\":", owner);
+                json::list(out, ",\"added\":", added);
+                json::list(out, ",\"removed\":", removed);
+            }
+            Event::CertificateChange { name, fingerprint, not_after_ms } => {
+                json::text(out, ",\"detail\":{\"name\":", name);
+                json::text(out, ",\"fingerprint\":", fingerprint);
+                instant(out, ",\"not_after\":", not_after_ms);
+            }
+            Event::Admin { actor: _, call } => json::text(out, ",\"detail\":{\"call\":", call),
+            Event::Recovered { file, bytes } => {
+                json::text(out, ",\"detail\":{\"file\":", file);
+                json::number(out, ",\"bytes\":", bytes);
+            }
+            Event::Gap { refused, since_ms } => {
+                json::number(out, ",\"detail\":{\"refused\":", refused);
+                instant(out, ",\"since\":", since_ms);
+            }
+            Event::Retention { first, prev } => {
+                json::number(out, ",\"detail\":{\"first\":", first);
+                out.extend_from_slice(b",\"prev\":\"");
+                json::hex(out, &prev.0);
+                out.push(b'"');
+            }
+            Event::Heartbeat => return,
+        }
+        out.push(b'}');
+    }
+}
+
+fn instant(out: &mut Vec<u8>, lead: &str, at_ms: u64) {
+    out.extend_from_slice(lead.as_bytes());
+    out.push(b'"');
+    time::write(out, at_ms);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entry, Kind};
+    use super::*;
+
+    fn written(kind: Kind<'_>) -> String {
+        let mut out = Vec::new();
+        Entry { time_ms: 1_000, node: "gw-1", kind }.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_event_is_json_and_names_its_actor() {
+        let none: &[String] = &[];
+        let some = &["tenant `a` is no longer suspended".to_owned()];
+        let events = [
+            Event::Start { version: "0.1.0", previous: Ended::Abruptly, key: "k" },
+            Event::Stop { unfinished: 2 },
+            Event::ConfigLoad { digest: "ab", previous: Some("cd"), loosened: some },
+            Event::ConfigRefuse { problems: 3 },
+            Event::KeysChange { owner: "main", added: some, removed: none },
+            Event::CertificateChange { name: "default", fingerprint: "ab", not_after_ms: 5 },
+            Event::Admin { actor: Person("ops"), call: "reload" },
+            Event::Recovered { file: "x", bytes: 7 },
+            Event::Gap { refused: 9, since_ms: 5 },
+            Event::Retention { first: 5, prev: Hash::default() },
+            Event::Heartbeat,
+        ];
+        for event in events {
+            let text = format!("{{{}}}", written(Kind::System(event)));
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let actor = if event.name() == "admin" { "ops" } else { "system" };
+            assert_eq!((&value["actor"], &value["event"]), (&actor.into(), &event.name().into()), "{text}");
+        }
+    }
+}
