@@ -54,7 +54,9 @@ pub enum Step {
 /// file can make one:
 ///
 /// ```compile_fail
-/// let forged = decide::deliberation::Permit { route: todo!(), findings: todo!(), proof: () };
+/// fn forge(real: decide::deliberation::Permit) -> decide::deliberation::Permit {
+///     decide::deliberation::Permit { proof: (), ..real }
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Permit {

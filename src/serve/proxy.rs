@@ -292,7 +292,7 @@ impl Gateway {
         match (name, method) {
             ("jwks.json", Method::Get | Method::Head) => {
                 let keys = self.shared.assertions.jwks();
-                Ok(respond::key_set(keys, method, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
+                Ok(respond::key_set(keys, method, ctx.stamp.id, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
             }
             _ => Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource")),
         }

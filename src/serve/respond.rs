@@ -101,11 +101,12 @@ pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile, now_s: 
 }
 
 /// The gateway's public keys (RFC 7517), for applications that check assertions.
-pub fn key_set(document: Bytes, method: Method, tls: bool, profile: &Profile, now_s: u64) -> Made {
+pub fn key_set(document: Bytes, method: Method, id: RequestId, tls: bool, profile: &Profile, now_s: u64) -> Made {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
+    text(&mut headers, REQUEST_ID, &id.to_string());
     dress(&mut headers, profile, &context(tls, now_s, StatusCode::OK));
     Made { status: StatusCode::OK, headers, body: if method == Method::Head { Bytes::new() } else { document } }
 }
@@ -147,6 +148,7 @@ fn problem(refusal: &Refusal, id: &str) -> String {
         "status": row.status,
         "code": row.id,
         "instance": format!("urn:uuid:{id}"),
+        "request_id": id,
     });
     if let Some(Challenge::StepUp { max_age_s: Some(max_age), .. }) = &refusal.challenge
         && let Some(object) = body.as_object_mut()

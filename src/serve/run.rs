@@ -185,9 +185,18 @@ fn keys_changed(audit: &AuditLog, change: &KeyChange) {
 }
 
 fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Drain) -> Vec<Check> {
-    let (audit, drain) = (shared.audit.clone(), drain.clone());
+    let (audit, drain, keys) = (shared.audit.clone(), drain.clone(), Arc::downgrade(shared));
     vec![
         Check::new("draining", move || if drain.begun() { Err("the process is ending".to_owned()) } else { Ok(()) }),
+        Check::new("keys", move || {
+            let Some(shared) = keys.upgrade() else { return Ok(()) };
+            let active = shared.active();
+            let dark = active.issuers().values().map(|ring| ring.status()).find(|status| !status.usable);
+            match dark {
+                None => Ok(()),
+                Some(status) => Err(format!("no usable key set for issuer `{}`", status.issuer)),
+            }
+        }),
         Check::new("audit", move || match audit.state().failing_since_ms {
             None => Ok(()),
             Some(since) => Err(format!("cannot write since {}", decide::record::time::format(since))),

@@ -7,7 +7,7 @@ async fn readiness_lists_its_checks_and_liveness_is_plain() {
     assert_eq!(gateway.admin("/livez").await.status, 200);
     let ready = gateway.admin("/readyz?verbose").await;
     assert_eq!(ready.status, 200, "{}", ready.text());
-    for check in ["keys", "audit", "config"] {
+    for check in ["draining", "keys", "audit", "certificates"] {
         assert!(ready.text().contains(check), "`{check}` in {}", ready.text());
     }
     assert_eq!(gateway.admin("/elsewhere").await.status, 404);

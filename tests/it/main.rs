@@ -10,4 +10,11 @@
 
 mod harness;
 
+mod admin;
 mod command_line;
+mod dressing;
+mod identity;
+mod log;
+mod refusals;
+mod reload;
+mod tidy;

@@ -147,7 +147,7 @@ async fn challenges_say_what_would_help() {
     let old = Token::of("acme", &["finance"]).auth_age(3600).signed(&gateway.bundle.key);
     let step_up = challenge(gateway.post("https://acme.localhost/api/refunds", "{}").bearer(&old)).await;
     assert!(
-        step_up.contains("error=\"insufficient_user_authentication\"") && step_up.contains("max_age=900"),
+        step_up.contains("error=\"insufficient_user_authentication\"") && step_up.contains("max_age=\"900\""),
         "{step_up}"
     );
 }

@@ -46,14 +46,34 @@ fn forbid(below: &str, words: &[&str], except: &[&str], why: &str) {
 
 #[test]
 fn the_core_is_pure() {
-    let words = ["tokio", "pingora", "hyper", "std::fs", "std::process", "TcpStream", "UdpSocket", "SystemTime::now", "Instant::now", "std::env", "async fn", "static mut", "OnceLock", "LazyLock"];
+    let words = [
+        "tokio",
+        "pingora",
+        "hyper",
+        "std::fs",
+        "std::process",
+        "TcpStream",
+        "UdpSocket",
+        "SystemTime::now",
+        "Instant::now",
+        "std::env",
+        "async fn",
+        "static mut",
+        "OnceLock",
+        "LazyLock",
+    ];
     forbid("decide/src", &words, &[], "decide/ decides and never acts: no clock, file, socket, async or global");
 }
 
 #[test]
 fn only_serve_names_pingora_and_hyper() {
     forbid("src", &["pingora"], &["src/serve"], "only serve/ names pingora");
-    forbid("src", &["hyper::", "hyper_util", "hyper_rustls"], &["src/serve", "src/cli/demo"], "only serve/ (and the demo's programs) name hyper");
+    forbid(
+        "src",
+        &["hyper::", "hyper_util", "hyper_rustls"],
+        &["src/serve", "src/cli/demo"],
+        "only serve/ (and the demo's programs) name hyper",
+    );
 }
 
 #[test]
@@ -68,7 +88,11 @@ fn every_file_opens_with_its_purpose() {
     for folder in ["src", "decide/src", "tests", "benches"] {
         for (path, text) in sources(folder) {
             let first = text.lines().next().unwrap_or_default();
-            assert!(first.starts_with("//! ") && first.len() > 20, "{} does not open with one sentence", path.display());
+            assert!(
+                first.starts_with("//! ") && first.len() > 20,
+                "{} does not open with one sentence",
+                path.display()
+            );
         }
     }
 }
@@ -98,7 +122,12 @@ fn no_file_holds_two_subjects() {
 fn nothing_is_left_unfinished() {
     for folder in ["src", "decide/src"] {
         for (path, text) in sources(folder) {
-            for word in [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("allow", "(clippy")] {
+            for word in [
+                concat!("to", "do!("),
+                concat!("unimple", "mented!("),
+                concat!("FIX", "ME"),
+                concat!("allow", "(clippy"),
+            ] {
                 assert!(!text.contains(word), "{}: {word}", path.display());
             }
         }

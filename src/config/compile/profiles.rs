@@ -26,6 +26,7 @@ profiles:
       x-content-type-options: nosniff
       x-frame-options: DENY
       referrer-policy: no-referrer
+      permissions-policy: {deny: [camera, microphone, geolocation, payment, usb]}
       cross-origin-opener-policy: same-origin
       cross-origin-resource-policy: same-origin
       content-security-policy:

@@ -1,4 +1,4 @@
-//! Tests of quotas.
+//! Quotas: against a slow reference, under floods, over reloads.
 use super::*;
 use decide::rules::{KeyPart, Rate};
 use governor::clock::FakeRelativeClock;
