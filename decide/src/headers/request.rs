@@ -284,7 +284,7 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
     forward(&mut say, &out.origin);
 
     let (trace, continued) = &out.trace;
-    say(&TRACEPARENT, HeaderValue::try_from(trace.to_string()).ok());
+    say(&TRACEPARENT, trace.value());
     if !continued {
         fields.remove(&TRACESTATE);
         fields.remove(&BAGGAGE);
