@@ -146,6 +146,11 @@ impl Policy {
         roles.iter().find(|role| self.roles.get(&***role).is_some_and(|bits| bits.contains(permission)))
     }
 
+    /// All pairs of roles that nobody may hold together.
+    pub fn exclusive(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.exclusive
+    }
+
     /// A pair of roles that nobody may hold together, held together.
     pub fn conflict(&self, roles: &[Arc<str>]) -> Option<&(Arc<str>, Arc<str>)> {
         self.exclusive.iter().find(|(a, b)| roles.contains(a) && roles.contains(b))

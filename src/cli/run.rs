@@ -1,6 +1,7 @@
 //! `moat run`: the real thing, in the foreground, until SIGTERM or SIGINT.
 use crate::cli::check;
 use crate::config::Purpose;
+use crate::config::compare::{loosened, needs_restart};
 use crate::config::settings::Snapshot;
 use crate::serve::reload::{Difference, Loader, Refused, supervise};
 use crate::serve::run::Running;
@@ -53,6 +54,6 @@ pub fn loader(config: &Path) -> Loader {
 }
 
 /// What an operator must know of the difference between two bundles.
-pub fn compare(_before: &Snapshot, _after: &Snapshot) -> Difference {
-    Difference { needs_restart: Vec::new(), loosened: Vec::new() }
+pub fn compare(before: &Snapshot, after: &Snapshot) -> Difference {
+    Difference { needs_restart: needs_restart(before, after), loosened: loosened(before, after) }
 }

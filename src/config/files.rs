@@ -23,6 +23,8 @@ pub struct Files<'a> {
     used: RefCell<BTreeMap<String, String>>,
     sources: RefCell<Vec<Source>>,
     watched: RefCell<Vec<PathBuf>>,
+    /// Digests of the files that are not ours to parse.
+    others: RefCell<Vec<String>>,
     ids: Cell<u32>,
 }
 
@@ -36,6 +38,7 @@ impl<'a> Files<'a> {
             used: RefCell::default(),
             sources: RefCell::default(),
             watched: RefCell::default(),
+            others: RefCell::default(),
             ids: Cell::new(0),
         }
     }
@@ -159,8 +162,14 @@ impl<'a> Files<'a> {
         if at.line == 0 { name } else { format!("{name}:{}", at.line) }
     }
 
-    /// Watches a file that somebody else reads, and counts it to the bundle.
+    /// Watches a file that somebody else reads, and counts what is in it to the bundle.
     pub fn watch(&self, path: PathBuf) {
+        let mut bytes = Vec::new();
+        if let Ok(file) = fs::File::open(&path) {
+            // What cannot be read is reported by those who read it.
+            let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
+        }
+        self.others.borrow_mut().push(hex(digest(&SHA256, &bytes).as_ref()));
         self.watched.borrow_mut().push(path);
     }
 
@@ -179,7 +188,8 @@ impl<'a> Files<'a> {
             field(name);
             field(value);
         }
-        digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.others.borrow().iter().for_each(|other| bytes.extend(other.as_bytes()));
+        hex(digest(&SHA256, &bytes).as_ref())
     }
 
     /// The texts, for messages, and the paths, for the watcher.
@@ -189,6 +199,10 @@ impl<'a> Files<'a> {
         watched.dedup();
         (self.sources.into_inner(), watched)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn directory_name(folder: &str) -> &str {

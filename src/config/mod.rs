@@ -1,6 +1,7 @@
 //! `gateway.yaml` and `policies/` → one immutable `Snapshot`, or all problems at once.
 pub mod settings;
 
+pub mod compare;
 mod load;
 pub use load::{Loaded, Purpose, World, process_env};
 

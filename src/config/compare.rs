@@ -1,0 +1,263 @@
+//! Two snapshots side by side: what only a restart can change, and what the new one allows that the old one did not.
+use crate::config::settings::{Issuer, Server, Snapshot, Telemetry};
+use decide::rules::{
+    Accept, Access, BodyRules, Csrf, Limit, Rate, Route, RouteTenant, Rules, SessionRules, StepUp, Tenant,
+    TenantStatus, UnknownTenant,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// More lines than this are counted instead.
+const MAX_LINES: usize = 50;
+
+/// What differs between two snapshots and is fixed when the process starts. Any of it refuses a reload: a value that is
+/// in the file and not in force would be a silent failure.
+pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut check = |differs: bool, what: String| {
+        if differs {
+            changes.push(what);
+        }
+    };
+    // The drain reads its time when it begins.
+    let server = Server { drain_timeout: old.server.drain_timeout, ..new.server.clone() };
+    check(old.server != server, "`server`".to_owned());
+    check(old.admin != new.admin, "`admin`".to_owned());
+    for listener in &old.listeners {
+        match new.listeners.iter().find(|other| other.name == listener.name) {
+            Some(other) => check(other != listener, format!("`listeners.{}`", listener.name)),
+            None => check(true, format!("`listeners.{}`, which is gone", listener.name)),
+        }
+    }
+    for listener in new.listeners.iter().filter(|l| !old.listeners.iter().any(|other| other.name == l.name)) {
+        check(true, format!("`listeners.{}`, which is new", listener.name));
+    }
+    check(old.tls != new.tls, "`tls`".to_owned());
+    check(old.audit != new.audit, "`audit`".to_owned());
+    let telemetry = Telemetry { exclude_paths: old.telemetry.exclude_paths.clone(), ..new.telemetry.clone() };
+    check(old.telemetry != telemetry, "`logs` or `metrics`".to_owned());
+    changes
+}
+
+/// What the new snapshot allows that the old one did not, one sentence each, for the audit log.
+pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let mut lines = Lines(Vec::new());
+    routes(&old.rules, &new.rules, &mut lines);
+    roles(&old.rules, &new.rules, &mut lines);
+    tenants(&old.rules, &new.rules, &mut lines);
+    issuers(&old.issuers, &new.issuers, &mut lines);
+    profiles(old, new, &mut lines);
+    let mut lines = lines.0;
+    if let Some(more) = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
+        lines.truncate(MAX_LINES);
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn when(&mut self, loosened: bool, line: impl FnOnce() -> String) {
+        if loosened {
+            self.0.push(line());
+        }
+    }
+}
+
+fn routes(old: &Rules, new: &Rules, lines: &mut Lines) {
+    let before: HashMap<&str, &Arc<Route>> = old.routes.iter().map(|route| (&*route.name, route)).collect();
+    for route in &new.routes {
+        let name = &route.name;
+        match before.get(&**name) {
+            Some(old) => compare_routes(old, route, lines),
+            None => {
+                if let Access::Public { reason } = &route.access {
+                    lines.when(true, || format!("route `{name}` is new and public: {reason}"));
+                }
+                for guard in &route.shadow {
+                    lines.when(true, || format!("route `{name}` is new, with guard `{}` in shadow", guard.name()));
+                }
+            }
+        }
+    }
+}
+
+fn compare_routes(old: &Route, new: &Route, lines: &mut Lines) {
+    let name = &new.name;
+    match (&old.access, &new.access) {
+        (Access::Session(_), Access::Public { reason }) => {
+            lines.when(true, || format!("route `{name}` became public: {reason}"));
+        }
+        (Access::Session(old), Access::Session(new)) => compare_access(name, old, new, lines),
+        (Access::Public { .. }, _) => {}
+    }
+    for guard in new.shadow.iter().filter(|guard| !old.shadow.contains(guard)) {
+        lines.when(true, || format!("route `{name}`: guard `{}` went to shadow", guard.name()));
+    }
+    for method in new.methods.iter().filter(|method| !old.methods.contains(*method)) {
+        lines.when(true, || format!("route `{name}` serves {} too", method.as_str()));
+    }
+    for template in new.templates.iter().filter(|template| !old.templates.contains(template)) {
+        lines.when(true, || format!("route `{name}` serves `{template}` too"));
+    }
+    lines.when(old.csrf == Csrf::Strict && new.csrf == Csrf::Off, || format!("route `{name}`: csrf is off"));
+    lines.when(old.tenant != new.tenant && !matches!(new.tenant, RouteTenant::Resolve), || {
+        format!("route `{name}`: the tenant comes from elsewhere")
+    });
+    lines.when(old.upstream_name != new.upstream_name, || {
+        format!("route `{name}` leads to `{}` instead of `{}`", new.upstream_name, old.upstream_name)
+    });
+    lines.when(old.audit.durable && !new.audit.durable, || format!("route `{name}` no longer waits for the audit log"));
+    lines.when(wider_body(&old.body, &new.body), || format!("route `{name}` accepts larger or other bodies"));
+    for limit in &old.limits {
+        match new.limits.iter().find(|other| other.name == limit.name) {
+            None => lines.when(true, || format!("route `{name}` lost limit `{}`", limit.name)),
+            Some(other) => {
+                let line = format!("limit `{}` was raised, or counts by less", limit.name);
+                let seen = lines.0.contains(&line);
+                lines.when(!seen && raised(limit, other), || line);
+            }
+        }
+    }
+}
+
+fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mut Lines) {
+    match (&old.permission, &new.permission) {
+        (Some(before), None) => {
+            lines.when(true, || format!("route `{name}` no longer requires `{}`: any session will do", before.name));
+        }
+        (Some(before), Some(after)) => lines.when(before.name != after.name, || {
+            format!("route `{name}` requires `{}` instead of `{}`", after.name, before.name)
+        }),
+        (None, _) => {}
+    }
+    lines.when(weaker_step_up(old.step_up.as_ref(), new.step_up.as_ref()), || {
+        format!("route `{name}` asks for a less fresh authentication")
+    });
+    let source = |rules: &SessionRules| rules.when.as_ref().map(|when| when.source().to_owned());
+    lines.when(old.when.is_some() && source(old) != source(new), || format!("route `{name}`: `when` was changed"));
+    for accept in new.accept.iter().filter(|accept| !old.accept.contains(accept)) {
+        lines.when(true, || match accept {
+            Accept::Bearer { issuer } => format!("route `{name}` accepts bearer tokens of `{issuer}` too"),
+            Accept::Cookie { name: cookie, issuer } => {
+                format!("route `{name}` accepts cookie `{cookie}` with tokens of `{issuer}` too")
+            }
+        });
+    }
+}
+
+fn weaker_step_up(old: Option<&StepUp>, new: Option<&StepUp>) -> bool {
+    match (old, new) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => {
+            longer(old.max_age_s, new.max_age_s)
+                || (!old.acr.is_empty() && (new.acr.is_empty() || new.acr.iter().any(|acr| !old.acr.contains(acr))))
+        }
+    }
+}
+
+/// Whether a bound got looser; no bound is the loosest.
+fn longer(old: Option<u64>, new: Option<u64>) -> bool {
+    old.is_some_and(|old| new.is_none_or(|new| new > old))
+}
+
+fn wider_body(old: &BodyRules, new: &BodyRules) -> bool {
+    let types = &old.content_types;
+    let others = new.content_types.is_empty() || new.content_types.iter().any(|kind| !types.contains(kind));
+    longer(old.max_bytes, new.max_bytes) || (!types.is_empty() && others)
+}
+
+fn raised(old: &Limit, new: &Limit) -> bool {
+    let more = |old: &Rate, new: &Rate| {
+        let per = |rate: &Rate, other: &Rate| u64::from(rate.count) * u64::from(other.period_s);
+        per(new, old) > per(old, new) || new.burst > old.burst
+    };
+    let rates = old.rates.len() != new.rates.len() || old.rates.iter().zip(&new.rates).any(|(old, new)| more(old, new));
+    rates || old.key != new.key || (!old.shadow && new.shadow)
+}
+
+fn roles(old: &Rules, new: &Rules, lines: &mut Lines) {
+    let before: HashMap<&str, _> = old.policy.roles().map(|(name, bits)| (&**name, bits)).collect();
+    for (role, bits) in new.policy.roles() {
+        for permission in new.policy.permissions() {
+            let has = new.policy.permission(permission).is_some_and(|id| bits.contains(id));
+            let had = old.policy.permission(permission).zip(before.get(&**role)).is_some_and(|(id, b)| b.contains(id));
+            lines.when(has && !had, || format!("role `{role}` gained `{permission}`"));
+        }
+    }
+    for permission in old.policy.permissions() {
+        let rule = |rules: &Rules| rules.policy.permission(permission).and_then(|id| rules.policy.step_up(id).cloned());
+        let exists = new.policy.permission(permission).is_some();
+        lines.when(exists && weaker_step_up(rule(old).as_ref(), rule(new).as_ref()), || {
+            format!("permission `{permission}` asks for a less fresh authentication")
+        });
+    }
+    for (a, b) in old.policy.exclusive() {
+        lines.when(!new.policy.exclusive().contains(&(a.clone(), b.clone())), || {
+            format!("roles `{a}` and `{b}` may be held together")
+        });
+    }
+}
+
+fn tenants(old: &Rules, new: &Rules, lines: &mut Lines) {
+    let open = |rules: &Rules| matches!(rules.unknown_tenant, UnknownTenant::Allow(_));
+    lines.when(!open(old) && open(new), || "tenants that are not listed are served".to_owned());
+    let mut changed: Vec<(&Arc<Tenant>, &Arc<Tenant>)> =
+        new.tenants.iter().filter_map(|(id, new)| Some((old.tenants.get(id)?, new))).filter(|(a, b)| a != b).collect();
+    changed.sort_by(|a, b| a.1.id.cmp(&b.1.id));
+    for (before, after) in changed {
+        let id = &after.id;
+        lines.when(before.status == TenantStatus::Suspended && after.status == TenantStatus::Active, || {
+            format!("tenant `{id}` is no longer suspended")
+        });
+        let outside = |net: &ipnet::IpNet| !before.ip_allow.iter().any(|old| old.contains(net));
+        let wider = after.ip_allow.is_empty() || after.ip_allow.iter().any(outside);
+        lines.when(!before.ip_allow.is_empty() && wider, || format!("tenant `{id}` may be used from more addresses"));
+        let spoken = after.issuers.is_empty() || after.issuers.iter().any(|issuer| !before.issuers.contains(issuer));
+        lines.when(!before.issuers.is_empty() && spoken, || format!("more issuers may speak for tenant `{id}`"));
+        lines.when(before.mfa_required && !after.mfa_required, || format!("tenant `{id}` needs no second factor"));
+        lines.when(longer(before.max_auth_age_s, after.max_auth_age_s), || {
+            format!("tenant `{id}` accepts older authentications")
+        });
+        let class = |rules: &Rules, tenant: &Tenant| rules.classes.get(tenant.class).cloned();
+        lines.when(class(old, before) != class(new, after), || format!("tenant `{id}` changed its class"));
+    }
+}
+
+fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
+    for issuer in new {
+        let (rules, name) = (&issuer.rules, &issuer.rules.name);
+        let Some(before) = old.iter().find(|other| other.rules.name == *name) else {
+            lines.when(true, || format!("issuer `{name}` is new"));
+            continue;
+        };
+        let added = |old: &[String], new: &[String]| new.iter().any(|item| !old.contains(item));
+        let was = &before.rules;
+        lines.when(rules.issuer != was.issuer || issuer.keys != before.keys || issuer.ca != before.ca, || {
+            format!("issuer `{name}` takes its keys from elsewhere")
+        });
+        lines.when(added(&was.audiences, &rules.audiences), || format!("issuer `{name}`: more audiences"));
+        lines.when(added(&was.token_types, &rules.token_types), || format!("issuer `{name}`: more token types"));
+        lines.when(rules.algorithms.iter().any(|a| !was.algorithms.contains(a)), || {
+            format!("issuer `{name}`: more algorithms")
+        });
+        lines.when(rules.claims != was.claims, || format!("issuer `{name}`: other claims"));
+        lines.when(rules.clock_skew_s > was.clock_skew_s || longer(was.max_lifetime_s, rules.max_lifetime_s), || {
+            format!("issuer `{name}`: tokens live longer")
+        });
+        lines.when(issuer.max_stale > before.max_stale, || format!("issuer `{name}`: old keys are used longer"));
+    }
+}
+
+/// A header profile has no order from loose to strict, so every change is told.
+fn profiles(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    for profile in &new.profiles {
+        let before = old.profiles.iter().find(|other| other.name() == profile.name());
+        lines.when(before.is_some_and(|before| before != profile), || {
+            format!("header profile `{}` was changed", profile.name())
+        });
+    }
+    lines.when(!old.identity.eq(&new.identity), || "`identity` or `tenancy.forward_as` was changed".to_owned());
+}
