@@ -36,7 +36,6 @@ mod csp;
 mod permissions;
 mod known;
 mod cookies;
-mod builtin;
 pub mod request;
 mod trace;
 
