@@ -58,7 +58,8 @@ pub fn report(problems: &Problems, format: Format) -> Result<ExitCode> {
     Ok(ExitCode::from(EXIT_PROBLEM))
 }
 
-fn certificates(tls: &Tls) -> Result<(), Vec<(String, String)>> {
+/// Tries the certificates of a folder out, as the listener would.
+pub fn certificates(tls: &Tls) -> Result<(), Vec<(String, String)>> {
     match CertStore::load(&tls.certificates, tls.default_certificate.as_deref()) {
         Ok(_) => Ok(()),
         Err(problems) => {

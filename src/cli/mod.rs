@@ -33,6 +33,8 @@ To see it at work:  moat demo";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start everything locally: sample application, identity provider, gateway, and curl lines to paste
+    Demo(demo::Args),
     /// Write a commented starting point for one application
     Init(init::Args),
     /// Run the gateway in the foreground
@@ -53,6 +55,7 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),

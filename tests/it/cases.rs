@@ -92,7 +92,8 @@ fn call<'g>(gateway: &'g Gateway, request: &Value) -> Call<'g> {
     }
     let token = token(caller, gateway);
     match caller["by"].as_str() {
-        Some("cookie") => call.header("cookie", &format!("__Host-nl={token}")),
+        // As the engine's runner has it, the browser says that the request is our own site's.
+        Some("cookie") => call.header("cookie", &format!("__Host-nl={token}")).header("sec-fetch-site", "same-origin"),
         Some(_) | None => call.bearer(&token),
     }
 }

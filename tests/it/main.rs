@@ -11,7 +11,9 @@
 mod harness;
 
 mod admin;
+mod cases;
 mod command_line;
+mod demo;
 mod dressing;
 mod identity;
 mod log;

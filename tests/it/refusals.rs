@@ -128,7 +128,7 @@ async fn a_refusal_tells_a_browser_in_html_and_everybody_its_request_id() {
     let json = gateway.get(url).send().await;
     assert_eq!(json.header("content-type").as_deref(), Some("application/problem+json"));
     let id = json.header("x-request-id").unwrap();
-    assert_eq!(json.json()["request_id"], id.as_str(), "{}", json.text());
+    assert_eq!(json.json()["instance"], format!("urn:uuid:{id}"), "{}", json.text());
     let html = gateway.get(url).header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").send().await;
     assert_eq!((html.status, html.header("content-type").unwrap().starts_with("text/html")), (401, true), "{html:?}");
     assert!(html.text().contains("session.missing"), "{}", html.text());

@@ -1,4 +1,5 @@
 //! The lines that the demo prints: each can be pasted into a shell, each says which status to expect.
+use crate::cli::token::DEV_ISSUER;
 use std::fmt::Write;
 
 /// What the lines depend on.
@@ -52,10 +53,16 @@ pub(super) fn text(place: &Place) -> String {
 
 fn setup(place: &Place) -> Vec<String> {
     let Place { moat, certs, public, issuer, .. } = place;
+    // Only what differs from the defaults of `moat token`, so that the lines stay short.
+    let mut options = String::new();
+    if certs != "certs" {
+        let _ = write!(options, " --key {certs}/dev/idp.key");
+    }
+    if issuer != DEV_ISSUER {
+        let _ = write!(options, " --issuer-url {issuer}");
+    }
     let token = |name: &str, tenant: &str, rest: &str| {
-        format!(
-            "{name}=$({moat} token --key {certs}/dev/idp.key --issuer-url {issuer} --tenant {tenant} --lifetime 1h {rest})"
-        )
+        format!("{name}=$({moat} token{options} --tenant {tenant} --lifetime 1h {rest})")
     };
     vec![
         format!("CA={certs}/dev/ca.crt"),
@@ -134,7 +141,7 @@ fn refused(place: &Place) -> Vec<Line> {
             "request.too-large: 100 KB where 64 KiB are allowed",
             format!(
                 "head -c 100000 /dev/zero | {}",
-                curl("$ACME/api/bookings", "CASHIER", &format!("{JSON} --data-binary @-"))
+                curl("$ACME/api/bookings", "CASHIER", &format!("--http1.1 {JSON} --data-binary @-"))
             ),
             413,
         ),

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What a finished command left.
@@ -42,6 +42,13 @@ struct Log {
     more: Condvar,
 }
 
+impl Log {
+    /// The lines; also when a failing test has poisoned them, which is when they are wanted most.
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub struct Gateway {
     child: Child,
     log: Arc<Log>,
@@ -72,11 +79,11 @@ impl Gateway {
             let (log, open) = (log.clone(), open.clone());
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    log.lines.lock().unwrap().push(line);
+                    log.lines().push(line);
                     log.more.notify_all();
                 }
                 if open.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    log.lines.lock().unwrap().push(END.to_owned());
+                    log.lines().push(END.to_owned());
                     log.more.notify_all();
                 }
             });
@@ -138,13 +145,13 @@ impl Gateway {
     }
 
     pub fn log_lines(&self) -> Vec<String> {
-        self.log.lines.lock().unwrap().clone()
+        self.log.lines().clone()
     }
 
     /// Waits for a line of the structured log, from the beginning, or for the end of the process.
     pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.log.lines.lock().unwrap();
+        let mut lines = self.log.lines();
         let mut next = 0;
         loop {
             while let Some(line) = lines.get(next) {
