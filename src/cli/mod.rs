@@ -3,6 +3,7 @@ pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod init;
 pub mod run;
 pub mod token;
@@ -45,6 +46,8 @@ enum Command {
     /// Verify the audit log, and show what is in it
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Decide about a made-up request, and show which rule decided and where it stands
+    Explain(explain::Args),
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Audit(command) => audit::run(command),
+        Command::Explain(args) => explain::run(args),
         Command::Certs(command) => certs::run(command),
         Command::Token(args) => token::run(args),
     };

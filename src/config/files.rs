@@ -26,6 +26,7 @@ pub struct Files<'a> {
     /// Digests of the files that are not ours to parse.
     others: RefCell<Vec<String>>,
     ids: Cell<u32>,
+    places: RefCell<BTreeMap<String, At>>,
 }
 
 impl<'a> Files<'a> {
@@ -40,6 +41,7 @@ impl<'a> Files<'a> {
             watched: RefCell::default(),
             others: RefCell::default(),
             ids: Cell::new(0),
+            places: RefCell::default(),
         }
     }
 
@@ -74,11 +76,19 @@ impl<'a> Files<'a> {
         let mut ids = self.ids.get();
         let node = yaml::parse(file, &text, &|name| self.variable(name), self.report, &mut ids);
         self.ids.set(ids);
+        if let Some(node) = &node {
+            note(&mut self.places.borrow_mut(), node, "", 3);
+        }
         let node = node.filter(|node| !matches!(node.kind, Kind::Null));
         if node.is_none() && text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
             self.report.problem(At::file(file), "the file is empty");
         }
         node
+    }
+
+    /// Where each key of the files stands, by its dotted path, three levels deep: `roles.cashier` → `roles.yaml:12`.
+    pub fn places(&self) -> BTreeMap<String, String> {
+        self.places.borrow().iter().map(|(key, at)| (key.clone(), self.place(*at))).collect()
     }
 
     /// Reads a whole file as `T`.
@@ -238,6 +248,18 @@ pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+/// Notes the places of a map's keys, and of theirs.
+fn note(places: &mut BTreeMap<String, At>, node: &Node, above: &str, depth: usize) {
+    let Kind::Map(entries) = &node.kind else { return };
+    for (key, value) in entries {
+        let path = if above.is_empty() { key.text.clone() } else { format!("{above}.{}", key.text) };
+        if depth > 1 {
+            note(places, value, &path, depth - 1);
+        }
+        places.entry(path).or_insert(key.at);
     }
 }
 

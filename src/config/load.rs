@@ -7,6 +7,7 @@ use crate::config::problem::{At, Problems, Report};
 use crate::config::read;
 use crate::config::settings::{Snapshot, Tls};
 use crate::config::yaml::Node;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What loading needs of the world around the files.
@@ -41,6 +42,9 @@ pub struct Loaded {
     pub names: Vec<String>,
     /// Number of policy tests that passed.
     pub tests: usize,
+    /// Where each key of the files stands, by its dotted path: `roles.cashier` → `policies/roles.yaml:12`. Only of a
+    /// snapshot to be looked at.
+    pub places: BTreeMap<String, String>,
 }
 
 /// Reads an environment variable of this process.
@@ -92,7 +96,11 @@ fn load(path: &Path, files: &Files<'_>, world: &World<'_>) -> Option<Loaded> {
         }
     }
     snapshot.digest = files.digest();
-    Some(Loaded { snapshot, options, tree, names: Vec::new(), tests: passed })
+    let places = match world.purpose {
+        Purpose::Check => files.places(),
+        Purpose::Run => BTreeMap::new(),
+    };
+    Some(Loaded { snapshot, options, tree, names: Vec::new(), tests: passed, places })
 }
 
 fn tests(options: &Gateway, files: &Files<'_>) -> Vec<TestsFile> {

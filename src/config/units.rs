@@ -58,6 +58,13 @@ trait Quantity: Sized {
 const DAY_S: u64 = 86_400;
 const YEAR_S: u64 = 365 * DAY_S;
 
+impl Period {
+    /// Reads `20m` and the like.
+    pub fn read(text: &str) -> Option<Period> {
+        Quantity::parse(text)
+    }
+}
+
 impl Quantity for Period {
     const EXAMPLES: &'static str = "a duration such as `250ms`, `10s`, `15m`, `12h`, `30d` or `1y`";
     const PATTERN: &'static str = "^[0-9]+(ms|s|m|h|d|y)$";

@@ -15,6 +15,7 @@ mod cases;
 mod command_line;
 mod demo;
 mod dressing;
+mod explain;
 mod identity;
 mod log;
 mod refusals;

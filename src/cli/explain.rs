@@ -1,0 +1,217 @@
+//! `moat explain METHOD URL`: the production engine on a made-up request, and where in the files each rule stands.
+use crate::cli::check;
+use crate::config::cases::{Judged, judge};
+use crate::config::options::{CarrierOption, CaseCaller, CaseRequest, CaseSite};
+use crate::config::problem::At;
+use crate::config::read::Spanned;
+use crate::config::units::Period;
+use crate::config::{Loaded, Purpose};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use decide::deliberation::Verdict;
+use decide::rules::{Accept, Access, Found};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Options of `moat explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The request's method
+    method: String,
+    /// The request's URL, `https://host/path`
+    url: String,
+    /// The configuration
+    #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml", env = "MOAT_CONFIG")]
+    config: PathBuf,
+    /// A role of the caller; may be repeated
+    #[arg(long, value_name = "ROLE", value_delimiter = ',')]
+    role: Vec<String>,
+    /// The tenant of the caller's session
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// The caller's subject
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
+    /// How long ago the caller authenticated, e.g. `20m`
+    #[arg(long, value_name = "AGE")]
+    auth_age: Option<String>,
+    /// The class of the authentication (`acr`)
+    #[arg(long, value_name = "CLASS")]
+    acr: Option<String>,
+    /// A method of the authentication (`amr`); may be repeated
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    amr: Vec<String>,
+    /// How the session is carried
+    #[arg(long, value_name = "HOW")]
+    by: Option<By>,
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
+    /// The media type of the body
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// The request comes from another site, as browsers tell it
+    #[arg(long)]
+    cross_site: bool,
+}
+
+/// How a session is carried.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    Bearer,
+    Cookie,
+}
+
+/// Explains. Exits with 0 for a permit, 1 for a refusal, 78 where the bundle has problems.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let loaded = match check::load(&args.config, Purpose::Check) {
+        Ok(loaded) => loaded,
+        Err(problems) => return check::report(&problems, check::Format::Text),
+    };
+    let request = args.request()?;
+    let judged = match judge(&loaded.snapshot.rules, &request) {
+        Ok(judged) => judged,
+        Err(message) => bail!(message),
+    };
+    explain(&mut io::stdout().lock(), &loaded, &request, &judged)?;
+    Ok(if judged.refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Args {
+    fn request(&self) -> Result<CaseRequest> {
+        let spanned = |value: &str| Spanned { value: value.to_owned(), at: At::default() };
+        let anybody = !self.role.is_empty()
+            || self.tenant.is_some()
+            || self.subject.is_some()
+            || self.auth_age.is_some()
+            || self.acr.is_some()
+            || !self.amr.is_empty()
+            || self.by.is_some();
+        let caller = CaseCaller {
+            roles: self.role.iter().map(|role| spanned(role)).collect(),
+            tenant: self.tenant.clone(),
+            auth_age: self.auth_age.as_deref().map(period).transpose()?,
+            subject: self.subject.clone(),
+            acr: self.acr.clone(),
+            amr: (!self.amr.is_empty()).then(|| self.amr.clone()),
+            by: self.by.map(|by| match by {
+                By::Bearer => CarrierOption::Bearer,
+                By::Cookie => CarrierOption::Cookie,
+            }),
+            ..CaseCaller::default()
+        };
+        Ok(CaseRequest {
+            method: spanned(&self.method),
+            url: spanned(&self.url),
+            caller: anybody.then_some(caller),
+            from: self.from,
+            content_type: self.content_type.clone(),
+            site: if self.cross_site { CaseSite::CrossSite } else { CaseSite::SameOrigin },
+        })
+    }
+}
+
+fn period(text: &str) -> Result<Period> {
+    match Period::read(text) {
+        Some(period) => Ok(period),
+        None => bail!("`{text}` is not a duration such as `20m`"),
+    }
+}
+
+/// Prints what was decided and why.
+fn explain(out: &mut impl Write, loaded: &Loaded, request: &CaseRequest, judged: &Judged) -> io::Result<()> {
+    writeln!(out, "{} {}", *request.method, *request.url)?;
+    if let Some(found) = &judged.found {
+        rules(&mut Page { out, loaded }, found, judged)?;
+    }
+    let mut page = Page { out, loaded };
+    for (guard, verdict) in &judged.trail {
+        let said = match verdict {
+            Verdict::Pass => "pass".to_owned(),
+            Verdict::Skip => "-".to_owned(),
+            Verdict::Shadow(code) => format!("would refuse with {} (shadow)", code.id()),
+            Verdict::Refuse(code) => format!("refuse with {}", code.id()),
+        };
+        page.line(guard.name(), &said, None)?;
+    }
+    match (&judged.refusal, &judged.found) {
+        (Some(refusal), _) => {
+            writeln!(out, "=> {} {}: {}", refusal.code.status(), refusal.code.id(), refusal.cause)
+        }
+        (None, Some(found)) => writeln!(out, "=> permit, to upstream `{}`", found.route.upstream_name),
+        (None, None) => writeln!(out, "=> permit"),
+    }
+}
+
+/// Lines of a name, a text and the place of the rule.
+struct Page<'a, W> {
+    out: &'a mut W,
+    loaded: &'a Loaded,
+}
+
+impl<W: Write> Page<'_, W> {
+    fn line(&mut self, name: &str, text: &str, place: Option<&str>) -> io::Result<()> {
+        match place {
+            Some(place) => writeln!(self.out, "  {name:<14} {text}  ({place})"),
+            None => writeln!(self.out, "  {name:<14} {text}"),
+        }
+    }
+
+    /// A line about something that stands under this key in one of the files.
+    fn rule(&mut self, name: &str, text: &str, key: &str) -> io::Result<()> {
+        let place = self.loaded.places.get(key).cloned();
+        self.line(name, text, place.as_deref())
+    }
+}
+
+/// The rules that the route's guards apply, each with its place.
+fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io::Result<()> {
+    let route = &found.route;
+    page.line("route", &format!("{}  {}", route.name, found.template), Some(&route.origin))?;
+    match judged.findings.seat.as_ref().or(found.seat.as_ref()) {
+        Some(seat) => {
+            page.rule("tenant", &format!("{} by {}", seat.id, seat.source), &format!("tenants.{}", seat.id))?;
+        }
+        None => page.line("tenant", "none", None)?,
+    }
+    match &route.access {
+        Access::Public { reason } => page.line("public", reason, None)?,
+        Access::Session(session) => {
+            for accept in &session.accept {
+                let (text, issuer) = match accept {
+                    Accept::Bearer { issuer } => (format!("bearer token of `{issuer}`"), issuer),
+                    Accept::Cookie { name, issuer } => (format!("cookie `{name}` with a token of `{issuer}`"), issuer),
+                };
+                page.rule("accepts", &text, &format!("issuers.{issuer}"))?;
+            }
+            match (&session.permission, &judged.findings.granted_by) {
+                (Some(permission), Some(role)) => {
+                    let text = format!("{}, granted by role `{role}`", permission.name);
+                    page.rule("requires", &text, &format!("roles.{role}"))?;
+                }
+                (Some(permission), None) => {
+                    let area = permission.name.split('.').next().unwrap_or_default();
+                    page.rule("requires", &permission.name, &format!("permissions.{area}"))?;
+                }
+                (None, _) => page.line("requires", "any session", None)?,
+            }
+            if let Some(step_up) = &session.step_up {
+                let age = step_up.max_age_s.map(|s| format!(", at most {s} s old")).unwrap_or_default();
+                page.rule("step-up", &format!("{}{age}", step_up.name), &format!("sessions.step_up.{}", step_up.name))?;
+            }
+            if let Some(condition) = &session.when {
+                page.line("when", condition.source(), None)?;
+            }
+        }
+    }
+    for limit in &route.limits {
+        let mode = if limit.shadow { " (shadow)" } else { "" };
+        page.rule("limit", &format!("{}{mode}", limit.name), &format!("limits.{}", limit.name))?;
+    }
+    if let Some(profile) = page.loaded.snapshot.profiles.get(route.headers) {
+        page.rule("headers", profile.name(), &format!("profiles.{}", profile.name()))?;
+    }
+    Ok(())
+}

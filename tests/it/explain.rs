@@ -1,0 +1,81 @@
+//! `moat explain`: the production engine on a made-up request, with the place of every rule.
+use crate::harness::{Bundle, moat};
+
+fn explain(bundle: &Bundle, line: &str) -> (Option<i32>, String) {
+    let mut args = vec!["explain"];
+    args.extend(line.split(' '));
+    let output = moat(bundle.root(), &args);
+    assert!(!output.stdout.is_empty(), "{output:?}");
+    (output.code, output.stdout)
+}
+
+/// The place of a line in a file of the bundle, as `file:line`.
+fn place(bundle: &Bundle, file: &str, line: &str) -> String {
+    let at = bundle.read(file).lines().position(|l| l.trim_start().starts_with(line)).expect(line);
+    format!("({file}:{})", at + 1)
+}
+
+#[test]
+fn it_names_the_rules_and_where_they_stand() {
+    let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+    let (code, text) =
+        explain(&bundle, "POST https://acme.localhost/api/refunds --role finance --tenant acme --auth-age 20m");
+    assert_eq!(code, Some(1), "{text}");
+    for (what, file, line) in [
+        ("route          refunds", "gateway.yaml", "refunds:"),
+        ("tenant         acme by host", "gateway.yaml", "acme:"),
+        ("granted by role `finance`", "policies/roles.yaml", "finance:"),
+        ("step-up        recent-mfa", "gateway.yaml", "recent-mfa:"),
+        ("headers        api-json", "policies/headers.yaml", "api-json:"),
+    ] {
+        let place = place(&bundle, file, line);
+        let found = text.lines().any(|l| l.contains(what) && l.ends_with(&place));
+        assert!(found, "`{what}` with {place} in\n{text}");
+    }
+    assert!(text.ends_with("=> 401 session.step-up: step-up `recent-mfa`: the authentication is too old\n"), "{text}");
+}
+
+#[test]
+fn it_ends_with_the_decision_and_its_exit_code() {
+    let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+    for (line, code, end) in [
+        ("GET https://acme.localhost/", 0, "=> permit, to upstream `app`\n"),
+        ("GET https://acme.localhost/api/bookings --role viewer --tenant acme", 0, "=> permit, to upstream `app`\n"),
+        ("GET https://acme.localhost/api/bookings", 1, "=> 401 session.missing: no credential\n"),
+        (
+            "GET https://globex.localhost/api/bookings --role viewer --tenant acme",
+            1,
+            "=> 403 tenant.mismatch: the session belongs to another tenant\n",
+        ),
+        ("GET https://initech.localhost/", 1, "=> 403 tenant.suspended: the tenant is suspended\n"),
+        ("GET https://nobody.localhost/", 1, "=> 404 tenant.unknown: this tenant is not listed\n"),
+        ("PATCH https://acme.localhost/api/refunds", 1, "=> 405 method.not-allowed: no route for this method\n"),
+        (
+            "POST https://acme.localhost/api/bookings --role cashier --tenant acme --by cookie --cross-site",
+            1,
+            "=> 403 csrf.unproven: the request comes from another site\n",
+        ),
+        (
+            "POST https://acme.localhost/api/bookings --role cashier --tenant acme --content-type text/plain",
+            1,
+            "=> 415 body.unsupported: the content type is not on the route's list\n",
+        ),
+        (
+            "GET https://umbrella.localhost/ --from 198.51.100.7",
+            1,
+            "=> 403 network.denied: the client address is not in the tenant's ip_allow\n",
+        ),
+    ] {
+        let (came, text) = explain(&bundle, line);
+        assert_eq!((came, text.ends_with(end)), (Some(code), true), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_bundle_with_problems_is_not_explained() {
+    let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+    bundle.replace("upstream: app\n    public", "upstream: ap\n    public");
+    let output = moat(bundle.root(), &["explain", "GET", "https://acme.localhost/"]);
+    assert_eq!(output.code, Some(78), "{output:?}");
+    assert!(output.stderr.contains("did you mean `app`?"), "{}", output.stderr);
+}
