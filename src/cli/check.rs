@@ -2,7 +2,7 @@
 use crate::cli::EXIT_PROBLEM;
 use crate::config::problem::Problems;
 use crate::config::settings::{Snapshot, Tls};
-use crate::config::{Loaded, Purpose, World, process_env};
+use crate::config::{Complaint, Loaded, Purpose, World, process_env};
 use crate::serve::certificates::CertStore;
 use anyhow::Result;
 use std::io::Write;
@@ -59,12 +59,13 @@ pub fn report(problems: &Problems, format: Format) -> Result<ExitCode> {
 }
 
 /// Tries the certificates of a folder out, as the listener would.
-pub fn certificates(tls: &Tls) -> Result<(), Vec<(String, String)>> {
+pub fn certificates(tls: &Tls) -> Result<(), Vec<Complaint>> {
     match CertStore::load(&tls.certificates, tls.default_certificate.as_deref()) {
         Ok(_) => Ok(()),
-        Err(problems) => {
-            Err(problems.into_iter().map(|p| (format!("`{}`: {}", p.file.display(), p.message), p.hint)).collect())
-        }
+        Err(problems) => Err(problems
+            .into_iter()
+            .map(|p| Complaint { message: format!("`{}`: {}", p.file.display(), p.message), hint: p.hint })
+            .collect()),
     }
 }
 

@@ -2,6 +2,7 @@
 pub mod audit;
 pub mod certs;
 pub mod check;
+pub mod config;
 pub mod demo;
 pub mod explain;
 pub mod init;
@@ -48,6 +49,9 @@ enum Command {
     Audit(audit::Command),
     /// Decide about a made-up request, and show which rule decided and where it stands
     Explain(explain::Args),
+    /// Show the configuration in force, its schema, its reference
+    #[command(subcommand)]
+    Config(config::Command),
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Audit(command) => audit::run(command),
         Command::Explain(args) => explain::run(args),
+        Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
         Command::Token(args) => token::run(args),
     };

@@ -108,7 +108,7 @@ impl<'a> Files<'a> {
         if !last.contains('*') {
             return vec![pattern.to_owned()];
         }
-        let directory = self.folder.join(folder);
+        let directory = self.folder.join(directory_name(folder));
         self.watched.borrow_mut().push(directory.clone());
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let entries = match fs::read_dir(&directory) {
@@ -243,12 +243,9 @@ fn glob(pattern: &str, name: &str) -> bool {
     left.ends_with(last)
 }
 
-/// The folder that a path's relative names refer to.
+/// The folder that a path's relative names refer to; empty for the current one.
 pub fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
+    path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Notes the places of a map's keys, and of theirs.

@@ -14,10 +14,19 @@ use std::path::Path;
 pub struct World<'a> {
     /// Reads an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Tries the certificates out; what is wrong with them, each a message and a hint.
-    pub certificates: &'a dyn Fn(&Tls) -> Result<(), Vec<(String, String)>>,
+    /// Tries the certificates out.
+    pub certificates: &'a dyn Fn(&Tls) -> Result<(), Vec<Complaint>>,
     /// What the snapshot is for.
     pub purpose: Purpose,
+}
+
+/// What is wrong with something that the configuration names and others read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// What is wrong.
+    pub message: String,
+    /// What may help.
+    pub hint: String,
 }
 
 /// What a snapshot is for.

@@ -3,9 +3,11 @@ pub mod settings;
 
 pub mod compare;
 mod load;
-pub use load::{Loaded, Purpose, World, process_env};
+pub use load::{Complaint, Loaded, Purpose, World, process_env};
 
 pub mod options;
+pub mod reference;
+pub mod show;
 mod compile;
 pub mod cases;
 

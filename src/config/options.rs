@@ -25,16 +25,17 @@ pub struct Gateway {
     /// is defined twice is an error. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Spanned<String>>,
-    /// The process. A change needs a restart.
+    /// The process. A change needs a restart, but of `drain_timeout`.
     #[serde(default)]
     pub server: ServerOptions,
-    /// The admin listener: metrics and health. Never on a public network.
+    /// The admin listener: metrics and health. Never on a public network. A change needs a restart.
     #[serde(default)]
     pub admin: AdminOptions,
-    /// Where clients connect, by a name of your choice. At least one.
+    /// Where clients connect, by a name of your choice. At least one. A change needs a restart.
     #[serde(default)]
     pub listeners: Entries<ListenerOptions>,
-    /// Certificates and TLS profiles. Needed by listeners with `tls`.
+    /// Certificates and TLS profiles. Needed by listeners with TLS. A change needs a restart; changed certificates do
+    /// not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsOptions>,
     /// Where users come from, by a name of your choice. Default: none.
@@ -62,13 +63,13 @@ pub struct Gateway {
     /// irrelevant, and two that match equally well are an error. At least one.
     #[serde(default)]
     pub routes: Entries<RouteOptions>,
-    /// The audit log.
+    /// The audit log. A change needs a restart.
     #[serde(default)]
     pub audit: AuditOptions,
-    /// The application log and the access log.
+    /// The application log and the access log. A change needs a restart, but of `exclude_paths`.
     #[serde(default)]
     pub logs: LogOptions,
-    /// Metrics.
+    /// Metrics. A change needs a restart.
     #[serde(default)]
     pub metrics: MetricOptions,
 }
@@ -174,7 +175,7 @@ impl JsonSchema for Workers {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminOptions {
-    /// Address and port; loopback only. A change needs a restart.
+    /// Address and port; loopback only.
     #[schemars(with = "String")]
     pub address: Spanned<SocketAddr>,
     /// Metrics in the text format of Prometheus.
@@ -277,7 +278,7 @@ pub struct PolicyFiles {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditOptions {
-    /// Folder of the log. Default: `audit` in `server.state_dir`. A change needs a restart.
+    /// Folder of the log. Default: `audit` in `server.state_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
     /// How the log is cut into files.

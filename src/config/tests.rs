@@ -1,7 +1,9 @@
 //! Bundles on disk: the repository's own example, and tables of what is wrong with others.
 use crate::config::problem::Problems;
 use crate::config::settings::Snapshot;
+use crate::config::yaml::{Kind, Node};
 use crate::config::{Loaded, Purpose, World};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
@@ -686,5 +688,39 @@ fn what_a_reload_cannot_change_is_named() {
         ("version: 1\nserver", "version: 1\nadmin: {address: \"127.0.0.1:1\"}\nserver", "`admin`"),
     ] {
         assert_eq!(differences(&[(from, to)]).1.join("; "), expected, "{to}");
+    }
+}
+
+/// Paths of keys that a JSON schema does not allow, and of values that are no map or list where it wants one.
+pub(crate) fn against(node: &Node, schema: &Value, root: &Value, path: &str) -> Vec<String> {
+    let mut schema = schema;
+    while let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+        schema = &root["$defs"][name.trim_start_matches("#/$defs/")];
+    }
+    let choices = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key)).and_then(Value::as_array);
+    if let Some(choices) = choices {
+        let results: Vec<Vec<String>> = choices.iter().map(|choice| against(node, choice, root, path)).collect();
+        return results.into_iter().min_by_key(Vec::len).unwrap_or_default();
+    }
+    match &node.kind {
+        Kind::Map(entries) => entries
+            .iter()
+            .flat_map(|(key, value)| {
+                let path = format!("{path}.{}", key.text);
+                match (schema["properties"].get(&key.text), schema.get("additionalProperties")) {
+                    (Some(property), _) => against(value, property, root, &path),
+                    (None, Some(each)) if each.is_object() => against(value, each, root, &path),
+                    _ => vec![path],
+                }
+            })
+            .collect(),
+        Kind::List(items) => match schema.get("items") {
+            Some(each) => items.iter().flat_map(|item| against(item, each, root, path)).collect(),
+            None => vec![path.to_owned()],
+        },
+        Kind::Scalar { .. } if schema.get("properties").is_some() || schema.get("items").is_some() => {
+            vec![path.to_owned()]
+        }
+        Kind::Null | Kind::Broken | Kind::Scalar { .. } => Vec::new(),
     }
 }

@@ -255,6 +255,11 @@ impl<'t> Tree<'t, '_> {
     }
 }
 
+/// Prints a value in block style.
+pub fn print<T: serde::Serialize>(value: &T) -> Result<String, String> {
+    serde_yaml::to_string(value).map_err(|error| error.to_string())
+}
+
 fn short(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -1,5 +1,6 @@
 //! `listeners` and `tls` → settings.
 use super::{Compiler, Noun};
+use crate::config::Complaint;
 use crate::config::options::{ClientHeaderOption, ListenerOptions, ProtocolOption, RedirectOption, TlsVersion};
 use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::problem::At;
@@ -138,7 +139,7 @@ impl Compiler<'_> {
                 self.report.hinted(options.certificates.at, message, Some(hint));
             }
             Ok(_) => {
-                for (message, hint) in (self.world.certificates)(&tls).err().into_iter().flatten() {
+                for Complaint { message, hint } in (self.world.certificates)(&tls).err().into_iter().flatten() {
                     self.report.hinted(options.certificates.at, message, Some(hint));
                 }
             }

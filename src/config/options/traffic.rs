@@ -8,14 +8,15 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::SocketAddr;
 
-/// Where clients connect. Exactly one of `tls`, `redirect` and `plaintext`.
+/// Where clients connect: with TLS, or one of `redirect` and `plaintext`. A change needs a restart.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerOptions {
-    /// Address and port, e.g. `0.0.0.0:443` or `[::]:443`. A change needs a restart.
+    /// Address and port, e.g. `0.0.0.0:443` or `[::]:443`.
     #[schemars(with = "String")]
     pub address: Spanned<SocketAddr>,
-    /// Name of a TLS profile: `modern`, which is built in, or one of `tls.profiles`.
+    /// Name of a TLS profile: `modern`, which is built in, or one of `tls.profiles`. Default: `modern`, where neither
+    /// `redirect` nor `plaintext` stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<String>>,
     /// Answers GET and HEAD with a permanent redirect (308) to https and refuses the rest with `request.plaintext`:
