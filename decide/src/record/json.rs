@@ -93,6 +93,7 @@ pub(super) fn uuid(out: &mut Vec<u8>, lead: &str, value: u128) {
 
 /// Appends lowercase hex.
 pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(2 * bytes.len());
     for byte in bytes {
         hex_byte(out, *byte);
     }
@@ -131,10 +132,14 @@ pub(super) fn decimal_padded<const N: usize>(out: &mut Vec<u8>, mut value: u64) 
     out.extend_from_slice(&digits);
 }
 
-/// Copies runs of plain bytes whole; only the rare others are looked at one by one.
+/// Nearly every value is plain: that is found out without a branch per byte, and the value copied whole.
 fn escaped(out: &mut Vec<u8>, value: &str) {
     let mut rest = value.as_bytes();
-    while let Some(at) = rest.iter().position(|b| matches!(b, 0..0x20 | b'"' | b'\\' | 0x7f)) {
+    if !rest.iter().fold(false, |special, byte| special | is_special(*byte)) {
+        out.extend_from_slice(rest);
+        return;
+    }
+    while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((byte, after)) = special.split_first() else { return };
@@ -151,6 +156,10 @@ fn escaped(out: &mut Vec<u8>, value: &str) {
         rest = after;
     }
     out.extend_from_slice(rest);
+}
+
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0x7f)
 }
 
 #[cfg(test)]
