@@ -70,7 +70,7 @@ impl Drop for Live {
     }
 }
 
-/// Completes when the drain has begun; never, where nobody can begin it any more.
+/// Completes when the value has turned `true`; never, where nobody is left to turn it.
 pub(crate) async fn begun(watch: &mut watch::Receiver<bool>) {
     if watch.wait_for(|begun| *begun).await.is_err() {
         std::future::pending::<()>().await;

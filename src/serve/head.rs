@@ -26,8 +26,19 @@ pub(crate) enum Read {
 pub(crate) struct Head {
     /// Bytes of the head with its empty line.
     pub(crate) length: usize,
-    /// How many bytes of the stream belong to this request; `None` where only reading on can tell.
-    pub(crate) frame: Option<u64>,
+    /// What follows it.
+    pub(crate) after: After,
+}
+
+/// What follows a head on the wire, before the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// A body of so many bytes; often none.
+    Body(u64),
+    /// Chunks, whose end only reading on can tell.
+    Chunks,
+    /// A body of so many bytes, then WebSocket frames, if the application agrees.
+    WebSocket(u64),
 }
 
 /// Waits for the next head of `wire`. Cancel-safe: what was read stays in the wire.
@@ -61,10 +72,16 @@ pub(crate) async fn read_head(wire: &mut Wire, settings: &Listener) -> Read {
 fn judge(pending: &[u8], length: usize, limits: &HeadLimits) -> Read {
     let head = pending.get(..length).unwrap_or_default();
     match check(head, limits) {
-        Ok(view) if view.chunked || view.websocket => Read::Head(Head { length, frame: None }),
         Ok(view) => {
-            let frame = (length as u64).saturating_add(view.content_length.unwrap_or(0));
-            Read::Head(Head { length, frame: Some(frame) })
+            let body = view.content_length.unwrap_or(0);
+            let after = if view.chunked {
+                After::Chunks
+            } else if view.websocket {
+                After::WebSocket(body)
+            } else {
+                After::Body(body)
+            };
+            Read::Head(Head { length, after })
         }
         Err(refusal) => Read::Refused(refusal, glimpse(head)),
     }

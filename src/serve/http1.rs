@@ -1,6 +1,6 @@
 //! HTTP/1 connections: each head is read under a deadline and judged on its raw bytes before pingora may see it.
 use super::drain;
-use super::head::{Read, read_head};
+use super::head::{After, Read, read_head};
 use super::listener::{Front, Glimpse, House, Reply};
 use super::stream::Wire;
 use crate::config::settings::Listener;
@@ -33,13 +33,17 @@ where
             read = read_head(&mut wire, settings) => read,
             () = drain::begun(&mut draining), if wire.pending().is_empty() => Read::Idle,
         };
-        let frame = match read {
-            Read::Head(head) => head.frame,
+        let head = match read {
+            Read::Head(head) => head,
             Read::Gone => return,
             Read::Idle => return wire.close().await,
             Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
         };
-        wire.expose(frame);
+        match head.after {
+            After::Body(bytes) => wire.expose(Some((head.length as u64).saturating_add(bytes))),
+            After::Chunks => wire.expose(None),
+            After::WebSocket(bytes) => wire.expose_upgrade((head.length as u64).saturating_add(bytes)),
+        }
         let mut session = ServerSession::new_http1(wire);
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(STALL));

@@ -1,5 +1,6 @@
 //! HTTP/2 connections: pingora's sessions under our limits, our idle clock and our patience with resets.
 use super::drain;
+use super::limits::Rejection;
 use super::listener::{Front, Glimpse, House};
 use super::stream::Wire;
 use crate::config::settings::Listener;
@@ -10,7 +11,7 @@ use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -18,7 +19,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Flow-control window of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487).
+/// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487), at the least: where
+/// the listener allows more resets per second, those decide.
 const PENDING_RESETS: usize = 20;
 /// Streams of one connection that we may have to reset for the client's errors (MadeYouReset, CVE-2025-8671).
 const LOCAL_RESETS: usize = 64;
@@ -37,8 +39,8 @@ where
     A: HttpServerApp + Send + Sync + 'static,
     F: Front,
 {
-    let flooded = Arc::new(Notify::new());
-    wire.meter_resets(settings.h2_resets_per_second, flooded.clone());
+    let (flood, mut flooded) = watch::channel(false);
+    wire.meter_resets(settings.h2_resets_per_second, flood);
     wire.expose(None);
     let conn = wire.conn().clone();
     let digest = Arc::new(Digest {
@@ -59,7 +61,7 @@ where
     loop {
         let accepted = tokio::select! {
             biased;
-            () = flooded.notified() => break,
+            () = drain::begun(&mut flooded) => break,
             () = drain::begun(&mut draining), if !going => {
                 // GOAWAY; accepted streams finish, and the codec ends the connection after the last one.
                 h2.graceful_shutdown();
@@ -91,10 +93,13 @@ where
                     break;
                 }
             }
+            // The codec has seen the same flood in the same bytes, and was faster.
+            Err(_) if *flooded.borrow() => break,
             // The connection has ended, well or badly; without it no stream can.
             Ok(None) | Err(_) => return,
         }
     }
+    house.front.connection_rejected(&conn.listener, Rejection::Abuse);
     tracing::debug!(connection = conn.id, "closing an HTTP/2 connection whose client resets or errs too much");
     streams.shutdown().await;
     h2.abrupt_shutdown(ENHANCE_YOUR_CALM.into());
@@ -109,12 +114,13 @@ async fn serve<A: HttpServerApp>(app: Arc<A>, session: HttpSession, shutdown: wa
 fn options(settings: &Listener) -> H2Options {
     // From pingora's defaults, not from the codec's, which know no bound on header lists (CVE-2026-105297).
     let mut options = default_h2_options();
+    let resets = usize::try_from(settings.h2_resets_per_second).unwrap_or(usize::MAX);
     options
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(settings.h2_concurrent_streams)
         .max_header_list_size(u32::try_from(settings.head.bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS.max(resets))
         .max_local_error_reset_streams(Some(LOCAL_RESETS));
     options
 }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Why a connection was closed before its first byte was read.
+/// Why a connection was closed by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
-    /// `server.max_connections` are open.
+    /// Before its first byte: `server.max_connections` are open.
     Total,
-    /// `connections_per_ip` are open from this address.
+    /// Before its first byte: `connections_per_ip` are open from this address.
     PerAddress,
+    /// An HTTP/2 client reset more than `h2.resets_per_second`, or sent too many malformed requests.
+    Abuse,
 }
 
 impl Rejection {
@@ -20,6 +22,7 @@ impl Rejection {
         match self {
             Rejection::Total => "total",
             Rejection::PerAddress => "per_address",
+            Rejection::Abuse => "abuse",
         }
     }
 }

@@ -112,7 +112,7 @@ pub trait Front: Send + Sync + 'static {
     /// A TLS handshake has ended, one way or the other.
     fn tls_handshake(&self, listener: &str, outcome: &Handshake);
 
-    /// A connection was closed before its first byte was read.
+    /// A connection was closed by us, for this reason.
     fn connection_rejected(&self, listener: &str, reason: Rejection);
 
     /// `delta` connections more (+1) or less (-1) are open.
@@ -154,7 +154,7 @@ pub enum BindError {
     },
 }
 
-/// Binds a listener. Do this for all of them before the first [`serve`]: a port that is taken is then a start that
+/// Binds a listener. Do this for all of them before the first [`accept::serve`](super::accept::serve): a port that is taken is then a start that
 /// failed, not half a gateway. `certificates` is needed for listeners with TLS. Needs a tokio runtime.
 pub fn bind(settings: &Arc<Listener>, certificates: Option<&Arc<CertStore>>) -> Result<Bound, BindError> {
     let name = settings.name.clone();

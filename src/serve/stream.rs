@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
@@ -52,7 +52,7 @@ impl Transport {
 enum Exposed {
     /// This many bytes: a head and a body of known length. What follows belongs to the next request.
     Bytes(u64),
-    /// Everything: chunked bodies, upgraded connections, HTTP/2.
+    /// Everything: chunked bodies, connections that have been upgraded, HTTP/2.
     Everything,
 }
 
@@ -61,12 +61,13 @@ pub(crate) struct Wire {
     transport: Option<Transport>,
     inbound: BytesMut,
     exposed: Exposed,
+    may_upgrade: bool,
     outbound: Vec<u8>,
     written: usize,
     conn: Arc<ConnInfo>,
     fd: i32,
     digests: (Arc<ProxyDigest>, Arc<SocketDigest>),
-    meter: Option<(ResetMeter, Arc<Notify>)>,
+    meter: Option<(ResetMeter, watch::Sender<bool>)>,
     slot: Option<Slot>,
     ended: bool,
 }
@@ -90,6 +91,7 @@ impl Wire {
             transport: Some(transport),
             inbound: BytesMut::new(),
             exposed: Exposed::Everything,
+            may_upgrade: false,
             outbound: Vec::new(),
             written: 0,
             conn,
@@ -105,8 +107,8 @@ impl Wire {
         &self.conn
     }
 
-    /// Counts the client's HTTP/2 resets from now on; `flooded` is told when there were too many.
-    pub(crate) fn meter_resets(&mut self, per_second: u32, flooded: Arc<Notify>) {
+    /// Counts the client's HTTP/2 resets from now on; `flooded` turns `true` when there were too many.
+    pub(crate) fn meter_resets(&mut self, per_second: u32, flooded: watch::Sender<bool>) {
         self.meter = Some((ResetMeter::new(per_second), flooded));
     }
 
@@ -123,6 +125,23 @@ impl Wire {
     /// Lets pingora read the next `bytes`, or everything.
     pub(crate) fn expose(&mut self, bytes: Option<u64>) {
         self.exposed = bytes.map_or(Exposed::Everything, Exposed::Bytes);
+        self.may_upgrade = false;
+    }
+
+    /// Lets pingora read a head of `bytes`, and everything once it has been answered with 101: what a client sends
+    /// before that is no WebSocket frame yet, and may never be one.
+    pub(crate) fn expose_upgrade(&mut self, bytes: u64) {
+        self.exposed = Exposed::Bytes(bytes);
+        self.may_upgrade = true;
+    }
+
+    /// Looks at the beginning of an answer, which pingora writes in one piece.
+    fn note_answer(&mut self, answer: &[u8]) {
+        if answer.starts_with(b"HTTP/1.1 101 ") {
+            self.exposed = Exposed::Everything;
+        }
+        // 100 and 103 come before the answer proper.
+        self.may_upgrade = self.exposed != Exposed::Everything && answer.starts_with(b"HTTP/1.1 1");
     }
 
     /// After a request: whether all of it was read, so that the next one can begin. Gives memory back.
@@ -279,7 +298,7 @@ impl AsyncRead for Wire {
                 let filled = buf.filled();
                 meter.note(filled.get(filled.len().saturating_sub(taken)..).unwrap_or_default());
                 if meter.exceeded() {
-                    flooded.notify_one();
+                    flooded.send_replace(true);
                 }
             }
             taken
@@ -302,6 +321,9 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.may_upgrade {
+            this.note_answer(buf);
+        }
         if this.outbound.len() + buf.len() > WRITE_CAPACITY {
             ready!(this.poll_send(cx))?;
         }

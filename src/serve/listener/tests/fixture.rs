@@ -94,8 +94,14 @@ impl ProxyHttp for Forward {
         Ok(false)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> pingora_error::Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    async fn upstream_peer(&self, session: &mut Session, _ctx: &mut ()) -> pingora_error::Result<Box<HttpPeer>> {
+        let mut peer = HttpPeer::new(self.upstream, false, String::new());
+        match session.req_header().uri.path() {
+            "/panic" => panic!("a bug in a filter"),
+            "/impatient" => peer.options.read_timeout = Some(Duration::from_millis(200)),
+            _ => {}
+        }
+        Ok(Box::new(peer))
     }
 
     async fn response_filter(
@@ -127,6 +133,10 @@ async fn application(release: Arc<tokio::sync::Notify>) -> SocketAddr {
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let release = release.clone();
                 async move {
+                    if request.headers().contains_key(header::UPGRADE) {
+                        release.notified().await;
+                        return Ok(echo_upgraded(request));
+                    }
                     let (head, body) = request.into_parts();
                     let body = body.collect().await?.to_bytes();
                     if head.uri.path() == "/slow" {
@@ -137,10 +147,26 @@ async fn application(release: Arc<tokio::sync::Notify>) -> SocketAddr {
                 }
             });
             let io = hyper_util::rt::TokioIo::new(tcp);
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades());
         }
     });
     address
+}
+
+/// Switches protocols and sends back whatever comes.
+fn echo_upgraded(request: hyper::Request<hyper::body::Incoming>) -> hyper::Response<http_body_util::Full<Bytes>> {
+    tokio::spawn(async move {
+        let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+        let mut piece = [0; 1024];
+        while let Ok(read @ 1..) = io.read(&mut piece).await {
+            io.write_all(&piece[..read]).await.unwrap();
+        }
+    });
+    let mut response = hyper::Response::new(http_body_util::Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response
 }
 
 /// Settings that suit a test; change what it is about.

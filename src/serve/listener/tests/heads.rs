@@ -2,7 +2,7 @@
 use super::fixture::*;
 use decide::refusal::Code;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_passes_and_the_connection_is_used_again() {
@@ -213,4 +213,71 @@ async fn a_client_without_close_notify_is_no_error() {
     drop(tcp);
     until(|| gate.drain.live() == 0).await;
     assert!(gate.front.refused.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_carries_bytes_both_ways_early_ones_too() {
+    let gate = Gate::open(settings(modern())).await;
+    let mut tls = gate.h1().await;
+    let request = "GET /ws HTTP/1.1\r\nHost: main.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tls.write_all(format!("{request}early").as_bytes()).await.unwrap();
+    tls.flush().await.unwrap();
+    // An upstream that agrees before pingora has told it that the request has no body makes pingora end the exchange;
+    // a whole request on another connection is time enough for that.
+    assert_eq!(ask(&mut gate.h1().await, &get("/", "main.example")).await.unwrap().status(), "200");
+    gate.release.notify_one();
+    assert_eq!(read_answer(&mut tls).await.unwrap().status(), "101");
+    let mut echo = [0; 5];
+    tls.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"early");
+    for n in 0..10 {
+        let frame = [b'0' + n; 5];
+        tls.write_all(&frame).await.unwrap();
+        tls.flush().await.unwrap();
+        tls.read_exact(&mut echo).await.unwrap();
+        assert_eq!(echo, frame);
+    }
+    drop(tls);
+    until(|| gate.drain.live() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_that_is_not_granted_leaves_an_ordinary_connection() {
+    let gate = Gate::open(settings(modern())).await;
+    let mut tls = gate.h1().await;
+    let request = "GET /plain HTTP/1.1\r\nHost: elsewhere.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tls.write_all(request.as_bytes()).await.unwrap();
+    let answer = ask(&mut tls, b"GET / HTTP/1.1\r\nHost: main.example\r\nHost: smuggled\r\n\r\n").await.unwrap();
+    assert_eq!(answer.status(), "421");
+    assert!(
+        read_answer(&mut tls).await.is_none_or(|next| next.status() == "400"),
+        "what follows is judged, or dropped"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_pass_both_ways_and_the_connection_lives_on() {
+    let gate = Gate::open(settings(modern())).await;
+    let mut tls = gate.h1().await;
+    let text = "0123456789abcdef".repeat(200_000);
+    let head = format!("POST /big HTTP/1.1\r\nHost: main.example\r\nContent-Length: {}\r\n\r\n", text.len());
+    for _ in 0..2 {
+        tls.write_all(head.as_bytes()).await.unwrap();
+        let answer = ask(&mut tls, text.as_bytes()).await.unwrap();
+        assert!(answer.body == format!("POST /big {text}"));
+    }
+    assert_eq!(ask(&mut tls, &get("/after", "main.example")).await.unwrap().body, "GET /after ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_costs_one_connection_and_not_its_place() {
+    let gate = Gate::open_with(settings(modern()), 1, Some("main")).await;
+    for _ in 0..3 {
+        let mut tls = gate.h1().await;
+        assert!(ask(&mut tls, &get("/panic", "main.example")).await.is_none());
+        until(|| gate.drain.live() == 0).await;
+    }
+    // The place itself is given back when the lingering close is over.
+    assert_eq!(gate.front.open.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert_eq!(ask(&mut gate.h1().await, &get("/", "main.example")).await.unwrap().status(), "200");
 }

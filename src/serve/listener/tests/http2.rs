@@ -1,5 +1,6 @@
 //! HTTP/2 connections: requests, goodbyes, and clients that misbehave.
 use super::fixture::*;
+use crate::serve::limits::Rejection;
 use bytes::Bytes;
 use decide::refusal::Code;
 use h2::client::{ResponseFuture, SendRequest};
@@ -133,6 +134,7 @@ async fn a_client_that_keeps_resetting_streams_is_cut_off() {
     }
     let error = ended(link).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM), "{error}");
+    until(|| *gate.front.rejections.lock().unwrap() == [Rejection::Abuse]).await;
     until(|| gate.drain.live() == 0).await;
 }
 
@@ -170,6 +172,7 @@ async fn malformed_requests_are_counted_and_end_the_connection() {
     }
     assert!((16..=18).contains(&sent), "{sent}");
     assert_eq!(ended(link).await.unwrap_err().reason(), Some(Reason::ENHANCE_YOUR_CALM));
+    until(|| *gate.front.rejections.lock().unwrap() == [Rejection::Abuse]).await;
     let refused = gate.front.refused.lock().unwrap();
     assert_eq!(refused.len(), 16);
     assert!(refused.iter().all(|(refusal, _)| refusal.code == Code::RequestMalformed));
@@ -183,4 +186,35 @@ async fn a_client_that_never_speaks_http2_is_not_waited_for() {
     let mut tls = gate.tls(&client(&["h2"]), "main.example").await.unwrap();
     assert!(closed(&mut tls).await);
     until(|| gate.drain.live() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_larger_than_every_window_pass_both_ways() {
+    let gate = Gate::open(settings(modern())).await;
+    let (mut requests, _link) = connect(&gate).await;
+    let (answer, mut body) = send(&mut requests, "/big", &[], false).unwrap();
+    let text = "0123456789abcdef".repeat(200_000);
+    let mut left = Bytes::from(text.clone());
+    let sender = tokio::spawn(async move {
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+            let piece = left.split_to(room.min(left.len()));
+            body.send_data(piece, left.is_empty()).unwrap();
+        }
+    });
+    let (head, echoed) = read(answer).await.unwrap();
+    sender.await.unwrap();
+    assert_eq!(head.status, 200);
+    assert!(echoed == format!("POST /big {text}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_stalls_ends_with_the_upstreams_patience() {
+    let gate = Gate::open(settings(modern())).await;
+    let (mut requests, _link) = connect(&gate).await;
+    let (answer, mut body) = send(&mut requests, "/impatient", &[], false).unwrap();
+    body.send_data(Bytes::from_static(b"half"), false).unwrap();
+    let outcome = read(answer).await.map(|(head, _)| head.status.as_u16());
+    assert!(matches!(outcome, Ok(502 | 504) | Err(_)), "{outcome:?}");
 }
