@@ -154,8 +154,9 @@ pub enum BindError {
     },
 }
 
-/// Binds a listener. Do this for all of them before the first [`accept::serve`](super::accept::serve): a port that is taken is then a start that
-/// failed, not half a gateway. `certificates` is needed for listeners with TLS. Needs a tokio runtime.
+/// Binds a listener. Do this for all of them before the first [`accept::serve`](super::accept::serve): a port that is
+/// taken is then a start that failed, not half a gateway. `certificates` is needed for listeners with TLS. Needs a tokio
+/// runtime.
 pub fn bind(settings: &Arc<Listener>, certificates: Option<&Arc<CertStore>>) -> Result<Bound, BindError> {
     let name = settings.name.clone();
     let tls = match (&settings.kind, certificates) {
