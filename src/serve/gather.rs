@@ -95,7 +95,10 @@ pub fn glimpse(header: &RequestHeader) -> Glimpse {
     let target = String::from_utf8_lossy(header.raw_path());
     Glimpse {
         method: Some(bounded(header.method.as_str())),
-        host: header.headers.get(HOST).map(|h| bounded(&String::from_utf8_lossy(h.as_bytes()))),
+        host: match (header.headers.get(HOST), header.uri.authority()) {
+            (Some(host), _) => Some(bounded(&String::from_utf8_lossy(host.as_bytes()))),
+            (None, authority) => authority.map(|a| bounded(a.as_str())),
+        },
         path: target.split('?').next().map(bounded),
     }
 }

@@ -95,7 +95,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         upstream: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
@@ -120,10 +120,9 @@ impl ProxyHttp for Gateway {
             assertion: assertion.as_ref(),
             nonce: ctx.nonce.as_ref(),
             origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
-            trace: (TraceParent::begin(random(), 0), false),
+            trace: (TraceParent::begin(random(), SAMPLE_PPM), false),
             presented: presented(findings.carrier, route),
         };
-        let _ = session;
         edit(&mut Wire(upstream), &ctx.active.snapshot.identity, &outbound);
         Ok(())
     }
@@ -134,7 +133,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let _ = session;
+        close_when_draining(session);
         if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -148,7 +147,7 @@ impl ProxyHttp for Gateway {
             status: response.status,
         };
         let counts = headers::dress(&mut Wire(response), ctx.profile(), &context);
-        self.shared.metrics.cookies_fixed((counts.fixed + counts.removed) as usize);
+        self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
         let id = ctx.stamp.id.to_string();
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.insert_header(REQUEST_ID, value)?;
@@ -207,6 +206,10 @@ impl ProxyHttp for Gateway {
         true
     }
 }
+
+/// Share of new traces that are marked as sampled, per million: all. An application that samples by its parent decides
+/// as if it began the trace itself.
+const SAMPLE_PPM: u32 = 1_000_000;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -323,6 +326,7 @@ impl Gateway {
 
     async fn send(&self, session: &mut Session, ctx: &mut Context, made: Made) -> Result<()> {
         ctx.status = made.status.as_u16();
+        close_when_draining(session);
         let mut response = ResponseHeader::build_no_case(made.status, Some(made.headers.len()))?;
         for (name, value) in &made.headers {
             response.append_header(name, value)?;
@@ -333,6 +337,13 @@ impl Gateway {
             session.write_response_body(Some(made.body), true).await?;
         }
         Ok(())
+    }
+}
+
+/// During a drain, HTTP/1 answers say `Connection: close`, so that the client sends its next request elsewhere.
+fn close_when_draining(session: &mut Session) {
+    if conn_info(session).is_some_and(|conn| conn.draining()) {
+        session.set_keepalive(None);
     }
 }
 
