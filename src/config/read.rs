@@ -42,6 +42,10 @@ const MAX_ROUNDS: usize = 200;
 const LATER: &[&str] = &[
     "acr_values",
     "api_key",
+    "auth",
+    "session",
+    "tls",
+    "version",
     "auth_method",
     "body_hash",
     "browser",
@@ -392,7 +396,10 @@ impl<'de, 'a> Deserializer<'de> for Value<'a> {
             Kind::Scalar { text, .. } => (text, self.node.at, None),
             Kind::Map(entries) => match entries.as_slice() {
                 [(key, value)] => (&key.text, key.at, Some(Value { node: value, key: key.at, reader: self.reader })),
-                [] | [_, ..] => return Err(self.expected("a map with one key")),
+                [] | [_, ..] => {
+                    let message = format!("expected a map with one key, found {} keys", entries.len());
+                    return Err(Error::new(message).at(self.node.at));
+                }
             },
             Kind::Null | Kind::Broken | Kind::List(_) => return Err(self.expected("a word")),
         };
@@ -755,7 +762,7 @@ mod tests {
                 "12:53 `nobody` takes no value",
                 "12:66 missing `size`",
                 "12:93 expected a whole number, found `x`",
-                "12:98 expected a map with one key, found a map",
+                "12:98 expected a map with one key, found 2 keys",
             ]
         );
         let top = top.unwrap();

@@ -390,7 +390,7 @@ impl Compiler<'_> {
                 self.report.problem(place(limit), message);
             }
         }
-        if *tenant != RouteTenant::Resolve || rules.resolve.is_empty() {
+        if *tenant != RouteTenant::Resolve || rules.resolve.is_empty() || self.report.is_tainted(name.at) {
             return;
         }
         for (pattern, text) in &patterns.hosts {
