@@ -113,7 +113,7 @@ def write(c):
         o += ["  rate_limits: policies/rate-limits.yaml"]
     if c.on("rbac"):
         o += ["  roles: policies/roles.yaml"]
-    o += ["audit: {durability: os}", f"logs: {{level: warn, access: {{enabled: {str(c.on('log')).lower()}}}}}", "routes:"]
+    o += ["audit: {durability: os}", f"logs: {{level: warn, access: {{sample: {100 if c.on('log') else 0}%}}}}", "routes:"]
     o += route(c, "items", '"/**"', "items.use")
     if c.on("rbac"):
         o += route(c, "admin", '"/admin/**"', "admin.use")
