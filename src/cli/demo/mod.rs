@@ -77,7 +77,7 @@ async fn demo(bundle: &Bundle, began: Instant) -> Result<ExitCode> {
         Err(problems) => return check::report(&problems, check::Format::Text),
     };
     let audit = snapshot.audit.directory.clone();
-    let running = Running::start(snapshot, None).await.map_err(|error| hinted(error))?;
+    let running = Running::start(snapshot, None).await.map_err(hinted)?;
     let place = place(&running, &files, &audit, issuer)?;
     greet(&place, began)?;
 
