@@ -138,7 +138,7 @@ impl Context {
     pub fn entry(&self, ended: bool) -> Vec<u8> {
         let snapshot = &self.active.snapshot;
         let client = match (&self.facts, &self.peer) {
-            (Some(facts), _) => facts.client.clone(),
+            (Some(facts), _) => facts.client,
             (None, Some(peer)) => Person(peer.address),
             (None, None) => Person(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         };
@@ -207,9 +207,14 @@ impl Context {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration_us: micros(self.started.elapsed()),
-            upstream: self.sent.and_then(|_| self.found.as_ref()).map(|f| &*f.route.upstream_name),
+            upstream: self.upstream_name(),
             upstream_status: self.upstream_status,
         }
+    }
+
+    /// The upstream that the request went to, if it went to any.
+    fn upstream_name(&self) -> Option<&str> {
+        self.found.as_ref().filter(|_| self.sent.is_some()).map(|found| &*found.route.upstream_name)
     }
 
     /// Tells audit log, metrics and access log how the request ended. Called at its end, and again when the context is
@@ -263,16 +268,12 @@ impl Context {
                 code: code.map(Code::id),
                 bytes: self.bytes_out,
                 duration,
-                upstream: outcome_upstream(self),
+                upstream: self.upstream_name(),
                 protocol: self.facts.as_ref().map(|f| f.protocol),
                 tls: self.peer.as_ref().and_then(|p| p.tls.as_ref()).map(|t| t.version.as_str()),
             });
         }
     }
-}
-
-fn outcome_upstream(context: &Context) -> Option<&str> {
-    context.sent.and_then(|_| context.found.as_ref()).map(|f| &*f.route.upstream_name)
 }
 
 /// pingora never calls `logging` for a request whose task is cancelled: the context itself sees to its account.

@@ -74,7 +74,8 @@ impl Gateway {
         context.peer = Some(Peer::of(conn));
         context.glimpse = glimpse;
         match self.shared.audit.reserve().await {
-            Ok(slot) => {
+            Ok(mut slot) => {
+                slot.identify(context.stamp.id);
                 context.slot = Some(slot);
                 (context, None)
             }

@@ -227,8 +227,10 @@ impl Gateway {
         let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
         let conn = conn_info(session).ok_or_else(|| unavailable("the connection is unknown".to_owned()))?;
         ctx.peer = Some(Peer::of(&conn));
-        ctx.slot =
-            Some(self.shared.audit.reserve().await.map_err(|e| unavailable(format!("the audit log is full: {e}")))?);
+        let slot = self.shared.audit.reserve().await;
+        let mut slot = slot.map_err(|e| unavailable(format!("the audit log cannot take an entry: {e}")))?;
+        slot.identify(ctx.stamp.id);
+        ctx.slot = Some(slot);
         let active = ctx.active.clone();
         let door = active.door(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
         ctx.counted = Some(door.metrics.request());

@@ -45,7 +45,7 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
             _ = received(&mut term) => return Ok(()),
             _ = received(&mut int) => return Ok(()),
         };
-        refresh_certificates(running);
+        refresh_certificates(running).await;
         let loader = load.clone();
         match tokio::task::spawn_blocking(move || loader()).await {
             Ok(Ok(next)) if next.digest == snapshot.digest => {
@@ -103,9 +103,10 @@ fn refuse(running: &Running, refused: &Refused) {
 }
 
 /// Certificates follow their files by themselves: of a pair that does not hold, the last good one stays.
-fn refresh_certificates(running: &Running) {
-    let Some(store) = &running.certificates else { return };
-    let report = store.refresh();
+async fn refresh_certificates(running: &Running) {
+    let Some(store) = running.certificates.clone() else { return };
+    let reading = store.clone();
+    let Ok(report) = tokio::task::spawn_blocking(move || reading.refresh()).await else { return };
     for problem in &report.problems {
         tracing::error!(file = %problem.file.display(), hint = problem.hint, "certificate not taken: {}", problem.message);
     }

@@ -174,6 +174,8 @@ fn audit_options(snapshot: &Snapshot) -> audit::Options {
     options.checkpoint_entries = from.checkpoint_entries;
     options.heartbeat = from.heartbeat;
     options.key = from.key.clone();
+    // A request holds its room to its end, so there must be more of it than connections.
+    options.capacity = options.capacity.max(snapshot.server.max_connections.saturating_mul(2));
     options
 }
 
