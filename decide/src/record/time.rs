@@ -34,7 +34,7 @@ pub fn format(at_ms: u64) -> String {
     out.into_iter().map(char::from).collect()
 }
 
-/// Reads exactly what [`write`] writes: 24 characters, UTC, milliseconds. `None` for anything else.
+/// Reads exactly what [`write()`] writes: 24 characters, UTC, milliseconds. `None` for anything else.
 pub fn parse(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| -> Option<u64> {
         let digits = text.get(from..to)?;
