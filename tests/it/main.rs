@@ -19,6 +19,7 @@ mod dressing;
 mod explain;
 mod identity;
 mod log;
+mod readme;
 mod refusals;
 mod reload;
 mod scale;

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Folder of the log
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", default_value = "state/audit")]
     pub directory: PathBuf,
     /// Only requests of this tenant
     #[arg(long)]

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the log
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", default_value = "state/audit")]
     pub directory: PathBuf,
     /// Public keys of the log, one per line [default: DIR/audit.pub]
     ///
