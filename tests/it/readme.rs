@@ -95,3 +95,22 @@ async fn the_commands_of_the_table_answer() {
         assert!(!ran.stdout.is_empty(), "{command}: {ran:?}");
     }
 }
+
+#[tokio::test]
+async fn the_answer_shown_is_the_answer_given() {
+    let gateway = Gateway::start(Bundle::standard("127.0.0.1:9".parse().unwrap())).await;
+    let reply = gateway.get("https://acme.localhost/api/bookings").h2().send().await;
+    let text = readme();
+    let shown = text.split_once("```console\n").unwrap().1.split_once("```").unwrap().0;
+    let mut lines = shown.lines().skip(1);
+    assert_eq!(lines.next(), Some(format!("HTTP/2 {}", reply.status).as_str()));
+    for line in lines.by_ref().take_while(|line| *line != "…") {
+        let (name, value) = line.split_once(": ").unwrap();
+        let given = reply.header(name).unwrap_or_else(|| panic!("no `{name}` in {reply:?}"));
+        assert!(given == value || name == "x-request-id", "{name}: {given}, not {value}");
+    }
+    let body: serde_json::Value = serde_json::from_str(&lines.next().unwrap().replace(", …}", "}")).unwrap();
+    for (name, value) in body.as_object().unwrap().iter().filter(|(name, _)| *name != "instance") {
+        assert_eq!(&reply.json()[name], value, "{name}");
+    }
+}
