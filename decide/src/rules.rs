@@ -297,7 +297,8 @@ impl Limit {
 impl Rules {
     /// Finds route and tenant of a request. `header` reads a request header that stands exactly once.
     ///
-    /// Refuses with `route.unknown`, `method.not-allowed` or `tenant.unknown`.
+    /// Refuses with `route.unknown`, `method.not-allowed`, `tenant.unknown`, or, where the request names two tenants,
+    /// `tenant.mismatch`.
     pub fn find<'h>(
         &self,
         request: &Request,
@@ -321,7 +322,7 @@ impl Rules {
         let named = match &route.tenant {
             RouteTenant::None | RouteTenant::Session => None,
             RouteTenant::Resolve if self.resolve.is_empty() => None,
-            RouteTenant::Resolve => Some(self.resolve_tenant(request, custom, header)),
+            RouteTenant::Resolve => Some(self.resolve_tenant(request, custom, header)?),
             RouteTenant::Param { name, map } => {
                 let at = params.iter().position(|p| p == name);
                 let value = at.and_then(|at| router::values(&template, &request.path).nth(at));
@@ -355,14 +356,15 @@ impl Rules {
         }
     }
 
-    /// The first rule that yields a name wins.
+    /// The first rule that yields a name wins, and no later one may yield another: an application that reads its tenant
+    /// from the path would serve one tenant to the session of the host's.
     fn resolve_tenant<'h>(
         &self,
         request: &Request,
         custom: Option<&Arc<str>>,
         header: impl Fn(&http::HeaderName) -> Option<&'h str>,
-    ) -> Option<(String, &'static str)> {
-        self.resolve.iter().find_map(|rule| match rule {
+    ) -> Result<Option<(String, &'static str)>, Refusal> {
+        let mut names = self.resolve.iter().filter_map(|rule| match rule {
             Resolve::Host(domain) => {
                 let label = request.host.strip_suffix(&**domain)?.strip_suffix('.')?;
                 (!label.contains('.')).then(|| (label.to_owned(), "host"))
@@ -375,7 +377,12 @@ impl Rules {
                 Some((id.to_owned(), "path"))
             }
             Resolve::Header(name) => header(name).map(|id| (id.to_owned(), "header")),
-        })
+        });
+        let Some(first) = names.next() else { return Ok(None) };
+        if names.any(|(id, _)| id != first.0) {
+            return Err(Refusal::new(Code::TenantMismatch, "the request names two tenants"));
+        }
+        Ok(Some(first))
     }
 
     /// The host under which the routes of a custom domain's tenant stand.

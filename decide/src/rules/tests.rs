@@ -75,7 +75,7 @@ fn find(rules: &Rules, method: &str, url: &str, header: Option<&'static str>) ->
 }
 
 #[test]
-fn the_first_rule_that_yields_a_name_wins() {
+fn the_first_rule_that_yields_a_name_wins_and_no_other_may_disagree() {
     let rules = rules(&[
         ("*.app.example", "/**", RouteTenant::Resolve),
         ("shared.example", "/t/{tenant}/**", RouteTenant::Resolve),
@@ -85,7 +85,12 @@ fn the_first_rule_that_yields_a_name_wins() {
     ]);
     for (url, header, expected) in [
         ("acme.app.example/x", None, "r0 acme by host"),
-        ("acme.app.example/x", Some("globex"), "r0 acme by host"),
+        ("acme.app.example/x", Some("acme"), "r0 acme by host"),
+        // Two names, two tenants: whichever of them the application reads, the session is held against one only.
+        ("acme.app.example/x", Some("globex"), "tenant.mismatch"),
+        ("acme.app.example/t/acme/x", None, "r0 acme by host"),
+        ("acme.app.example/t/globex/x", None, "tenant.mismatch"),
+        ("booking.acme.test/t/globex/x", None, "tenant.mismatch"),
         ("nobody.app.example/x", None, "tenant.unknown"),
         ("a.acme.app.example/x", None, "route.unknown"),
         ("app.example/x", None, "route.unknown"),
