@@ -58,7 +58,7 @@ fn request(c: &mut Criterion) {
             authority: "acme.northlane.example",
         },
         trace: (TraceParent::begin([3; 24], 0), false),
-        presented: Presented::Bearer,
+        presented: Presented { bearer: true, cookies: &[] },
     };
     c.bench_function("edit", |b| {
         b.iter_batched_ref(|| inbound.clone(), |fields| edit(fields, &headers, &outbound), BatchSize::SmallInput)

@@ -99,6 +99,7 @@ where
             accepted_at: visit.accepted_at,
             sni: None,
             certificate: None,
+            begun: AtomicU64::new(0),
             drain: self.house.drain.clone(),
         };
         let (transport, protocol) = match &self.tls {

@@ -4,7 +4,8 @@ use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::serve::upstream::Pool;
 use crate::store::quota::Quotas;
-use std::collections::HashMap;
+use decide::rules::{Accept, Access};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A snapshot in force. A request takes one at its beginning and keeps it to its end.
@@ -20,6 +21,7 @@ pub struct Active {
     forwarded: Vec<Arc<UpstreamMetrics>>,
     routes: HashMap<Arc<str>, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
+    cookies: Vec<Arc<str>>,
 }
 
 /// A listener with its counters.
@@ -52,6 +54,7 @@ impl Active {
             forwarded: snapshot.upstreams.iter().map(|u| metrics.upstream(&u.name)).collect(),
             routes: snapshot.rules.routes.iter().map(|r| (r.name.clone(), metrics.route(&r.name))).collect(),
             unrouted: metrics.route("none"),
+            cookies: cookies(&snapshot),
             snapshot,
         }
     }
@@ -59,6 +62,11 @@ impl Active {
     /// The key ring of an issuer.
     pub fn issuer(&self, name: &str) -> Option<&Arc<KeyRing>> {
         self.issuers.get(name)
+    }
+
+    /// Names of all cookies that some route accepts as a credential.
+    pub fn cookies(&self) -> &[Arc<str>] {
+        &self.cookies
     }
 
     /// All key rings.
@@ -80,4 +88,16 @@ impl Active {
     pub fn route_metrics(&self, name: Option<&Arc<str>>) -> &RouteMetrics {
         name.and_then(|name| self.routes.get(name)).unwrap_or(&self.unrouted)
     }
+}
+
+fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
+    let mut names = BTreeSet::new();
+    for route in &snapshot.rules.routes {
+        let Access::Session(rules) = &route.access else { continue };
+        names.extend(rules.accept.iter().filter_map(|accept| match accept {
+            Accept::Cookie { name, .. } => Some(name.clone()),
+            Accept::Bearer { .. } => None,
+        }));
+    }
+    names.into_iter().collect()
 }

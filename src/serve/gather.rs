@@ -15,10 +15,13 @@ use pingora_proxy::Session;
 
 /// Names that are ours besides the configured ones; a client's header that differs from one of them only by marks would
 /// reach many applications as the same variable.
-const OURS: [&str; 7] = [
+const OURS: [&str; 10] = [
+    "content-length",
+    "content-type",
     "forwarded",
     "traceparent",
     "tracestate",
+    "transfer-encoding",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",

@@ -2,8 +2,9 @@
 use super::listener::Glimpse;
 use super::stream::Wire;
 use crate::config::settings::Listener;
-use decide::head::{HeadLimits, LINE_TOO_LONG, check};
+use decide::head::{HeadLimits, HeadView, LINE_TOO_LONG, check};
 use decide::refusal::{Code, Refusal};
+use decide::request::Request;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Longest text of a [`Glimpse`], in bytes.
@@ -71,7 +72,7 @@ pub(crate) async fn read_head(wire: &mut Wire, settings: &Listener) -> Read {
 
 fn judge(pending: &[u8], length: usize, limits: &HeadLimits) -> Read {
     let head = pending.get(..length).unwrap_or_default();
-    match check(head, limits) {
+    match check(head, limits).and_then(|view| one_spelling(&view).map(|()| view)) {
         Ok(view) => {
             let body = view.content_length.unwrap_or(0);
             let after = if view.chunked {
@@ -84,6 +85,20 @@ fn judge(pending: &[u8], length: usize, limits: &HeadLimits) -> Read {
             Read::Head(Head { length, after })
         }
         Err(refusal) => Read::Refused(refusal, glimpse(head)),
+    }
+}
+
+/// In absolute-form (RFC 9112, 3.2.2) the authority stands twice. Where the two are the same host in other letters, or
+/// with the port that goes without saying, pingora would refuse by itself, undressed and unrecorded; so we do.
+fn one_spelling(view: &HeadView<'_>) -> Result<(), Refusal> {
+    if view.target.starts_with('/') {
+        return Ok(());
+    }
+    Request::parse(view.method.as_str(), view.target, view.host)?;
+    let rest = view.target.split_once("://").map_or("", |(_, rest)| rest);
+    match rest.get(..rest.find(['/', '?']).unwrap_or(rest.len())) {
+        Some(authority) if authority == view.host => Ok(()),
+        Some(_) | None => Err(Refusal::new(Code::RequestAmbiguous, "target and Host spell the authority differently")),
     }
 }
 

@@ -5,7 +5,7 @@ use super::listener::{Front, Glimpse, House, Reply};
 use super::stream::Wire;
 use crate::config::settings::Listener;
 use bytes::{BufMut, BytesMut};
-use decide::refusal::Refusal;
+use decide::refusal::{Code, Refusal};
 use http::header;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
@@ -24,6 +24,7 @@ where
     F: Front,
 {
     let shutdown = house.drain.watch();
+    let conn = wire.conn().clone();
     wire.expose(Some(0));
     loop {
         let mut draining = shutdown.clone();
@@ -48,7 +49,15 @@ where
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(STALL));
         session.set_total_drain_timeout(Some(BODY_DRAIN));
-        let Some(reused) = house.app.process_new_http(session, &shutdown).await else { return };
+        let before = conn.requests();
+        let reused = house.app.process_new_http(session, &shutdown).await;
+        if conn.requests() == before {
+            // Our grammar is the stricter one, so this does not happen; were it otherwise, pingora has answered by itself.
+            let refusal = Refusal::new(Code::RequestMalformed, "the proxy could not read the request");
+            house.front.refuse(&conn, refusal, Glimpse::default()).await;
+            return;
+        }
+        let Some(reused) = reused else { return };
         let Ok(ours) = reused.consume().0.into_any().downcast::<Wire>() else { return };
         wire = ours;
         if !wire.settled() {

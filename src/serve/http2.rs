@@ -1,14 +1,18 @@
 //! HTTP/2 connections: pingora's sessions under our limits, our idle clock and our patience with resets.
 use super::drain;
+use super::gather::glimpse;
 use super::limits::Rejection;
-use super::listener::{Front, Glimpse, House};
+use super::listener::{ConnInfo, Front, Glimpse, House};
 use super::stream::Wire;
 use crate::config::settings::Listener;
 use decide::refusal::{Code, Refusal};
+use decide::request::Methods;
+use http::Method;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
+use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,6 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Flow-control window of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of an answer that a stream may hold ready for a client that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487), at the least: where
 /// the listener allows more resets per second, those decide.
 const PENDING_RESETS: usize = 20;
@@ -83,6 +89,10 @@ where
         match accepted {
             Ok(Some(H2Accept::Session(mut session))) => {
                 session.set_write_timeout(Some(STALL));
+                if session.req_header().method == Method::CONNECT {
+                    streams.spawn(refuse_connect(house.front.clone(), conn.clone(), session));
+                    continue;
+                }
                 streams.spawn(serve(house.app.clone(), session, shutdown.clone()));
             }
             Ok(Some(H2Accept::Rejected)) => {
@@ -111,6 +121,21 @@ async fn serve<A: HttpServerApp>(app: Arc<A>, session: HttpSession, shutdown: wa
     app.process_new_http(ServerSession::new_http2(session), &shutdown).await;
 }
 
+/// Pingora would refuse a tunnel by itself, undressed and unrecorded.
+async fn refuse_connect<F: Front>(front: Arc<F>, conn: Arc<ConnInfo>, mut session: HttpSession) {
+    let mut refusal = Refusal::new(Code::MethodNotAllowed, "tunnels are not served");
+    refusal.allow = Some(Methods::all());
+    let reply = front.refuse(&conn, refusal, glimpse(session.req_header())).await;
+    let Ok(mut response) = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())) else { return };
+    for (name, value) in &reply.headers {
+        let _ = response.append_header(name, value);
+    }
+    if session.write_response_header(Box::new(response), false).is_ok() {
+        // The client may be gone; there is nobody to tell.
+        let _ = session.write_body(reply.body, true).await;
+    }
+}
+
 fn options(settings: &Listener) -> H2Options {
     // From pingora's defaults, not from the codec's, which know no bound on header lists (CVE-2026-105297).
     let mut options = default_h2_options();
@@ -118,6 +143,7 @@ fn options(settings: &Listener) -> H2Options {
     options
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(settings.h2_concurrent_streams)
         .max_header_list_size(u32::try_from(settings.head.bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS.max(resets))

@@ -12,6 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Accept queue of a listener; the kernel may lower it to `net.core.somaxconn`.
@@ -38,10 +39,21 @@ pub struct ConnInfo {
     pub sni: Option<Arc<str>>,
     /// The certificate that was chosen for the connection; `None` without TLS.
     pub certificate: Option<Arc<Certificate>>,
+    /// Requests of this connection that reached the gateway; what did not, the connection's loop accounts for.
+    pub(crate) begun: AtomicU64,
     pub(crate) drain: Drain,
 }
 
 impl ConnInfo {
+    /// To be called once for each request that reaches the gateway: it accounts for it from now on.
+    pub fn request_begins(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// Whether the process is draining, so that an HTTP/1 answer should say `Connection: close`
     /// (`session.set_keepalive(None)` in `response_filter`).
     pub fn draining(&self) -> bool {

@@ -1,4 +1,5 @@
 //! The life of a request in pingora's phases: gather, deliberate, record, then refuse or forward, dress, account.
+use crate::serve::active::Active;
 use crate::serve::answer::answer;
 use crate::serve::context::{Context, Peer};
 use crate::serve::gateway::{Gateway, random};
@@ -9,13 +10,15 @@ use crate::serve::wire::Wire;
 use async_trait::async_trait;
 use bytes::Bytes;
 use decide::deliberation::{Deliberation, Step};
-use decide::facts::{Carrier, changes_state};
+use decide::facts::changes_state;
+use decide::guards::Guard;
 use decide::headers::TraceParent;
 use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext, Nonce};
 use decide::refusal::{Code, Refusal};
 use decide::request::Method;
-use decide::rules::{Accept, Access, Route};
+use decide::rules::{Accept, Access, Resolve, Route};
+use http::header::{HOST, LINK};
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -23,6 +26,12 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+/// How long a body of bounded size may come as slowly as it likes; afterwards each byte a minute apart would hold a
+/// connection to the application for days.
+const DRIP_GRACE: Duration = Duration::from_secs(60);
+/// Bytes per second, counted from the beginning of the request, that it must make then.
+const DRIP_RATE: u64 = 128;
 
 /// Paths below this prefix are the gateway's own on every host.
 const OWN: &str = "/.moat/";
@@ -53,12 +62,18 @@ impl ProxyHttp for Gateway {
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        let Some(bytes) = body else { return Ok(()) };
+        let (Some(bytes), Some(found)) = (body, &ctx.found) else { return Ok(()) };
         ctx.bytes_in = ctx.bytes_in.saturating_add(bytes.len() as u64);
-        let max = ctx.found.as_ref().and_then(|found| found.route.body.max_bytes);
-        if max.is_some_and(|max| ctx.bytes_in > max) {
+        // What follows an upgrade is a conversation, and no body.
+        let upgrade = ctx.facts.as_ref().is_some_and(|facts| facts.upgrade);
+        let Some(max) = found.route.body.max_bytes.filter(|_| !upgrade) else { return Ok(()) };
+        if ctx.bytes_in > max && !found.route.shadow.contains(&Guard::Body) {
             ctx.refusal = Some(Refusal::new(Code::RequestTooLarge, "the body is longer than the route allows"));
             return Error::e_explain(ErrorType::HTTPStatus(413), "body too large");
+        }
+        if drips(ctx.started.elapsed(), ctx.bytes_in) {
+            ctx.refusal = Some(Refusal::new(Code::RequestTimeout, "the body comes in drips"));
+            return Error::e_explain(ErrorType::ReadTimedout, "body in drips").map_err(Error::into_down);
         }
         Ok(())
     }
@@ -71,6 +86,11 @@ impl ProxyHttp for Gateway {
         let Some((lease, peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
             return Error::e_explain(ErrorType::ConnectError, "no endpoint left").map_err(Error::into_up);
         };
+        let mut peer = peer;
+        if ctx.facts.as_ref().is_some_and(|facts| facts.upgrade) {
+            // Between the words of a conversation there may be longer silence than before a first byte.
+            peer.options.read_timeout = peer.options.read_timeout.max(Some(lease.pool().settings.idle_timeout));
+        }
         ctx.lease = Some(lease);
         ctx.sent.get_or_insert_with(Instant::now);
         Ok(Box::new(peer))
@@ -103,6 +123,8 @@ impl ProxyHttp for Gateway {
             return Error::e_explain(ErrorType::InternalError, "a request without permit");
         };
         upstream.set_raw_path(request.target().as_bytes())?;
+        // A try begins: what an earlier one had sent of the body is sent again.
+        ctx.bytes_in = 0;
         let findings = permit.findings();
         let (route, now_s) = (permit.route(), facts.at_s());
         let tenant = findings.seat.as_ref().map(|seat| &*seat.id);
@@ -112,6 +134,8 @@ impl ProxyHttp for Gateway {
             Some(port) => &*format!("{}:{port}", request.host),
             None => &*request.host,
         };
+        // The application reads the very host that was matched, not another spelling of it.
+        upstream.insert_header(HOST, authority)?;
         let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();
         let outbound = Outbound {
             request_id: facts.id,
@@ -121,7 +145,7 @@ impl ProxyHttp for Gateway {
             nonce: ctx.nonce.as_ref(),
             origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
             trace: (TraceParent::begin(random(), SAMPLE_PPM), false),
-            presented: presented(findings.carrier, route),
+            presented: presented(route, &ctx.active),
         };
         edit(&mut Wire(upstream), &ctx.active.snapshot.identity, &outbound);
         Ok(())
@@ -135,6 +159,9 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         close_when_draining(session);
         if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            // What a hint may hold (RFC 8297, 2); the rest would go out without dressing.
+            let other: Vec<HeaderName> = response.headers.keys().filter(|name| **name != LINK).cloned().collect();
+            other.iter().for_each(|name| drop(response.remove_header(name)));
             return Ok(());
         }
         ctx.upstream_status.get_or_insert(response.status.as_u16());
@@ -175,7 +202,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Context) -> FailToProxy {
-        let refusal = ctx.refusal.take().or_else(|| failure(e));
+        let refusal = ctx.refusal.take().or_else(|| failure(e, session.as_mut().is_body_done()));
         session.set_keepalive(None);
         let mut code = 0;
         if let Some(refusal) = refusal {
@@ -226,6 +253,7 @@ impl Gateway {
     async fn admit(&self, session: &mut Session, ctx: &mut Context) -> Result<Admitted, Refusal> {
         let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
         let conn = conn_info(session).ok_or_else(|| unavailable("the connection is unknown".to_owned()))?;
+        conn.request_begins();
         ctx.peer = Some(Peer::of(&conn));
         let slot = self.shared.audit.reserve().await;
         let mut slot = slot.map_err(|e| unavailable(format!("the audit log cannot take an entry: {e}")))?;
@@ -259,6 +287,11 @@ impl Gateway {
             let mut values = headers.get_all(name).iter();
             values.next().filter(|_| values.next().is_none()).and_then(|v| v.to_str().ok())
         };
+        let twice =
+            |rule: &Resolve| matches!(rule, Resolve::Header(name) if headers.get_all(name).iter().nth(1).is_some());
+        if active.snapshot.rules.resolve.iter().any(twice) {
+            return Err(Refusal::new(Code::RequestAmbiguous, "the header that names the tenant stands twice"));
+        }
         let found = &*ctx.found.insert(active.snapshot.rules.find(request, one)?);
         let mut deliberation = Deliberation::new(&active.snapshot.rules, request, facts, found);
         let mut reply = None;
@@ -349,11 +382,15 @@ fn close_when_draining(session: &mut Session) {
     }
 }
 
-/// What a failure of forwarding is called; `None` when the client itself is gone.
-fn failure(e: &Error) -> Option<Refusal> {
+/// What a failure of forwarding is called; `None` when the client itself is gone. An application that waits for the rest
+/// of a body is not to blame for its silence.
+fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
     let timeout = matches!(e.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout);
     let cause = format!("{}: {}", e.esource().as_str(), e.etype().as_str());
     match e.esource() {
+        ErrorSource::Upstream if timeout && !body_done => {
+            Some(Refusal::new(Code::RequestTimeout, "the body did not come in time"))
+        }
         ErrorSource::Upstream if timeout => Some(Refusal::new(Code::UpstreamTimeout, cause)),
         ErrorSource::Upstream => Some(Refusal::new(Code::UpstreamUnreachable, cause)),
         ErrorSource::Downstream if timeout => Some(Refusal::new(Code::RequestTimeout, cause)),
@@ -365,17 +402,28 @@ fn failure(e: &Error) -> Option<Refusal> {
     }
 }
 
-/// How the caller proved who it is.
-fn presented(carrier: Option<Carrier>, route: &Route) -> Presented<'_> {
-    match (carrier, &route.access) {
-        (None, _) | (_, Access::Public { .. }) => Presented::Nothing,
-        (Some(Carrier::Bearer), Access::Session(_)) => Presented::Bearer,
-        (Some(Carrier::Cookie), Access::Session(rules)) => {
-            let cookie = rules.accept.iter().find_map(|accept| match accept {
-                Accept::Cookie { name, .. } => Some(&**name),
-                Accept::Bearer { .. } => None,
-            });
-            cookie.map_or(Presented::Nothing, Presented::Cookie)
-        }
+fn drips(elapsed: Duration, bytes: u64) -> bool {
+    elapsed > DRIP_GRACE && bytes < elapsed.as_secs().saturating_mul(DRIP_RATE)
+}
+
+/// What may prove who the caller is: browsers send our cookies to public routes too.
+fn presented<'a>(route: &Route, active: &'a Active) -> Presented<'a> {
+    let bearer = match &route.access {
+        Access::Public { .. } => false,
+        Access::Session(rules) => rules.accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. })),
+    };
+    Presented { bearer, cookies: active.cookies() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_in_drips_is_given_up_after_a_while() {
+        let drips = |seconds, bytes| drips(Duration::from_secs(seconds), bytes);
+        assert!(!drips(1, 0) && !drips(60, 1), "everybody may begin slowly");
+        assert!(drips(61, 61) && drips(61, 61 * 128 - 1) && drips(3600, 100_000));
+        assert!(!drips(61, 61 * 128) && !drips(3600, 3600 * 128));
     }
 }

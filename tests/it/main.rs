@@ -11,6 +11,7 @@
 mod harness;
 
 mod admin;
+mod attacks;
 mod cases;
 mod command_line;
 mod demo;

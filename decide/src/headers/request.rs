@@ -9,7 +9,7 @@
 //! | `x-http-method-override` and its kin | none: the decision was about the method of the request line |
 //! | `x-middleware-subrequest` | none: frameworks take it as leave to skip their own checks |
 //! | `proxy` | none: CGI programs would take it for their outgoing proxy (CVE-2016-5385) |
-//! | `remote-user` and its kin | none: programs behind older proxies take them as signed in |
+//! | `remote-user`, `x-remote-group` and their kin | none: programs behind other proxies take them as signed in |
 //! | any other | as it came |
 //!
 //! "Goes" means the name in any case, and every twin of it: CGI and its heirs turn `-`, `_` and other marks into `_`.
@@ -23,6 +23,7 @@ use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -167,14 +168,20 @@ fn is_reserved(name: &str) -> bool {
             || rest.starts_with("client-cert")
             || rest.starts_with("ssl-")
             || rest.starts_with("auth-request-")
+            || rest.starts_with("remote-")
+            || rest.starts_with("webauth-")
+            || rest.starts_with("authentik-")
+            || rest.starts_with("pomerium-")
+            || rest.starts_with("amzn-oidc-")
+            || rest.starts_with("goog-authenticated-user-")
+            || rest.starts_with("goog-iap-")
+            || rest.starts_with("ms-client-principal")
             || matches!(
                 rest,
                 "real-ip"
                     | "client-ip"
                     | "cluster-client-ip"
                     | "true-client-ip"
-                    | "remote-ip"
-                    | "remote-addr"
                     | "originating-ip"
                     | "envoy-external-address"
                     | "envoy-original-path"
@@ -184,14 +191,14 @@ fn is_reserved(name: &str) -> bool {
                     | "http-method"
                     | "method-override"
                     | "middleware-subrequest"
-                    | "remote-user"
                     | "authenticated-user"
-                    | "webauth-user"
                     | "accel-internal"
             );
     }
     name.starts_with("ssl-client-")
         || name.starts_with("cf-connecting-ip")
+        || name.starts_with("cf-access-")
+        || name.starts_with("remote-")
         || matches!(
             name,
             "forwarded"
@@ -205,8 +212,6 @@ fn is_reserved(name: &str) -> bool {
                 | "proxy-client-ip"
                 | "wl-proxy-client-ip"
                 | "proxy"
-                | "remote-user"
-                | "remote-addr"
         )
 }
 
@@ -223,15 +228,14 @@ pub struct Origin<'a> {
     pub authority: &'a str,
 }
 
-/// The credential that the request was let in with, so that it can be kept from the application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presented<'a> {
-    /// None, or one that we know nothing about.
-    Nothing,
-    /// `Authorization`.
-    Bearer,
-    /// The cookie of this name.
-    Cookie(&'a str),
+/// The credentials that are ours, to be kept from the application whether or not they let this request in: the one that
+/// did not is not even verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presented<'a> {
+    /// Whether `Authorization: Bearer` is one.
+    pub bearer: bool,
+    /// The names of cookies that are.
+    pub cookies: &'a [Arc<str>],
 }
 
 /// What the application is told.
@@ -251,7 +255,7 @@ pub struct Outbound<'a> {
     pub origin: Origin<'a>,
     /// The trace, and whether it continues the inbound one (then `tracestate` and `baggage` stay).
     pub trace: (TraceParent, bool),
-    /// How the caller proved who it is.
+    /// What may prove who the caller is.
     pub presented: Presented<'a>,
 }
 
@@ -260,10 +264,11 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
     let unwanted: Vec<HeaderName> = fields.names().filter(|name| headers.forbids(name.as_str())).cloned().collect();
     unwanted.iter().for_each(|name| fields.remove(name));
     if !headers.forward_credential {
-        match out.presented {
-            Presented::Nothing => {}
-            Presented::Bearer => fields.remove(&AUTHORIZATION),
-            Presented::Cookie(name) => remove_cookie(fields, name),
+        if out.presented.bearer && fields.value(&AUTHORIZATION).is_some_and(is_bearer) {
+            fields.remove(&AUTHORIZATION);
+        }
+        if fields.value(&COOKIE).is_some() {
+            out.presented.cookies.iter().for_each(|name| remove_cookie(fields, name));
         }
     }
 
@@ -361,6 +366,11 @@ fn push_encoded(text: &mut String, item: &str) {
             let _ = write!(text, "%{byte:02X}");
         }
     }
+}
+
+/// RFC 6750, 2.1. Other schemes are a matter between client and application.
+fn is_bearer(value: &HeaderValue) -> bool {
+    value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
 /// Takes one cookie, and every other spelling of it, out of `Cookie`.

@@ -3,7 +3,6 @@ use super::*;
 use crate::facts::Person;
 use http::HeaderMap;
 use proptest::prelude::*;
-use std::sync::Arc;
 
 fn identity(subject: &str, roles: &[&str]) -> Identity {
     Identity {
@@ -30,7 +29,7 @@ fn outbound<'a>(identity: Option<&'a Identity>, hops: &'a [IpAddr]) -> Outbound<
         nonce: None,
         origin: Origin { client: "192.0.2.7".parse().unwrap(), hops, https: true, authority: "acme.example" },
         trace: (TraceParent::begin([1; 24], 0), false),
-        presented: Presented::Nothing,
+        presented: Presented::default(),
     }
 }
 
@@ -150,18 +149,53 @@ fn the_verified_is_said() {
 fn credentials_stay_here_where_asked() {
     let strip = IdentityHeaders::default();
     let forward = IdentityHeaders { forward_credential: true, ..IdentityHeaders::default() };
-    for (headers, presented, cookie, expected) in [
-        (&strip, Presented::Cookie("__Host-nl"), "a=1; __Host-nl=tok; b=2", "a=1; b=2 / Bearer t"),
-        (&strip, Presented::Cookie("__Host-nl"), "__Host-nl=tok", " / Bearer t"),
-        (&strip, Presented::Cookie("__Host-nl"), "__Host-nl=tok;b=\"x=1\"", "b=\"x=1\" / Bearer t"),
-        (&strip, Presented::Cookie("__Host-nl"), "__Host-nlx=1; a=__Host-nl", "__Host-nlx=1; a=__Host-nl / Bearer t"),
-        (&strip, Presented::Bearer, "__Host-nl=tok", "__Host-nl=tok / "),
-        (&strip, Presented::Nothing, "__Host-nl=tok", "__Host-nl=tok / Bearer t"),
-        (&forward, Presented::Bearer, "a=1", "a=1 / Bearer t"),
+    let names = [Arc::from("__Host-old"), Arc::from("__Host-nl")];
+    let (bearer, cookie) = (Presented { bearer: true, cookies: &[] }, Presented { bearer: false, cookies: &names });
+    let both = Presented { bearer: true, cookies: &names };
+    for (headers, presented, jar, expected) in [
+        (&strip, both, "a=1; __Host-old=tok; __Host-nl=tok; b=2", "a=1; b=2 / "),
+        (&strip, cookie, "a=1; __Host-nl=tok; b=2", "a=1; b=2 / Bearer t"),
+        (&strip, cookie, "__Host-nl=tok", " / Bearer t"),
+        (&strip, cookie, "__Host-nl=tok;b=\"x=1\"", "b=\"x=1\" / Bearer t"),
+        (&strip, cookie, "__Host-nlx=1; a=__Host-nl", "__Host-nlx=1; a=__Host-nl / Bearer t"),
+        (&strip, bearer, "__Host-nl=tok", "__Host-nl=tok / "),
+        (&strip, Presented::default(), "__Host-nl=tok", "__Host-nl=tok / Bearer t"),
+        (&forward, both, "__Host-nl=tok", "__Host-nl=tok / Bearer t"),
     ] {
-        let mut fields = map(&[("cookie", cookie), ("authorization", "Bearer t")]);
+        let mut fields = map(&[("cookie", jar), ("authorization", "Bearer t")]);
         edit(&mut fields, headers, &Outbound { presented, ..outbound(None, &[]) });
         assert_eq!(format!("{} / {}", shown(&fields, "cookie"), shown(&fields, "authorization")), expected);
+    }
+}
+
+#[test]
+fn other_schemes_are_not_our_credential() {
+    for (value, kept) in [("Basic YTpi", true), ("bEARER x", false), ("Bearer", false)] {
+        let mut fields = map(&[("authorization", value)]);
+        let presented = Presented { bearer: true, cookies: &[] };
+        edit(&mut fields, &IdentityHeaders::default(), &Outbound { presented, ..outbound(None, &[]) });
+        assert_eq!(fields.contains_key("authorization"), kept, "{value}");
+    }
+}
+
+#[test]
+fn what_other_proxies_say_about_users_never_comes_from_a_client() {
+    for name in [
+        "remote-groups",
+        "x-remote-group",
+        "x-remote-extra-scopes",
+        "x-webauth-role",
+        "x-authentik-username",
+        "x-amzn-oidc-data",
+        "x-goog-iap-jwt-assertion",
+        "x-ms-client-principal-name",
+        "cf-access-jwt-assertion",
+        "x-forwarded-user",
+        "x_remote_user",
+    ] {
+        let mut fields = map(&[(name, "forged")]);
+        edit(&mut fields, &IdentityHeaders::default(), &outbound(None, &[]));
+        assert!(!fields.contains_key(name), "{name}");
     }
 }
 

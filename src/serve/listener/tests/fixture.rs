@@ -83,6 +83,7 @@ impl ProxyHttp for Forward {
 
     async fn request_filter(&self, session: &mut Session, _ctx: &mut ()) -> pingora_error::Result<bool> {
         let conn = conn_info(session).expect("the connection is known");
+        conn.request_begins();
         let req = session.req_header();
         let host = req.uri.host().map(str::to_owned).or_else(|| {
             req.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| h.split(':').next().unwrap().to_owned())
