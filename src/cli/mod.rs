@@ -83,7 +83,15 @@ fn failure(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(gone) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    // Some faults name their cause themselves; it is said once.
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    eprintln!("error: {text}");
     ExitCode::FAILURE
 }
 
