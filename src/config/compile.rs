@@ -1,4 +1,5 @@
 //! Options → settings and rules: every reference resolved, everything unused or unreachable reported.
+mod bounds;
 mod issuers;
 mod limits;
 mod listeners;
@@ -182,7 +183,7 @@ impl Compiler<'_> {
                 Workers::Fixed(n) => n,
             },
             drain_timeout: options.drain_timeout.0,
-            max_connections: options.max_connections,
+            max_connections: self.within(&options.max_connections, 1, 10_000_000),
             state_dir: self.files.folder.join(&options.state_dir),
             instance: options.instance.clone(),
         }
@@ -271,7 +272,7 @@ impl Compiler<'_> {
             level: logs.level.as_str().to_owned(),
             access_share: logs.access.sample.fraction(),
             exclude_paths: logs.access.exclude_paths.clone(),
-            tenant_top: self.options.metrics.tenant_label.top.min(1000),
+            tenant_top: self.within(&self.options.metrics.tenant_label.top, 0, 1000),
         }
     }
 }

@@ -112,7 +112,7 @@ pub struct ServerOptions {
     /// or it cuts them off.
     pub drain_timeout: Period,
     /// Open connections in all; beyond, new ones are closed at once and counted.
-    pub max_connections: usize,
+    pub max_connections: Spanned<usize>,
     /// Folder for everything that outlives the process: audit log, key copies, keys. Danger: whoever can write there
     /// can forge what the gateway remembers.
     pub state_dir: String,
@@ -125,7 +125,7 @@ impl Default for ServerOptions {
         ServerOptions {
             worker_threads: Workers::Auto,
             drain_timeout: seconds(30),
-            max_connections: 50_000,
+            max_connections: 50_000.into(),
             state_dir: "/var/lib/moat".to_owned(),
             instance: "moat-1".to_owned(),
         }
@@ -447,14 +447,14 @@ pub struct MetricOptions {
 #[serde(deny_unknown_fields, default)]
 pub struct TenantLabel {
     /// The busiest so many tenants are named; at most 1000. Danger: every name is a time series.
-    pub top: usize,
+    pub top: Spanned<usize>,
     /// What the others are called.
     pub rest: Rest,
 }
 
 impl Default for TenantLabel {
     fn default() -> Self {
-        TenantLabel { top: 200, rest: Rest::Other }
+        TenantLabel { top: 200.into(), rest: Rest::Other }
     }
 }
 

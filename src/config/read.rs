@@ -549,6 +549,13 @@ pub struct Spanned<T> {
     pub at: At,
 }
 
+/// A default, which stands nowhere.
+impl<T> From<T> for Spanned<T> {
+    fn from(value: T) -> Self {
+        Spanned { value, at: At::default() }
+    }
+}
+
 impl<T> std::ops::Deref for Spanned<T> {
     type Target = T;
     fn deref(&self) -> &T {

@@ -187,6 +187,42 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "gateway.yaml:2:1 `storage` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
     ),
     (
+        "{state_dir: state}",
+        "{max_connections: 0}",
+        "gateway.yaml:2:27 expected at least `1`, found `0` (anything from `1` to `10000000` will do)",
+    ),
+    (
+        "server: {state_dir: state}",
+        "metrics: {tenant_label: {top: 1001}}",
+        "gateway.yaml:2:31 expected at most `1000`, found `1001` (anything from `0` to `1000` will do)",
+    ),
+    (
+        "{address: \"127.0.0.1:8443\"}",
+        "{address: \"127.0.0.1:8443\", limits: {request_headers: {bytes: 2MiB, count: 257}, request_line: 65KiB, connections_per_ip: 0, h2: {concurrent_streams: 0}}}",
+        "gateway.yaml:4:73 expected at most `1MiB`, found `2MiB` (anything from `1B` to `1MiB` will do)\n\
+         gateway.yaml:4:86 expected at most `256`, found `257` (anything from `1` to `256` will do)\n\
+         gateway.yaml:4:106 expected at most `64KiB`, found `65KiB` (anything from `1B` to `64KiB` will do)\n\
+         gateway.yaml:4:133 expected at least `1`, found `0` (anything from `1` to `10000000` will do)\n\
+         gateway.yaml:4:161 expected at least `1`, found `0` (anything from `1` to `10000` will do)",
+    ),
+    (
+        "algorithms: [ES256]}",
+        "algorithms: [ES256], clock_skew: 6m, jwks: {refresh: 10m, min_interval: 0s, max_stale: 15m}}",
+        "gateway.yaml:7:94 expected at most `5m`, found `6m` (anything from `0ms` to `5m` will do)\n\
+         gateway.yaml:7:114 keys are refreshed every `10m`, and would be too old after `15m` (`max_stale` is at least twice `refresh`)\n\
+         gateway.yaml:7:133 expected at least `1s`, found `0ms` (anything from `1s` to `100y` will do)",
+    ),
+    (
+        "rate: {gold: 10/s}, burst: 2x",
+        "rate: {gold: 1/h}, burst: 8761",
+        "limits.yaml:3:37 a burst of `8761` at `1/h` takes longer than a year to fill up again (allow a smaller burst, or a higher rate)",
+    ),
+    (
+        "rate: {gold: 10/s}, burst: 2x",
+        "rate: {gold: 1000000/s}, burst: 5000x",
+        "limits.yaml:3:37 a burst of `5000x` at `1000000/s` is more than 4294967295 requests",
+    ),
+    (
         "server: {state_dir: state}",
         "admin: {address: 10.0.0.1:9901}",
         "gateway.yaml:2:18 the admin listener must be on loopback (metrics and health say a lot about your tenants; forward a port from loopback instead)",

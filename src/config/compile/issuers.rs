@@ -1,17 +1,22 @@
 //! `issuers` → settings.
 use super::{Compiler, list};
 use crate::config::options::IssuerOptions;
+use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::{Issuer, KeySource, Server};
+use crate::config::units::{Period, seconds};
 use crate::config::{Purpose, pepper};
 use decide::policy::nearest;
 use decide::token::{Algorithm, ClaimName, ClaimNames, IssuerRules};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where Google publishes the keys of all Firebase projects.
 const FIREBASE_KEYS: &str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
 /// The greatest clock skew that can be configured.
-const MAX_SKEW_S: u64 = 300;
+const MAX_SKEW: Period = seconds(300);
+/// The greatest time that can be written.
+const MAX_PERIOD: Period = seconds(100 * 365 * 86_400);
 
 impl Compiler<'_> {
     /// Issuers in the order of their names.
@@ -22,8 +27,7 @@ impl Compiler<'_> {
         let pepper = match self.world.purpose {
             Purpose::Check => [0; 32],
             Purpose::Run => pepper::read_or_make(&server.state_dir).unwrap_or_else(|error| {
-                let at = crate::config::problem::At::file(0);
-                self.report.problem(at, format!("`server.state_dir` cannot be used: {error}").to_lowercase());
+                self.report.problem(At::file(0), format!("`server.state_dir` cannot be used: {error}").to_lowercase());
                 [0; 32]
             }),
         };
@@ -34,8 +38,17 @@ impl Compiler<'_> {
     }
 
     fn issuer(&self, name: &Spanned<String>, options: &IssuerOptions, pepper: [u8; 32]) -> Issuer {
-        if options.clock_skew.seconds() > MAX_SKEW_S {
-            self.report.problem(options.clock_skew.at, "a clock skew is at most 5m");
+        self.within(&options.clock_skew, Period(Duration::ZERO), MAX_SKEW);
+        let rhythm = &options.jwks;
+        self.within(&rhythm.min_interval, seconds(1), MAX_PERIOD);
+        self.within(&rhythm.refresh, seconds(1), MAX_PERIOD);
+        if rhythm.refresh.0 > rhythm.max_stale.0 / 2 {
+            let at = if rhythm.refresh.at == At::default() { rhythm.max_stale.at } else { rhythm.refresh.at };
+            let message = format!(
+                "keys are refreshed every `{}`, and would be too old after `{}`",
+                rhythm.refresh.value, rhythm.max_stale.value
+            );
+            self.report.hinted(at, message, Some("`max_stale` is at least twice `refresh`"));
         }
         Issuer {
             rules: self.issuer_rules(name, options, pepper),
@@ -62,7 +75,7 @@ impl Compiler<'_> {
             acr: ClaimName::new(&names.acr),
             amr: ClaimName::new(&names.amr),
         };
-        let skew = options.clock_skew.seconds().min(MAX_SKEW_S);
+        let skew = options.clock_skew.seconds();
         if let Some(firebase) = &options.firebase {
             let set = [
                 ("issuer", options.issuer.is_some()),

@@ -1,11 +1,13 @@
 //! `policies/rate-limits.yaml` → limits.
 use super::Compiler;
 use crate::config::options::{KeyOption, LimitOptions, RateLimitsFile, RateOption};
+use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::units::{Burst, RateText};
+use crate::config::units::{Burst, Period, RateText, seconds};
 use decide::policy::nearest;
 use decide::rules::{KeyPart, Limit, Rate};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The limits as read, before the classes of tenants are known.
 #[derive(Default)]
@@ -60,8 +62,11 @@ impl Compiler<'_> {
                 key.push(one);
             }
         }
-        let rate =
-            |text: &RateText| Rate { count: text.count, period_s: text.period_s, burst: burst(*text, options.burst) };
+        let rate = |text: &RateText| Rate {
+            count: text.count,
+            period_s: text.period_s,
+            burst: self.burst(*text, options.burst, options.rate.at),
+        };
         let rates = match &options.rate.value {
             RateOption::One(text) => vec![rate(text)],
             RateOption::ByClass(rates) => {
@@ -80,7 +85,30 @@ impl Compiler<'_> {
         };
         Limit { name: Arc::from(name.as_str()), key, rates, shadow: options.shadow }
     }
+
+    /// Requests at once: as written, or so many times what the rate allows in a second, at least one.
+    fn burst(&self, rate: RateText, written: Burst, at: At) -> u32 {
+        let requests = match written {
+            Burst::Requests(n) => u64::from(n),
+            Burst::Times(times) => u64::from((rate.count / rate.period_s).max(1)) * u64::from(times),
+        };
+        let refilled = Period(Duration::from_secs(
+            (requests.saturating_mul(u64::from(rate.period_s))) / u64::from(rate.count.max(1)),
+        ));
+        if refilled > LONGEST_REFILL {
+            let message = format!("a burst of `{written}` at `{rate}` takes longer than a year to fill up again");
+            self.report.hinted(at, message, Some("allow a smaller burst, or a higher rate"));
+        }
+        u32::try_from(requests).unwrap_or_else(|_| {
+            let message = format!("a burst of `{written}` at `{rate}` is more than {} requests", u32::MAX);
+            self.report.problem(at, message);
+            u32::MAX
+        })
+    }
 }
+
+/// How long a burst may take to fill up again; one that takes longer is no limit but a total.
+const LONGEST_REFILL: Period = seconds(365 * 86_400);
 
 /// Limits by name.
 pub(super) struct Limits {
@@ -92,13 +120,5 @@ impl std::ops::Deref for Limits {
     type Target = [(Spanned<String>, Arc<Limit>)];
     fn deref(&self) -> &Self::Target {
         &self.list
-    }
-}
-
-/// Requests at once: as written, or so many times what the rate allows in a second, at least one.
-fn burst(rate: RateText, burst: Burst) -> u32 {
-    match burst {
-        Burst::Requests(n) => n,
-        Burst::Times(times) => (rate.count / rate.period_s).max(1).saturating_mul(times),
     }
 }

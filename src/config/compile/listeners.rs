@@ -6,6 +6,7 @@ use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::{Listener, ListenerKind, Tls, TlsProfile};
+use crate::config::units::Size;
 use decide::facts::Protocol;
 use decide::forwarded::ClientHeader;
 use decide::head::HeadLimits;
@@ -35,8 +36,9 @@ impl Compiler<'_> {
 
     fn listener(&self, name: &Spanned<String>, options: &ListenerOptions) -> Listener {
         let limits = &options.limits;
-        let bytes =
-            |size: crate::config::units::Size, most: u64| usize::try_from(size.0.min(most)).unwrap_or(usize::MAX);
+        let bytes = |size: &Spanned<Size>, most: Size| {
+            usize::try_from(self.within(size, Size(1), most).0).unwrap_or(usize::MAX)
+        };
         let kinds = [options.tls.is_some(), options.redirect.is_some(), options.plaintext.is_some()];
         if kinds.iter().filter(|set| **set).count() > 1 {
             let message = format!("listener `{}` is more than one of `tls`, `redirect` and `plaintext`", name.value);
@@ -78,15 +80,15 @@ impl Compiler<'_> {
                 ClientHeaderOption::Forwarded => ClientHeader::Forwarded,
             },
             head: HeadLimits {
-                bytes: bytes(limits.request_headers.bytes, 1 << 20),
-                count: limits.request_headers.count.min(256),
-                line: bytes(limits.request_line, 64 << 10),
+                bytes: bytes(&limits.request_headers.bytes, Size(1 << 20)),
+                count: self.within(&limits.request_headers.count, 1, 256),
+                line: bytes(&limits.request_line, Size(64 << 10)),
             },
             header_timeout: limits.header_timeout.0,
             idle_timeout: limits.idle_timeout.0,
             handshake_timeout: limits.handshake_timeout.0,
-            connections_per_ip: limits.connections_per_ip,
-            h2_concurrent_streams: limits.h2.concurrent_streams,
+            connections_per_ip: self.within(&limits.connections_per_ip, 1, 10_000_000),
+            h2_concurrent_streams: self.within(&limits.h2.concurrent_streams, 1, 10_000),
             h2_resets_per_second: limits.h2.resets_per_second,
         }
     }

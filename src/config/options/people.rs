@@ -106,13 +106,13 @@ pub struct JwksOptions {
     /// A file instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Spanned<String>>,
-    /// Time between refreshes in the background.
-    pub refresh: Period,
-    /// Least time between two fetches because of an unknown key id.
-    pub min_interval: Period,
+    /// Time between refreshes in the background, at least 1s and at most half of `max_stale`.
+    pub refresh: Spanned<Period>,
+    /// Least time between two fetches because of an unknown key id, at least 1s.
+    pub min_interval: Spanned<Period>,
     /// How long the last good copy may be used; then requests are refused with `gateway.unavailable`. Danger: a key
     /// that the issuer withdrew works as long.
-    pub max_stale: Period,
+    pub max_stale: Spanned<Period>,
 }
 
 impl Default for JwksOptions {
@@ -120,9 +120,9 @@ impl Default for JwksOptions {
         JwksOptions {
             url: None,
             file: None,
-            refresh: seconds(15 * 60),
-            min_interval: seconds(30),
-            max_stale: seconds(86_400),
+            refresh: seconds(15 * 60).into(),
+            min_interval: seconds(30).into(),
+            max_stale: seconds(86_400).into(),
         }
     }
 }

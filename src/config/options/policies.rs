@@ -63,7 +63,8 @@ pub struct LimitOptions {
     pub key: Vec<Spanned<KeyOption>>,
     /// Requests per second, minute or hour: `20/s`, or one for each class of tenants: `{trial: 5/s, standard: 50/s}`.
     pub rate: Spanned<RateOption>,
-    /// Requests at once: a number, or `2x`: so many times what the rate allows in a second. Default: `1x`.
+    /// Requests at once: a number, or `2x`: so many times what the rate allows in a second. It fills up
+    /// again within a year. Default: `1x`.
     #[serde(default = "once")]
     pub burst: Burst,
     /// `local`, or `strict`, which is the same on one machine: every request is counted before it passes. Default:

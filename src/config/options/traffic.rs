@@ -112,8 +112,8 @@ pub enum ProxyProtocol {
 pub struct ListenerLimits {
     /// Greatest size and number of request headers.
     pub request_headers: HeaderLimits,
-    /// Greatest length of the request line.
-    pub request_line: Size,
+    /// Greatest length of the request line, at most 64KiB.
+    pub request_line: Spanned<Size>,
     /// Time for a whole request head; slower ones are answered with 408 and closed.
     pub header_timeout: Period,
     /// Time between two requests on one connection.
@@ -121,7 +121,7 @@ pub struct ListenerLimits {
     /// Time for a TLS handshake.
     pub handshake_timeout: Period,
     /// Open connections of one address (/64 for IPv6); trusted proxies are exempt.
-    pub connections_per_ip: usize,
+    pub connections_per_ip: Spanned<usize>,
     /// Limits of HTTP/2 connections.
     pub h2: H2Limits,
 }
@@ -130,11 +130,11 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         ListenerLimits {
             request_headers: HeaderLimits::default(),
-            request_line: Size(8 << 10),
+            request_line: Size(8 << 10).into(),
             header_timeout: seconds(10),
             idle_timeout: seconds(75),
             handshake_timeout: seconds(5),
-            connections_per_ip: 200,
+            connections_per_ip: 200.into(),
             h2: H2Limits::default(),
         }
     }
@@ -145,14 +145,14 @@ impl Default for ListenerLimits {
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderLimits {
     /// Size of all headers together, at most 1MiB.
-    pub bytes: Size,
+    pub bytes: Spanned<Size>,
     /// Number of headers, at most 256.
-    pub count: usize,
+    pub count: Spanned<usize>,
 }
 
 impl Default for HeaderLimits {
     fn default() -> Self {
-        HeaderLimits { bytes: Size(64 << 10), count: 100 }
+        HeaderLimits { bytes: Size(64 << 10).into(), count: 100.into() }
     }
 }
 
@@ -161,14 +161,14 @@ impl Default for HeaderLimits {
 #[serde(deny_unknown_fields, default)]
 pub struct H2Limits {
     /// Requests at once on one connection.
-    pub concurrent_streams: u32,
+    pub concurrent_streams: Spanned<u32>,
     /// Requests that a client may cancel per second before its connection is closed.
     pub resets_per_second: u32,
 }
 
 impl Default for H2Limits {
     fn default() -> Self {
-        H2Limits { concurrent_streams: 100, resets_per_second: 50 }
+        H2Limits { concurrent_streams: 100.into(), resets_per_second: 50 }
     }
 }
 
