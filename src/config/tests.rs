@@ -207,6 +207,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "algorithms: [ES256]}",
+        "algorithms: [ES256], token_types: []}",
+        "gateway.yaml:7:3 issuer `login` has no `token_types`",
+    ),
+    (
+        "algorithms: [ES256]}",
         "algorithms: [ES256], clock_skew: 6m, jwks: {refresh: 10m, min_interval: 0s, max_stale: 15m}}",
         "gateway.yaml:7:94 expected at most `5m`, found `6m` (anything from `0ms` to `5m` will do)\n\
          gateway.yaml:7:114 keys are refreshed every `10m`, and would be too old after `15m` (`max_stale` is at least twice `refresh`)\n\
@@ -640,6 +645,17 @@ fn ten_thousand_tenants_and_a_thousand_routes_load_quickly() {
     assert_eq!((loaded.snapshot.rules.tenants.len(), loaded.snapshot.rules.routes.len()), (10_001, 1002));
     // The bound for an optimised build is one second; this one is unoptimised and shares the machine.
     assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn token_types_are_compared_in_their_short_form() {
+    let mut files = sound();
+    files[0].1 = SOUND.replace("algorithms: [ES256]", "algorithms: [ES256], token_types: [application/AT+jwt, JWT]");
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = bundle(&files);
+    fs::create_dir(dir.path().join("certs")).unwrap();
+    let loaded = load(dir.path()).unwrap_or_else(|problems| panic!("{}", problems.text()));
+    assert_eq!(loaded.snapshot.issuers[0].rules.token_types, ["at+jwt", "jwt"]);
 }
 
 /// What a change of the sound bundle loosens, and what of it needs a restart.

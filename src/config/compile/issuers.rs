@@ -7,12 +7,10 @@ use crate::config::settings::{Issuer, KeySource, Server};
 use crate::config::units::{Period, seconds};
 use crate::config::{Purpose, pepper};
 use decide::policy::nearest;
-use decide::token::{Algorithm, ClaimName, ClaimNames, IssuerRules};
+use decide::token::{Algorithm, ClaimName, ClaimNames, FIREBASE_JWKS_URL, IssuerRules};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where Google publishes the keys of all Firebase projects.
-const FIREBASE_KEYS: &str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
 /// The greatest clock skew that can be configured.
 const MAX_SKEW: Period = seconds(300);
 /// The greatest time that can be written.
@@ -96,6 +94,7 @@ impl Compiler<'_> {
             ("issuer", options.issuer.is_none()),
             ("audiences", options.audiences.is_empty()),
             ("algorithms", options.algorithms.is_empty()),
+            ("token_types", options.token_types.is_empty()),
         ];
         for (key, _) in missing.iter().filter(|(_, missing)| *missing && whole) {
             self.report.problem(name.at, format!("issuer `{}` has no `{key}`", name.value));
@@ -105,7 +104,7 @@ impl Compiler<'_> {
             issuer: options.issuer.as_ref().map(|i| i.value.clone()).unwrap_or_default(),
             audiences: options.audiences.clone(),
             algorithms: options.algorithms.iter().filter_map(|a| self.algorithm(a)).collect(),
-            token_types: options.token_types.iter().map(|t| t.to_ascii_lowercase()).collect(),
+            token_types: options.token_types.iter().map(|name| token_type(name)).collect(),
             clock_skew_s: skew,
             max_lifetime_s: Some(options.max_lifetime.seconds()),
             claims,
@@ -131,7 +130,7 @@ impl Compiler<'_> {
 
     fn key_source(&self, name: &Spanned<String>, options: &IssuerOptions) -> KeySource {
         if options.firebase.is_some() {
-            return KeySource::Url(FIREBASE_KEYS.to_owned());
+            return KeySource::Url(FIREBASE_JWKS_URL.to_owned());
         }
         let sources = (&options.jwks.url, &options.jwks.file);
         if let (Some(discovery), (Some(_), _) | (_, Some(_))) = (&options.discovery, sources)
@@ -181,4 +180,10 @@ impl Compiler<'_> {
                 .problem(url.at, format!("keys are fetched over https only, and `{}` is no https URL", url.value));
         }
     }
+}
+
+/// The short form of a media type in lower case, as tokens are compared (RFC 7515, section 4.1.9).
+fn token_type(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
 }

@@ -24,7 +24,7 @@ pub struct IssuerOptions {
     /// Allowed signature algorithms: RS256, PS256, ES256, ES384, EdDSA. At least one. Not with `firebase`.
     #[serde(default)]
     pub algorithms: Vec<Spanned<String>>,
-    /// What the header `typ` may be. Danger of `jwt`: tokens that were made for another purpose may pass.
+    /// What the header `typ` may be, with or without `application/` in front. Danger of `jwt`: tokens that were made for another purpose may pass.
     #[serde(default = "access_token")]
     pub token_types: Vec<String>,
     /// How far the issuer's clock may run ahead of ours; at most 5m.
