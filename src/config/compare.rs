@@ -1,10 +1,11 @@
 //! Two snapshots side by side: what only a restart can change, and what the new one allows that the old one did not.
-use crate::config::settings::{Issuer, Server, Snapshot, Telemetry};
+use crate::config::settings::{Issuer, Server, Snapshot, Telemetry, Upstream};
 use decide::rules::{
     Accept, Access, BodyRules, Csrf, Limit, Rate, Route, RouteTenant, Rules, SessionRules, StepUp, Tenant,
     TenantStatus, UnknownTenant,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// More lines than this are counted instead.
@@ -39,6 +40,16 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     changes
 }
 
+/// Upstreams of both snapshots whose addresses differ. Names are resolved at load, so they can lead elsewhere although no
+/// file has changed; the order in which they were resolved means nothing.
+pub fn moved<'a>(old: &[Arc<Upstream>], new: &'a [Arc<Upstream>]) -> Vec<&'a str> {
+    let addresses = |upstream: &Upstream| upstream.endpoints.iter().copied().collect::<BTreeSet<SocketAddr>>();
+    let differs = |new: &Upstream| {
+        old.iter().find(|old| old.name == new.name).is_some_and(|old| addresses(old) != addresses(new))
+    };
+    new.iter().filter(|new| differs(new)).map(|new| &*new.name).collect()
+}
+
 /// What the new snapshot allows that the old one did not, one sentence each, for the audit log.
 pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let mut lines = Lines(Vec::new());
@@ -47,6 +58,9 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     tenants(&old.rules, &new.rules, &mut lines);
     issuers(&old.issuers, &new.issuers, &mut lines);
     profiles(old, new, &mut lines);
+    for name in moved(&old.upstreams, &new.upstreams) {
+        lines.when(true, || format!("upstream `{name}` has other addresses"));
+    }
     let mut lines = lines.0;
     if let Some(more) = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
         lines.truncate(MAX_LINES);

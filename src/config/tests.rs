@@ -1,11 +1,13 @@
 //! Bundles on disk: the repository's own example, and tables of what is wrong with others.
 use crate::config::problem::Problems;
-use crate::config::settings::Snapshot;
+use crate::config::settings::{Balance, Snapshot, Upstream};
 use crate::config::yaml::{Kind, Node};
 use crate::config::{Loaded, Purpose, World};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) fn load(dir: &Path) -> Result<Loaded, Problems> {
     load_with(dir, &|_| None)
@@ -704,6 +706,8 @@ fn what_a_reload_loosens_is_named() {
         ("exclusive_roles: [[clerk, boss]]\n", "", "roles `clerk` and `boss` may be held together"),
         ("set: {x-content-type-options: nosniff}", "set: {}", "header profile `page` was changed"),
         ("methods: [GET]", "methods: [GET, PUT]", "route `home` serves PUT too"),
+        ("127.0.0.1:9000", "127.0.0.1:9001", "upstream `app` has other addresses"),
+        ("[\"127.0.0.1:9000\"]", "[\"127.0.0.1:9000\", \"127.0.0.1:9000\"]", ""),
     ] {
         let (loosened, restart) = differences(&[(from, to)]);
         assert_eq!(loosened.join("; "), expected, "{from} → {to}");
@@ -741,6 +745,31 @@ fn what_a_reload_cannot_change_is_named() {
     ] {
         assert_eq!(differences(&[(from, to)]).1.join("; "), expected, "{to}");
     }
+}
+
+#[test]
+fn other_addresses_of_the_same_name_are_noticed_and_another_order_is_not() {
+    let upstream = |endpoints: &[&str]| {
+        Arc::new(Upstream {
+            name: "app".into(),
+            endpoints: endpoints.iter().map(|address| address.parse().unwrap()).collect(),
+            balance: Balance::RoundRobin,
+            connect_timeout: Duration::ZERO,
+            first_byte_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            total_timeout: None,
+        })
+    };
+    let old = [upstream(&["10.0.0.1:80", "10.0.0.2:80"])];
+    for (endpoints, expected) in [
+        (&["10.0.0.2:80", "10.0.0.1:80"][..], &[][..]),
+        (&["10.0.0.1:80", "10.0.0.3:80"], &["app"]),
+        (&["10.0.0.1:80"], &["app"]),
+        (&["10.0.0.1:80", "10.0.0.2:81"], &["app"]),
+    ] {
+        assert_eq!(crate::config::compare::moved(&old, &[upstream(endpoints)]), expected, "{endpoints:?}");
+    }
+    assert!(crate::config::compare::moved(&[], &old).is_empty());
 }
 
 /// Paths of keys that a JSON schema does not allow, and of values that are no map or list where it wants one.

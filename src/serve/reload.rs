@@ -1,4 +1,5 @@
 //! Reload: another bundle is compiled whole and put in force at once, or nothing changes.
+use crate::config::compare::moved;
 use crate::config::settings::Snapshot;
 use crate::serve::active::Active;
 use crate::serve::run::{Running, limits, now_ms};
@@ -48,7 +49,7 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
         refresh_certificates(running).await;
         let loader = load.clone();
         match tokio::task::spawn_blocking(move || loader()).await {
-            Ok(Ok(next)) if next.digest == snapshot.digest => {
+            Ok(Ok(next)) if unchanged(&snapshot, &next) => {
                 if asked {
                     tracing::info!(digest = next.digest, "reloaded: nothing has changed");
                     running.shared.metrics.config_loaded(&next.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
@@ -59,6 +60,11 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
             Err(error) => refuse(running, &Refused { problems: 1, text: error.to_string() }),
         }
     }
+}
+
+/// Whether files and addresses of upstreams are what they were.
+fn unchanged(old: &Snapshot, new: &Snapshot) -> bool {
+    old.digest == new.digest && moved(&old.upstreams, &new.upstreams).is_empty()
 }
 
 async fn received(signal: &mut Signal) {
