@@ -1,6 +1,6 @@
 //! Bundles on disk: the repository's own example, and tables of what is wrong with others.
 use crate::config::problem::Problems;
-use crate::config::settings::{Balance, Snapshot, Upstream};
+use crate::config::settings::{Balance, ListenerKind, Snapshot, Upstream};
 use crate::config::yaml::{Kind, Node};
 use crate::config::{Loaded, Purpose, World};
 use serde_json::Value;
@@ -658,6 +658,39 @@ fn token_types_are_compared_in_their_short_form() {
     fs::create_dir(dir.path().join("certs")).unwrap();
     let loaded = load(dir.path()).unwrap_or_else(|problems| panic!("{}", problems.text()));
     assert_eq!(loaded.snapshot.issuers[0].rules.token_types, ["at+jwt", "jwt"]);
+}
+
+#[test]
+fn a_redirect_leads_to_the_port_of_the_tls_listener() {
+    for (tls, redirect, expected) in [
+        ("0.0.0.0:8443", "https", "8443"),
+        ("0.0.0.0:443", "https", "443"),
+        ("0.0.0.0:0", "https", "443"),
+        ("0.0.0.0:8443", "{https_port: 443}", "443"),
+        ("0.0.0.0:8443", "{https_port: 9443}", "9443"),
+        ("0.0.0.0:8443\"}\n  more: {address: \"[::]:8443", "https", "8443"),
+        ("0.0.0.0:8443\"}\n  more: {address: \"[::]:443", "https", "443"),
+        (
+            "0.0.0.0:8443\"}\n  more: {address: \"[::]:9443",
+            "https",
+            "gateway.yaml:6:20 `redirect: https` could lead to port 8443 or 9443 (write `redirect: {https_port: …}`)",
+        ),
+    ] {
+        let mut files = sound();
+        let listeners = format!("{tls}\"}}\n  plain: {{address: \"127.0.0.1:80\", redirect: {redirect}}}");
+        files[0].1 = SOUND.replace("127.0.0.1:8443\"}", &listeners);
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let dir = bundle(&files);
+        fs::create_dir(dir.path().join("certs")).unwrap();
+        let found = match load(dir.path()) {
+            Ok(loaded) => match loaded.snapshot.listeners.last().unwrap().kind {
+                ListenerKind::Redirect { https_port } => https_port.unwrap_or(443).to_string(),
+                ListenerKind::Tls { .. } | ListenerKind::Plaintext => "no redirect".to_owned(),
+            },
+            Err(problems) => lines(&problems),
+        };
+        assert_eq!(found, expected, "{tls} {redirect}");
+    }
 }
 
 /// What a change of the sound bundle loosens, and what of it needs a restart.

@@ -45,7 +45,9 @@ impl Compiler<'_> {
             self.report.problem(name.at, message);
         }
         let kind = match (&options.redirect, &options.plaintext) {
-            (Some(RedirectOption::Https), _) => ListenerKind::Redirect { https_port: None },
+            (Some(RedirectOption::Https), _) => {
+                ListenerKind::Redirect { https_port: self.https_port(options.address.at) }
+            }
             (Some(RedirectOption::HttpsPort(port)), _) => {
                 ListenerKind::Redirect { https_port: Some(*port).filter(|port| *port != 443) }
             }
@@ -93,6 +95,26 @@ impl Compiler<'_> {
         }
     }
 
+    /// Where `redirect: https` leads, where not to 443: the port on which TLS is spoken. A port that the system chooses is
+    /// not known yet.
+    fn https_port(&self, at: At) -> Option<u16> {
+        let serving = self.options.listeners.iter().filter(|(_, listener)| serves_tls(listener));
+        let mut ports: Vec<u16> = serving.map(|(_, listener)| listener.address.port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        match ports.as_slice() {
+            [port] => Some(*port).filter(|port| *port != 443 && *port != 0),
+            [] => None,
+            several if several.contains(&443) => None,
+            several => {
+                let all: Vec<String> = several.iter().map(u16::to_string).collect();
+                let message = format!("`redirect: https` could lead to port {}", all.join(" or "));
+                self.report.hinted(at, message, Some("write `redirect: {https_port: …}`"));
+                None
+            }
+        }
+    }
+
     fn tls_profile(&self, listener: &Spanned<String>, name: Option<&Spanned<String>>) -> TlsProfile {
         if self.tree.get("tls").is_none() {
             let hint = "write `tls: {certificates: certs/}`, or `redirect: https` for a plaintext listener";
@@ -130,8 +152,7 @@ impl Compiler<'_> {
             warn_before_expiry: options.warn_before_expiry.0,
         };
         let whole = self.names("listeners").len() == self.options.listeners.0.len();
-        let serves = |l: &ListenerOptions| l.tls.is_some() || (l.redirect.is_none() && l.plaintext.is_none());
-        if whole && !self.options.listeners.iter().any(|(_, listener)| serves(listener)) {
+        if whole && !self.options.listeners.iter().any(|(_, listener)| serves_tls(listener)) {
             self.report.problem(options.certificates.at, "no listener uses these certificates");
         }
         match std::fs::read_dir(&tls.certificates) {
@@ -148,4 +169,8 @@ impl Compiler<'_> {
         }
         Some(tls)
     }
+}
+
+fn serves_tls(listener: &ListenerOptions) -> bool {
+    listener.tls.is_some() || (listener.redirect.is_none() && listener.plaintext.is_none())
 }

@@ -20,7 +20,8 @@ pub struct ListenerOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<String>>,
     /// Answers GET and HEAD with a permanent redirect (308) to https and refuses the rest with `request.plaintext`:
-    /// `https`, or `{https_port: N}` where that is not 443.
+    /// `https`, which is the port of the TLS listener (443 where there is none, or port 0), or `{https_port: N}` where
+    /// clients see another one, as behind a port mapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<RedirectOption>,
     /// Serves requests without TLS, for a written reason. Danger: everybody on the way can read and change them, sessions
@@ -57,9 +58,9 @@ pub enum ProtocolOption {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RedirectOption {
-    /// To port 443.
+    /// To the port of the TLS listener.
     Https,
-    /// To another port.
+    /// To another port than the TLS listener's.
     HttpsPort(u16),
 }
 
