@@ -1,0 +1,94 @@
+//! What to say about a key or word that does not belong where it stands.
+use decide::policy::nearest;
+
+/// Keys of the published grammar that this version does not serve: refused by name, never ignored.
+const LATER: &[&str] = &[
+    "acr_values",
+    "api_key",
+    "auth",
+    "session",
+    "tls",
+    "version",
+    "auth_method",
+    "body_hash",
+    "browser",
+    "cache_key",
+    "caep",
+    "client",
+    "client_certificate",
+    "concurrent",
+    "cors",
+    "debug",
+    "delay",
+    "embedded",
+    "format",
+    "hash_ids_with",
+    "health",
+    "idempotency",
+    "include",
+    "labels",
+    "level",
+    "max_in_flight",
+    "mtls",
+    "on_exceed",
+    "on_full",
+    "on_missing",
+    "on_store_error",
+    "on_unwritable",
+    "outlier",
+    "permission_from",
+    "postgres",
+    "proxy_protocol",
+    "redact",
+    "redis",
+    "required",
+    "synced",
+    "residency",
+    "retry",
+    "revocation",
+    "service_accounts",
+    "session_tickets",
+    "ship",
+    "signals",
+    "status_page",
+    "storage",
+    "tokens",
+    "traces",
+    "trust_inbound",
+    "webhook_signature",
+    "hash",
+    "algorithm",
+    "idle",
+];
+
+/// Key parts of limits that this version does not serve.
+const LATER_PREFIXES: [&str; 3] = ["form.", "route.", "api_key."];
+
+/// What to say about a key or word that does not belong here.
+pub(crate) fn unknown<'k>(
+    what: &str,
+    word: &str,
+    known: impl Iterator<Item = &'k str> + Clone,
+) -> (String, Option<String>) {
+    let later = |prefix: &&str| word.starts_with(*prefix);
+    if LATER.contains(&word) || LATER_PREFIXES.iter().any(later) {
+        let hint = "it is part of the grammar, but the gateway would not act on it; remove it".to_owned();
+        return (format!("`{word}` is not supported by this version"), Some(hint));
+    }
+    let hint = nearest(word, known.clone()).or_else(|| {
+        let mut all: Vec<&str> = known.collect();
+        all.sort_unstable();
+        choice(&all)
+    });
+    (format!("unknown {what} `{word}`"), hint)
+}
+
+/// The names that exist, where they are few enough to read.
+pub(crate) fn choice(all: &[&str]) -> Option<String> {
+    match all {
+        [] => None,
+        [one] => Some(format!("there is only `{one}`")),
+        [..] if all.len() <= 16 => Some(format!("there are `{}`", all.join("`, `"))),
+        [..] => None,
+    }
+}
