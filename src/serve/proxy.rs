@@ -395,11 +395,19 @@ fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
         ErrorSource::Upstream => Some(Refusal::new(Code::UpstreamUnreachable, cause)),
         ErrorSource::Downstream if timeout => Some(Refusal::new(Code::RequestTimeout, cause)),
         ErrorSource::Downstream => match e.etype() {
+            // The stream below pingora has watched the grammar of the body.
+            ErrorType::ReadError if let Some(cause) = broken(e) => Some(Refusal::new(Code::RequestMalformed, cause)),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => None,
             _ => Some(Refusal::new(Code::RequestMalformed, cause)),
         },
         ErrorSource::Internal | ErrorSource::Unset => Some(Refusal::new(Code::GatewayUnavailable, cause)),
     }
+}
+
+/// What the client's bytes broke, where it is not the connection that broke.
+fn broken(e: &Error) -> Option<String> {
+    let cause = e.root_cause().downcast_ref::<std::io::Error>()?;
+    (cause.kind() == std::io::ErrorKind::InvalidData).then(|| cause.to_string())
 }
 
 fn drips(elapsed: Duration, bytes: u64) -> bool {

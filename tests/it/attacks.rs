@@ -193,3 +193,29 @@ async fn a_shadow_body_guard_admits_what_is_too_large() {
     let entry = gateway.audit_entry(is_about("/shadowed")).await;
     assert!(entry["trail"].to_string().contains("shadow:request.too-large"), "{entry}");
 }
+
+#[tokio::test]
+async fn a_chunked_body_that_two_readers_could_end_in_two_places_is_refused() {
+    let (gateway, _upstream) = standard().await;
+    let token = gateway.token("acme", &["cashier"]);
+    let send = async |body: &str| {
+        let request = format!(
+            "POST /api/bookings HTTP/1.1\r\nHost: acme.localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: \
+             application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}"
+        );
+        gateway.raw("acme.localhost", request.as_bytes()).await
+    };
+    for body in [
+        "2;\nxx\r\n{}\r\n0\r\n\r\n",
+        "2;a\nb\r\n{}\r\n0\r\n\r\n",
+        "2 \r\n{}\r\n0\r\n\r\n",
+        "\r\n\r\n",
+        "2\r\n{}\r\n0\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "2\n{}\n0\n\n",
+    ] {
+        let answer = send(body).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("request.malformed"), "{body:?}: {answer}");
+    }
+    let answer = send("2;a=b\r\n{}\r\n0\r\nX-Sum: 1\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
