@@ -36,9 +36,10 @@ pub enum BalanceOption {
 pub struct UpstreamHttp {
     /// Time for connecting to one endpoint.
     pub connect_timeout: Period,
-    /// Time from the sent request to the first byte of the answer; then `upstream.timeout`.
+    /// Time from the sent request to the first byte of the answer, then for each pause in it; then `upstream.timeout`.
     pub first_byte_timeout: Period,
-    /// Time without progress in a body, either way.
+    /// Time without progress in the request's body; and in the answer, where the client asked for a stream: a WebSocket,
+    /// or `Accept: text/event-stream`.
     pub idle_timeout: Period,
     /// Time for everything. Default: no bound, for streams.
     #[serde(skip_serializing_if = "Option::is_none")]
