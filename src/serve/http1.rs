@@ -9,6 +9,7 @@ use decide::refusal::{Code, Refusal};
 use http::header;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
@@ -25,14 +26,16 @@ where
 {
     let shutdown = house.drain.watch();
     let conn = wire.conn().clone();
+    let mut draining = shutdown.clone();
+    // One wait for all requests of the connection: it ends at most once, and then only with an empty wire.
+    let mut begun = pin!(drain::begun(&mut draining));
     wire.expose(Some(0));
     loop {
-        let mut draining = shutdown.clone();
         let read = tokio::select! {
             // A request that has arrived is still served; only waiting ends.
             biased;
             read = read_head(&mut wire, settings) => read,
-            () = drain::begun(&mut draining), if wire.pending().is_empty() => Read::Idle,
+            () = &mut begun, if wire.pending().is_empty() => Read::Idle,
         };
         let head = match read {
             Read::Head(head) => head,
@@ -42,7 +45,7 @@ where
         };
         match head.after {
             After::Body(bytes) => wire.expose(Some((head.length as u64).saturating_add(bytes))),
-            After::Chunks => wire.expose_chunks(head.length as u64),
+            After::Chunks => wire.expose(None),
             After::WebSocket(bytes) => wire.expose_upgrade((head.length as u64).saturating_add(bytes)),
         }
         let mut session = ServerSession::new_http1(wire);

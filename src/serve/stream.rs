@@ -4,15 +4,14 @@ use super::limits::{ResetMeter, Slot};
 use super::listener::ConnInfo;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use decide::chunks::Chunks;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
-use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +24,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
 const WRITE_CAPACITY: usize = 8 * 1024;
+/// Room for the usual answer, taken at once instead of in steps.
+const WRITE_USUAL: usize = 2 * 1024;
 /// Bytes read at a time while looking for a head; they live on the stack, so that waiting costs no memory.
 const READ_PIECE: usize = 4 * 1024;
 /// Most bytes of a next request that are taken in while the present one is served.
@@ -58,22 +59,12 @@ enum Exposed {
     Everything,
 }
 
-/// A chunked body on its way to pingora, and the head before it.
-struct Watched {
-    /// Bytes of the head that are still to come.
-    head: u64,
-    chunks: Chunks,
-    /// What is wrong with the body; nothing more of it is read.
-    broken: Option<Cow<'static, str>>,
-}
-
 /// A client's connection, as pingora sees it.
 pub(crate) struct Wire {
     transport: Option<Transport>,
     inbound: BytesMut,
     exposed: Exposed,
     may_upgrade: bool,
-    chunks: Option<Watched>,
     outbound: Vec<u8>,
     written: usize,
     conn: Arc<ConnInfo>,
@@ -104,7 +95,6 @@ impl Wire {
             inbound: BytesMut::new(),
             exposed: Exposed::Everything,
             may_upgrade: false,
-            chunks: None,
             outbound: Vec::new(),
             written: 0,
             conn,
@@ -139,13 +129,6 @@ impl Wire {
     pub(crate) fn expose(&mut self, bytes: Option<u64>) {
         self.exposed = bytes.map_or(Exposed::Everything, Exposed::Bytes);
         self.may_upgrade = false;
-        self.chunks = None;
-    }
-
-    /// Lets pingora read a head of `bytes` with a chunked body, whose grammar is watched: pingora's own is tolerant.
-    pub(crate) fn expose_chunks(&mut self, bytes: u64) {
-        self.expose(None);
-        self.chunks = Some(Watched { head: bytes, chunks: Chunks::default(), broken: None });
     }
 
     /// Lets pingora read a head of `bytes`, and everything once it has been answered with 101: what a client sends
@@ -186,8 +169,9 @@ impl Wire {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut piece = [0u8; READ_PIECE];
-        let mut buf = ReadBuf::new(&mut piece);
+        // Not zeroed: most polls find nothing to read.
+        let mut piece = [MaybeUninit::uninit(); READ_PIECE];
+        let mut buf = ReadBuf::uninit(&mut piece);
         ready!(self.poll_transport(cx, &mut buf))?;
         self.inbound.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))
@@ -303,9 +287,6 @@ impl AsyncRead for Wire {
         if this.exposed == Exposed::Bytes(0) {
             return this.poll_ahead(cx);
         }
-        if let Some(cause) = this.chunks.as_ref().and_then(|watched| watched.broken.clone()) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, cause)));
-        }
         let limit = match this.exposed {
             Exposed::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(buf.remaining()),
             Exposed::Everything => buf.remaining(),
@@ -334,21 +315,6 @@ impl AsyncRead for Wire {
             }
             taken
         };
-        if let Some(watched) = &mut this.chunks {
-            let before = buf.filled().len().saturating_sub(taken);
-            let of_head = usize::try_from(watched.head).unwrap_or(usize::MAX).min(taken);
-            watched.head = watched.head.saturating_sub(of_head as u64);
-            let body = before + of_head;
-            if let Err(refusal) = watched.chunks.take(buf.filled().get(body..).unwrap_or_default()) {
-                let error = io::Error::new(io::ErrorKind::InvalidData, refusal.cause.clone());
-                watched.broken = Some(refusal.cause);
-                // The head is good, and the request is answered as one with a broken body.
-                buf.set_filled(body);
-                if of_head == 0 {
-                    return Poll::Ready(Err(error));
-                }
-            }
-        }
         if let Exposed::Bytes(left) = &mut this.exposed {
             *left = left.saturating_sub(taken as u64);
         }
@@ -371,6 +337,9 @@ impl AsyncWrite for Wire {
                 Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_write(cx, buf),
                 None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             };
+        }
+        if this.outbound.is_empty() {
+            this.outbound.reserve(WRITE_USUAL);
         }
         this.outbound.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
