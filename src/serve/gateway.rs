@@ -11,8 +11,10 @@ use crate::serve::respond::{self, Audience};
 use crate::serve::tls::Handshake;
 use crate::store::audit::AuditLog;
 use arc_swap::ArcSwap;
+use decide::facts::RequestId;
 use decide::refusal::{Code, Refusal};
 use http::HeaderValue;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// The proxy's filters: a handle on what all requests share.
@@ -32,6 +34,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Signs identity assertions.
     pub assertions: Assertions,
+    traces: RandomState,
 }
 
 impl Shared {
@@ -43,12 +46,22 @@ impl Shared {
         metrics: Arc<Metrics>,
         assertions: Assertions,
     ) -> Shared {
-        Shared { active: ArcSwap::new(active), audit, access, metrics, assertions }
+        Shared { active: ArcSwap::new(active), audit, access, metrics, assertions, traces: RandomState::new() }
     }
 
     /// What is in force now.
     pub fn active(&self) -> Arc<Active> {
         self.active.load_full()
+    }
+
+    /// What a new trace is named after: a keyed hash of the request's id. Traces must be told apart, not kept secret,
+    /// and the cryptographic generator asks the processor for fresh entropy at every call.
+    pub fn trace_seed(&self, id: RequestId) -> [u8; 24] {
+        let mut seed = [0; 24];
+        for (part, bytes) in (0_u8..).zip(seed.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&self.traces.hash_one((id.0, part)).to_ne_bytes());
+        }
+        seed
     }
 
     /// Puts another snapshot in force, for requests that begin from now on.
@@ -147,9 +160,11 @@ impl Stamp {
     /// The clock, read once, and a fresh id.
     pub fn now() -> Stamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        // Without a counter that all threads share: 74 random bits tell ids of one millisecond apart.
+        let at = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
         Stamp {
             at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            id: decide::facts::RequestId(uuid::Uuid::now_v7().as_u128()),
+            id: RequestId(uuid::Uuid::new_v7(at).as_u128()),
         }
     }
 }

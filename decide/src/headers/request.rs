@@ -284,7 +284,7 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
         say(roles, encode_list(&identity.roles));
         say(assertion, out.assertion.cloned());
     }
-    say(request_id, HeaderValue::try_from(out.request_id.to_string()).ok());
+    say(request_id, HeaderValue::from_bytes(&out.request_id.text()).ok());
     say(nonce, out.nonce.and_then(|nonce| HeaderValue::from_str(nonce.as_str()).ok()));
     forward(&mut say, &out.origin);
 

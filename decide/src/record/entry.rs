@@ -196,7 +196,9 @@ impl Entry<'_> {
 impl Exchange<'_> {
     fn write(&self, out: &mut Vec<u8>, kind: &str, node: &str) {
         out.extend_from_slice(kind.as_bytes());
-        json::uuid(out, ",\"id\":", self.id.0);
+        out.extend_from_slice(b",\"id\":\"");
+        out.extend_from_slice(&self.id.text());
+        out.push(b'"');
         json::text(out, ",\"node\":", node);
         let digest = self.snapshot.get(..16).unwrap_or(self.snapshot);
         json::text(out, ",\"snapshot\":", digest);

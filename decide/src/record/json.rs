@@ -78,19 +78,6 @@ pub(super) fn address(out: &mut Vec<u8>, lead: &str, value: IpAddr) {
     out.push(b'"');
 }
 
-/// Appends `lead` and a UUID as a string.
-pub(super) fn uuid(out: &mut Vec<u8>, lead: &str, value: u128) {
-    out.extend_from_slice(lead.as_bytes());
-    out.push(b'"');
-    for (i, byte) in value.to_be_bytes().into_iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        hex_byte(out, byte);
-    }
-    out.push(b'"');
-}
-
 /// Appends lowercase hex.
 pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(2 * bytes.len());

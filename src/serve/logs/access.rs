@@ -91,11 +91,13 @@ impl AccessLog {
 
 fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
-    time(line.at_ms, out);
-    // Writing to a Vec cannot fail, here and below.
-    let _ = write!(out, "\",\"id\":\"{}\"", line.id);
+    decide::record::time::write(out, line.at_ms);
+    out.extend_from_slice(b"\",\"id\":\"");
+    out.extend_from_slice(&line.id.text());
+    out.push(b'"');
     text(out, "listener", Some(line.listener));
     if let Some(client) = line.client {
+        // Writing to a Vec cannot fail, here and below.
         let _ = write!(out, ",\"client\":\"{client}\"");
     }
     text(out, "method", line.method);
@@ -117,29 +119,31 @@ fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// RFC 3339 in UTC with milliseconds.
-fn time(at_ms: u64, out: &mut Vec<u8>) {
-    let at = i64::try_from(at_ms).ok().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
-    let _ = write!(out, "{:.3}", at.unwrap_or_default());
-}
-
 /// A member, if there is a value. All but printable ASCII is escaped (RFC 8259, 7): neither a parser nor a terminal can
 /// be made to read anything else.
 fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     let Some(value) = value else {
         return;
     };
-    let _ = write!(out, ",\"{name}\":\"");
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
     let shown = value.get(..value.floor_char_boundary(TEXT_MAX)).unwrap_or_default();
-    for c in shown.chars() {
-        match c {
-            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
-            ' '..='~' => out.push(c as u8),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
+    let special = |c: char| !matches!(c, ' '..='~') || matches!(c, '"' | '\\');
+    // Almost always nothing is special, and the text goes out in one piece.
+    for piece in shown.split_inclusive(special) {
+        let mut plain = piece.chars();
+        let Some(c) = plain.next_back().filter(|c| special(*c)) else {
+            out.extend_from_slice(piece.as_bytes());
+            continue;
+        };
+        out.extend_from_slice(plain.as_str().as_bytes());
+        if c.is_ascii_graphic() {
+            out.extend_from_slice(&[b'\\', c as u8]);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
         }
     }
     out.extend_from_slice(if shown.len() < value.len() { b"...\"" } else { b"\"" });
