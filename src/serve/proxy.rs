@@ -6,7 +6,7 @@ use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{Stamp, gather};
 use crate::serve::listener::{conn_info, misdirected};
 use crate::serve::respond::{self, Audience, Made};
-use crate::serve::wire::Wire;
+use crate::serve::wire;
 use async_trait::async_trait;
 use bytes::Bytes;
 use decide::deliberation::{Deliberation, Step};
@@ -19,10 +19,9 @@ use decide::refusal::{Code, Refusal};
 use decide::request::Method;
 use decide::rules::{Accept, Access, Resolve, Route};
 use http::header::{HOST, LINK};
-use http::header::ACCEPT;
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use std::net::IpAddr;
@@ -79,16 +78,17 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let lease = ctx.permit.as_ref().and_then(|permit| {
             let pool = ctx.active.upstreams.get(permit.route().upstream)?;
             pool.choose(permit, &ctx.tried)
         });
-        let Some((lease, mut peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
+        let Some((lease, peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
             return Error::e_explain(ErrorType::ConnectError, "no endpoint left").map_err(Error::into_up);
         };
-        if is_stream(session) {
-            // One clock of pingora's runs for the first byte and for every pause after it, and streams pause for long.
+        let mut peer = peer;
+        if ctx.facts.as_ref().is_some_and(|facts| facts.upgrade) {
+            // Between the words of a conversation there may be longer silence than before a first byte.
             peer.options.read_timeout = peer.options.read_timeout.max(Some(lease.pool().settings.idle_timeout));
         }
         ctx.lease = Some(lease);
@@ -122,7 +122,6 @@ impl ProxyHttp for Gateway {
         let (Some(request), Some(facts), Some(permit)) = (&ctx.request, &ctx.facts, &ctx.permit) else {
             return Error::e_explain(ErrorType::InternalError, "a request without permit");
         };
-        upstream.set_raw_path(request.target().as_bytes())?;
         // A try begins: what an earlier one had sent of the body is sent again.
         ctx.bytes_in = 0;
         let findings = permit.findings();
@@ -135,7 +134,7 @@ impl ProxyHttp for Gateway {
             None => &*request.host,
         };
         // The application reads the very host that was matched, not another spelling of it.
-        upstream.insert_header(HOST, authority)?;
+        let host = HeaderValue::from_str(authority).or_err(ErrorType::InternalError, "a host that is no header")?;
         let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();
         let outbound = Outbound {
             request_id: facts.id,
@@ -144,10 +143,16 @@ impl ProxyHttp for Gateway {
             assertion: assertion.as_ref(),
             nonce: ctx.nonce.as_ref(),
             origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
-            trace: (TraceParent::begin(random(), SAMPLE_PPM), false),
+            trace: (TraceParent::begin(self.shared.trace_seed(facts.id), SAMPLE_PPM), false),
             presented: presented(route, &ctx.active),
         };
-        edit(&mut Wire(upstream), &ctx.active.snapshot.identity, &outbound);
+        wire::edit_request(upstream, |headers| {
+            headers.insert(HOST, host);
+            edit(headers, &ctx.active.snapshot.identity, &outbound);
+        });
+        if upstream.raw_path() != request.target().as_bytes() {
+            upstream.set_raw_path(request.target().as_bytes())?;
+        }
         Ok(())
     }
 
@@ -173,15 +178,15 @@ impl ProxyHttp for Gateway {
             authenticated: ctx.findings.identity.is_some(),
             status: response.status,
         };
-        let counts = headers::dress(&mut Wire(response), ctx.profile(), &context);
+        let counts = wire::edit_response(response, |headers| {
+            let counts = headers::dress(headers, ctx.profile(), &context);
+            respond::request_id(headers, ctx.stamp.id);
+            if let Some(limit) = &ctx.findings.tightest {
+                respond::limit_fields(headers, limit);
+            }
+            counts
+        });
         self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
-        let id = ctx.stamp.id.to_string();
-        if let Ok(value) = HeaderValue::from_str(&id) {
-            response.insert_header(REQUEST_ID, value)?;
-        }
-        if let Some(limit) = &ctx.findings.tightest {
-            respond::limit_fields(&mut Wire(response), limit);
-        }
         Ok(())
     }
 
@@ -238,8 +243,6 @@ impl ProxyHttp for Gateway {
 /// as if it began the trace itself.
 const SAMPLE_PPM: u32 = 1_000_000;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// What becomes of a request that was not refused.
 enum Admitted {
     /// It goes upstream.
@@ -269,6 +272,7 @@ impl Gateway {
                 return Err(refusal);
             }
         };
+        wire::forget_spelling(session.req_header_mut());
         let (request, facts) = (&*ctx.request.insert(request), &*ctx.facts.insert(facts));
         if misdirected(&conn, &request.host) {
             return Err(Refusal::new(
@@ -362,12 +366,10 @@ impl Gateway {
     async fn send(&self, session: &mut Session, ctx: &mut Context, made: Made) -> Result<()> {
         ctx.status = made.status.as_u16();
         close_when_draining(session);
-        let mut response = ResponseHeader::build_no_case(made.status, Some(made.headers.len()))?;
-        for (name, value) in &made.headers {
-            response.append_header(name, value)?;
-        }
+        let (mut response, ()) = http::Response::new(()).into_parts();
+        (response.status, response.headers) = (made.status, made.headers);
         let empty = made.body.is_empty();
-        session.write_response_header(Box::new(response), empty).await?;
+        session.write_response_header(Box::new(response.into()), empty).await?;
         if !empty {
             session.write_response_body(Some(made.body), true).await?;
         }
@@ -395,8 +397,6 @@ fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
         ErrorSource::Upstream => Some(Refusal::new(Code::UpstreamUnreachable, cause)),
         ErrorSource::Downstream if timeout => Some(Refusal::new(Code::RequestTimeout, cause)),
         ErrorSource::Downstream => match e.etype() {
-            // The stream below pingora has watched the grammar of the body.
-            ErrorType::ReadError if let Some(cause) = broken(e) => Some(Refusal::new(Code::RequestMalformed, cause)),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => None,
             _ => Some(Refusal::new(Code::RequestMalformed, cause)),
         },
@@ -404,20 +404,8 @@ fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
     }
 }
 
-/// What the client's bytes broke, where it is not the connection that broke.
-fn broken(e: &Error) -> Option<String> {
-    let cause = e.root_cause().downcast_ref::<std::io::Error>()?;
-    (cause.kind() == std::io::ErrorKind::InvalidData).then(|| cause.to_string())
-}
-
 fn drips(elapsed: Duration, bytes: u64) -> bool {
     elapsed > DRIP_GRACE && bytes < elapsed.as_secs().saturating_mul(DRIP_RATE)
-}
-
-/// Whether the client asks for an answer that has no end: a WebSocket or an event stream.
-fn is_stream(session: &Session) -> bool {
-    let events = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
-    session.is_upgrade_req() || session.req_header().headers.get_all(ACCEPT).iter().any(events)
 }
 
 /// What may prove who the caller is: browsers send our cookies to public routes too.

@@ -61,7 +61,7 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("accept"));
-    text(&mut headers, REQUEST_ID, &id);
+    request_id(&mut headers, audience.id);
     if let Some(challenge) = &refusal.challenge {
         text(&mut headers, WWW_AUTHENTICATE, &authenticate(challenge));
     }
@@ -84,9 +84,16 @@ pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
     for (name, value) in
         [(RATELIMIT, ratelimit::limit_field(limit)), (RATELIMIT_POLICY, ratelimit::policy_field(limit))]
     {
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = HeaderValue::try_from(value) {
             headers.set(&name, value);
         }
+    }
+}
+
+/// Our id of the request, for the client to quote.
+pub fn request_id(headers: &mut HeaderMap, id: RequestId) {
+    if let Ok(value) = HeaderValue::from_bytes(&id.text()) {
+        headers.insert(REQUEST_ID, value);
     }
 }
 
@@ -95,7 +102,7 @@ pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile, now_s: 
     let status = StatusCode::PERMANENT_REDIRECT;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(LOCATION, location);
-    text(&mut headers, REQUEST_ID, &id.to_string());
+    request_id(&mut headers, id);
     dress(&mut headers, profile, &context(false, now_s, status));
     Made { status, headers, body: Bytes::new() }
 }
@@ -106,7 +113,7 @@ pub fn key_set(document: Bytes, method: Method, id: RequestId, tls: bool, profil
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
-    text(&mut headers, REQUEST_ID, &id.to_string());
+    request_id(&mut headers, id);
     dress(&mut headers, profile, &context(tls, now_s, StatusCode::OK));
     Made { status: StatusCode::OK, headers, body: if method == Method::Head { Bytes::new() } else { document } }
 }

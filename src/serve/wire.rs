@@ -1,40 +1,26 @@
-//! pingora's headers as `decide::headers::Fields`: it keeps the case of names in a map of its own beside the values.
-use decide::headers::Fields;
-use http::{HeaderName, HeaderValue};
+//! pingora's headers as plain `HeaderMap`s. It keeps the spelling of each name in a second map beside the values, and
+//! every change to a header pays for both: names leave lowercase instead, as they do in HTTP/2, and the second map goes.
+use http::HeaderMap;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-/// A header of pingora's that is being edited.
-pub struct Wire<'a, H>(pub &'a mut H);
-
-macro_rules! fields {
-    ($header:ty) => {
-        impl Fields for Wire<'_, $header> {
-            fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
-                self.0.headers.get(name)
-            }
-
-            fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-                self.0.headers.get_all(name).into_iter()
-            }
-
-            fn names(&self) -> impl Iterator<Item = &HeaderName> {
-                self.0.headers.keys()
-            }
-
-            fn set(&mut self, name: &HeaderName, value: HeaderValue) {
-                // Name and value are valid already, so this cannot fail.
-                let _ = self.0.insert_header(name.clone(), value);
-            }
-
-            fn append(&mut self, name: &HeaderName, value: HeaderValue) {
-                let _ = self.0.append_header(name.clone(), value);
-            }
-
-            fn remove(&mut self, name: &HeaderName) {
-                self.0.remove_header(name);
-            }
-        }
-    };
+/// Forgets how a request spelt the names of its fields. The target becomes the one of its URI.
+pub fn forget_spelling(header: &mut RequestHeader) {
+    edit_request(header, |_| {});
 }
-fields!(RequestHeader);
-fields!(ResponseHeader);
+
+/// Lets `edit` change the fields of a request. The target becomes the one of its URI.
+pub fn edit_request(header: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) {
+    let (empty, ()) = http::Request::new(()).into_parts();
+    let mut parts = http::request::Parts::from(std::mem::replace(header, RequestHeader::from(empty)));
+    edit(&mut parts.headers);
+    *header = RequestHeader::from(parts);
+}
+
+/// Lets `edit` change the fields of a response. The words after its status become the standard's own.
+pub fn edit_response<T>(header: &mut ResponseHeader, edit: impl FnOnce(&mut HeaderMap) -> T) -> T {
+    let (empty, ()) = http::Response::new(()).into_parts();
+    let mut parts = http::response::Parts::from(std::mem::replace(header, ResponseHeader::from(empty)));
+    let edited = edit(&mut parts.headers);
+    *header = ResponseHeader::from(parts);
+    edited
+}
