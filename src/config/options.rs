@@ -1,18 +1,12 @@
 //! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
 //! schema are printed from these comments.
-mod listeners;
 mod people;
 mod policies;
-mod routes;
-mod tls;
-mod upstreams;
+mod traffic;
 
-pub use listeners::*;
 pub use people::*;
 pub use policies::*;
-pub use routes::*;
-pub use tls::*;
-pub use upstreams::*;
+pub use traffic::*;
 
 use crate::config::read::{Entries, Spanned};
 use crate::config::secrets::SecretPlace;

@@ -1,8 +1,9 @@
 //! Options of the files under `policies/`, save header profiles, which `decide::headers` describes.
 use super::Version;
 use super::people::TenantOptions;
+use super::traffic::expect_word;
 use crate::config::read::{Entries, Spanned};
-use crate::config::units::{Burst, Period, RateText, expect_word};
+use crate::config::units::{Burst, Period, RateText};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
