@@ -5,6 +5,7 @@ pub mod authority;
 pub mod path;
 pub mod request;
 pub mod head;
+pub mod chunks;
 pub mod fields;
 pub mod cookie;
 pub mod site;

@@ -1,12 +1,18 @@
 //! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
 //! schema are printed from these comments.
+mod listeners;
 mod people;
 mod policies;
-mod traffic;
+mod routes;
+mod tls;
+mod upstreams;
 
+pub use listeners::*;
 pub use people::*;
 pub use policies::*;
-pub use traffic::*;
+pub use routes::*;
+pub use tls::*;
+pub use upstreams::*;
 
 use crate::config::read::{Entries, Spanned};
 use crate::config::secrets::SecretPlace;

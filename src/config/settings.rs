@@ -182,9 +182,9 @@ pub struct Upstream {
     pub balance: Balance,
     /// Time for connecting to one endpoint.
     pub connect_timeout: Duration,
-    /// Time from the sent request to the first byte of the answer.
+    /// Time from the sent request to the first byte of the answer, and for each pause in it.
     pub first_byte_timeout: Duration,
-    /// Time without progress in the body, either way.
+    /// Time without progress in the request's body, and in answers that are streams.
     pub idle_timeout: Duration,
     /// Time for everything; `None` for no bound (streams).
     pub total_timeout: Option<Duration>,

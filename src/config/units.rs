@@ -222,6 +222,15 @@ pub(crate) fn parse_text<'de, D: Deserializer<'de>, T>(
     deserializer.deserialize_str(Text(expected, parse))
 }
 
+/// Reads one of these words.
+pub(crate) fn expect_word<'de, D: Deserializer<'de>, T: Clone>(
+    deserializer: D,
+    expected: &'static str,
+    words: &[(&str, T)],
+) -> Result<T, D::Error> {
+    parse_text(deserializer, expected, |text| words.iter().find(|(word, _)| *word == text).map(|(_, t)| t.clone()))
+}
+
 macro_rules! quantity {
     ($($type:ident)*) => {$(
         impl<'de> Deserialize<'de> for $type {

@@ -258,7 +258,7 @@ impl Context {
                 at_ms: self.stamp.at_ms,
                 id: self.stamp.id,
                 listener: self.peer.as_ref().map_or("", |p| &p.listener),
-                client: self.facts.as_ref().map(|f| &f.client.0).copied(),
+                client: self.facts.as_ref().map(|f| f.client.0).or(self.peer.as_ref().map(|p| p.address)),
                 method: self.request.as_ref().map(|r| r.method.as_str()).or(self.glimpse.method.as_deref()),
                 host: self.request.as_ref().map(|r| &*r.host).or(self.glimpse.host.as_deref()),
                 path,

@@ -45,7 +45,7 @@ where
         };
         match head.after {
             After::Body(bytes) => wire.expose(Some((head.length as u64).saturating_add(bytes))),
-            After::Chunks => wire.expose(None),
+            After::Chunks => wire.expose_chunks(head.length as u64),
             After::WebSocket(bytes) => wire.expose_upgrade((head.length as u64).saturating_add(bytes)),
         }
         let mut session = ServerSession::new_http1(wire);

@@ -145,8 +145,14 @@ fn options(settings: &Listener) -> H2Options {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(settings.h2_concurrent_streams)
-        .max_header_list_size(u32::try_from(settings.head.bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(codec_bound(settings)).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS.max(resets))
         .max_local_error_reset_streams(Some(LOCAL_RESETS));
     options
+}
+
+/// What the codec decodes at most. It answers longer lists itself, with a bare 431 that nobody dresses or records, so
+/// there must be room above our own limit, which does both. It also counts 32 bytes a field (RFC 9113, 6.5.2).
+fn codec_bound(settings: &Listener) -> usize {
+    settings.head.bytes.saturating_mul(2).saturating_add(settings.head.line).max(64 * 1024)
 }

@@ -19,6 +19,7 @@ use decide::refusal::{Code, Refusal};
 use decide::request::Method;
 use decide::rules::{Accept, Access, Resolve, Route};
 use http::header::{HOST, LINK};
+use http::header::ACCEPT;
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
@@ -78,17 +79,16 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let lease = ctx.permit.as_ref().and_then(|permit| {
             let pool = ctx.active.upstreams.get(permit.route().upstream)?;
             pool.choose(permit, &ctx.tried)
         });
-        let Some((lease, peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
+        let Some((lease, mut peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
             return Error::e_explain(ErrorType::ConnectError, "no endpoint left").map_err(Error::into_up);
         };
-        let mut peer = peer;
-        if ctx.facts.as_ref().is_some_and(|facts| facts.upgrade) {
-            // Between the words of a conversation there may be longer silence than before a first byte.
+        if is_stream(session) {
+            // One clock of pingora's runs for the first byte and for every pause after it, and streams pause for long.
             peer.options.read_timeout = peer.options.read_timeout.max(Some(lease.pool().settings.idle_timeout));
         }
         ctx.lease = Some(lease);
@@ -397,6 +397,8 @@ fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
         ErrorSource::Upstream => Some(Refusal::new(Code::UpstreamUnreachable, cause)),
         ErrorSource::Downstream if timeout => Some(Refusal::new(Code::RequestTimeout, cause)),
         ErrorSource::Downstream => match e.etype() {
+            // The stream below pingora has watched the grammar of the body.
+            ErrorType::ReadError if let Some(cause) = broken(e) => Some(Refusal::new(Code::RequestMalformed, cause)),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => None,
             _ => Some(Refusal::new(Code::RequestMalformed, cause)),
         },
@@ -404,8 +406,20 @@ fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
     }
 }
 
+/// What the client's bytes broke, where it is not the connection that broke.
+fn broken(e: &Error) -> Option<String> {
+    let cause = e.root_cause().downcast_ref::<std::io::Error>()?;
+    (cause.kind() == std::io::ErrorKind::InvalidData).then(|| cause.to_string())
+}
+
 fn drips(elapsed: Duration, bytes: u64) -> bool {
     elapsed > DRIP_GRACE && bytes < elapsed.as_secs().saturating_mul(DRIP_RATE)
+}
+
+/// Whether the client asks for an answer that has no end: a WebSocket or an event stream.
+fn is_stream(session: &Session) -> bool {
+    let events = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
+    session.is_upgrade_req() || session.req_header().headers.get_all(ACCEPT).iter().any(events)
 }
 
 /// What may prove who the caller is: browsers send our cookies to public routes too.

@@ -4,11 +4,13 @@ use super::limits::{ResetMeter, Slot};
 use super::listener::ConnInfo;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use decide::chunks::Chunks;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -59,12 +61,22 @@ enum Exposed {
     Everything,
 }
 
+/// A chunked body on its way to pingora, and the head before it.
+struct Watched {
+    /// Bytes of the head that are still to come.
+    head: u64,
+    chunks: Chunks,
+    /// What is wrong with the body; nothing more of it is read.
+    broken: Option<Cow<'static, str>>,
+}
+
 /// A client's connection, as pingora sees it.
 pub(crate) struct Wire {
     transport: Option<Transport>,
     inbound: BytesMut,
     exposed: Exposed,
     may_upgrade: bool,
+    chunks: Option<Watched>,
     outbound: Vec<u8>,
     written: usize,
     conn: Arc<ConnInfo>,
@@ -95,6 +107,7 @@ impl Wire {
             inbound: BytesMut::new(),
             exposed: Exposed::Everything,
             may_upgrade: false,
+            chunks: None,
             outbound: Vec::new(),
             written: 0,
             conn,
@@ -129,6 +142,13 @@ impl Wire {
     pub(crate) fn expose(&mut self, bytes: Option<u64>) {
         self.exposed = bytes.map_or(Exposed::Everything, Exposed::Bytes);
         self.may_upgrade = false;
+        self.chunks = None;
+    }
+
+    /// Lets pingora read a head of `bytes` with a chunked body, whose grammar is watched: pingora's own is tolerant.
+    pub(crate) fn expose_chunks(&mut self, bytes: u64) {
+        self.expose(None);
+        self.chunks = Some(Watched { head: bytes, chunks: Chunks::default(), broken: None });
     }
 
     /// Lets pingora read a head of `bytes`, and everything once it has been answered with 101: what a client sends
@@ -287,6 +307,9 @@ impl AsyncRead for Wire {
         if this.exposed == Exposed::Bytes(0) {
             return this.poll_ahead(cx);
         }
+        if let Some(cause) = this.chunks.as_ref().and_then(|watched| watched.broken.clone()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, cause)));
+        }
         let limit = match this.exposed {
             Exposed::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(buf.remaining()),
             Exposed::Everything => buf.remaining(),
@@ -315,6 +338,21 @@ impl AsyncRead for Wire {
             }
             taken
         };
+        if let Some(watched) = &mut this.chunks {
+            let before = buf.filled().len().saturating_sub(taken);
+            let of_head = usize::try_from(watched.head).unwrap_or(usize::MAX).min(taken);
+            watched.head = watched.head.saturating_sub(of_head as u64);
+            let body = before + of_head;
+            if let Err(refusal) = watched.chunks.take(buf.filled().get(body..).unwrap_or_default()) {
+                let error = io::Error::new(io::ErrorKind::InvalidData, refusal.cause.clone());
+                watched.broken = Some(refusal.cause);
+                // The head is good, and the request is answered as one with a broken body.
+                buf.set_filled(body);
+                if of_head == 0 {
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
         if let Exposed::Bytes(left) = &mut this.exposed {
             *left = left.saturating_sub(taken as u64);
         }

@@ -1,23 +1,21 @@
 //! `routes` → routes and the router: no ambiguity, nothing unreachable, nothing unconfigured.
+mod access;
+mod reach;
+mod tenant;
+
 use super::limits::Limits;
 use super::profiles::Profiles;
 use super::{Compiler, Noun, list};
-use crate::config::options::{
-    AuthOptions, CookieAuth, CsrfOption, MapFile, OneAuth, RequireOptions, RouteOptions, RouteTenantOptions,
-    TenantSource,
-};
+use crate::config::options::{CsrfOption, RouteOptions};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::Upstream;
-use decide::condition::Condition;
 use decide::guards::{Guard, ORDER};
 use decide::policy::nearest;
 use decide::request::{Method, Methods};
-use decide::router::{HostPattern, Match, PathPattern};
-use decide::rules::{
-    Accept, Access, AuditRules, BodyRules, Csrf, KeyPart, Limit, Permission, Resolve, Route, RouteTenant, Rules,
-    SessionRules, UnknownTenant,
-};
+use decide::router::{HostPattern, PathPattern};
+use decide::rules::{AuditRules, BodyRules, Csrf, Limit, Route, Rules};
+use reach::reachable;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -179,131 +177,6 @@ impl Compiler<'_> {
         })
     }
 
-    fn access(
-        &self,
-        name: &Spanned<String>,
-        options: &RouteOptions,
-        rules: &Rules,
-        permissions: &[Spanned<String>],
-    ) -> Option<Access> {
-        match (&options.require, &options.public) {
-            (Some(_), Some(public)) => {
-                self.report.hinted(
-                    public.at,
-                    "a route is `public` or has `require`, not both",
-                    Some("remove one of them"),
-                );
-                None
-            }
-            (None, None) if self.report.is_tainted(name.at) => None,
-            (None, None) => {
-                let hint = "write `require: {permission: …}`, `require: {session: any}`, or `public: \"<reason>\"`";
-                self.report.hinted(name.at, format!("route `{}` does not say who may use it", name.value), Some(hint));
-                None
-            }
-            (None, Some(reason)) => {
-                if reason.trim().is_empty() {
-                    self.report.problem(reason.at, "an open route needs a reason");
-                }
-                if let Some(auth) = &options.auth {
-                    self.report.problem(auth.at, "a public route checks no session, so it has no `auth`");
-                }
-                Some(Access::Public { reason: Arc::from(reason.as_str()) })
-            }
-            (Some(require), None) => {
-                self.session_rules(name, options, require, rules, permissions).map(Box::new).map(Access::Session)
-            }
-        }
-    }
-
-    fn session_rules(
-        &self,
-        name: &Spanned<String>,
-        options: &RouteOptions,
-        require: &Spanned<RequireOptions>,
-        rules: &Rules,
-        permissions: &[Spanned<String>],
-    ) -> Option<SessionRules> {
-        let whole = !self.report.is_tainted(name.at);
-        let accept = match &options.auth {
-            Some(auth) => self.accept(auth),
-            None if whole => {
-                let hint = "write `auth: {bearer: ISSUER}`";
-                self.report.hinted(
-                    name.at,
-                    format!("route `{}` does not say which `auth` it accepts", name.value),
-                    Some(hint),
-                );
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
-        if whole && require.permission.is_some() == require.session.is_some() {
-            self.report.problem(require.at, "`require` has exactly one of `permission` and `session: any`");
-        }
-        let permission = require.permission.as_ref().and_then(|permission| {
-            let id = rules.policy.permission(permission);
-            let known = permissions.iter().map(|known| known.as_str());
-            // Roles that did not compile are reported where they stand.
-            let unreadable = permissions.is_empty() && self.options.policies.roles.is_some();
-            if unreadable {
-                self.used.borrow_mut().insert((Noun::Permission, permission.value.clone()));
-            } else {
-                self.refer(Noun::Permission, permission, known);
-            }
-            Some(Permission { id: id?, name: Arc::from(permission.as_str()) })
-        });
-        let step_up = require.step_up.as_ref().and_then(|step_up| {
-            self.refer(Noun::StepUp, step_up, self.names_of_step_ups().into_iter());
-            self.step_up(step_up)
-        });
-        let when = require.when.as_ref().and_then(|when| match Condition::compile(when) {
-            Ok(condition) => Some(condition),
-            Err(message) => {
-                self.report.problem(when.at, format!("the condition does not compile: {message}"));
-                None
-            }
-        });
-        (permission.is_some() == require.permission.is_some()).then_some(SessionRules {
-            accept,
-            permission,
-            step_up,
-            when,
-        })
-    }
-
-    fn accept(&self, auth: &Spanned<AuthOptions>) -> Vec<Accept> {
-        let accept: Vec<Accept> = match &auth.value {
-            AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
-            AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
-            AuthOptions::AnyOf(all) => all
-                .iter()
-                .map(|one| match &one.value {
-                    OneAuth::Bearer(issuer) => self.bearer(issuer),
-                    OneAuth::Cookie(cookie) => self.cookie(cookie),
-                })
-                .collect(),
-        };
-        if accept.is_empty() {
-            self.report.problem(auth.at, "`any_of` accepts nothing");
-        }
-        accept
-    }
-
-    fn bearer(&self, issuer: &Spanned<String>) -> Accept {
-        self.refer(Noun::Issuer, issuer, self.names("issuers").into_iter());
-        Accept::Bearer { issuer: Arc::from(issuer.as_str()) }
-    }
-
-    fn cookie(&self, cookie: &CookieAuth) -> Accept {
-        self.refer(Noun::Issuer, &cookie.issuer, self.names("issuers").into_iter());
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if cookie.name.is_empty() || !cookie.name.bytes().all(token) {
-            self.report.problem(cookie.name.at, format!("`{}` cannot be the name of a cookie", cookie.name.value));
-        }
-        Accept::Cookie { name: Arc::from(cookie.name.as_str()), issuer: Arc::from(cookie.issuer.as_str()) }
-    }
-
     fn guard(&self, name: &Spanned<String>) -> Option<Guard> {
         let guard = Guard::parse(name);
         if guard.is_none() {
@@ -324,91 +197,6 @@ impl Compiler<'_> {
             self.report.hinted(text.at, message, Some("write `application/json`, without parameters or stars"));
         }
         fine.then(|| text.to_ascii_lowercase())
-    }
-
-    fn route_tenant(&self, options: &RouteOptions, patterns: &Patterns<'_>, rules: &Rules) -> RouteTenant {
-        let Some(tenant) = &options.tenant else { return RouteTenant::Resolve };
-        let from = match &tenant.value {
-            RouteTenantOptions::None => return RouteTenant::None,
-            RouteTenantOptions::From(from) => from,
-        };
-        match (from.from, &from.param) {
-            (TenantSource::Session, _) => {
-                if from.param.is_some() || from.map.is_some() {
-                    self.report.problem(tenant.at, "`from: session` takes neither `param` nor `map`");
-                }
-                if options.public.is_some() {
-                    self.report.problem(tenant.at, "a public route has no session to take the tenant from");
-                }
-                RouteTenant::Session
-            }
-            (TenantSource::PathParam, None) => {
-                self.report.problem(tenant.at, "`from: path_param` needs `param`");
-                RouteTenant::None
-            }
-            (TenantSource::PathParam, Some(param)) => {
-                for (pattern, text) in patterns.paths.iter().filter(|(p, _)| !p.params().any(|n| n == param.as_str())) {
-                    let hint = nearest(&param.value, pattern.params());
-                    self.report.hinted(param.at, format!("`{}` has no parameter `{}`", text.value, param.value), hint);
-                }
-                let map = from.map.as_ref().and_then(|name| {
-                    let (_, file) = self.files.load::<MapFile>(name, name.at)?;
-                    let pairs = file.map.iter().filter_map(|(value, id)| {
-                        Some((Box::from(value.as_str()), self.known_tenant(id, &rules.tenants)?))
-                    });
-                    Some(pairs.collect())
-                });
-                RouteTenant::Param { name: Box::from(param.as_str()), map }
-            }
-        }
-    }
-
-    /// Limits that could never count, and hosts that never name a tenant.
-    fn sensible(
-        &self,
-        name: &Spanned<String>,
-        options: &RouteOptions,
-        patterns: &Patterns<'_>,
-        rules: &Rules,
-        tenant: &RouteTenant,
-        limits: &[Arc<Limit>],
-    ) {
-        let place =
-            |limit: &Limit| options.rate_limits.iter().find(|l| l.value == *limit.name).map_or(name.at, |l| l.at);
-        for limit in limits {
-            if options.public.is_some() && limit.key.contains(&KeyPart::Subject) {
-                let message = format!("limit `{}` counts by user, and a public route knows none", limit.name);
-                self.report.problem(place(limit), message);
-            }
-            let no_tenant = match tenant {
-                RouteTenant::None => true,
-                RouteTenant::Resolve => rules.resolve.is_empty(),
-                RouteTenant::Param { .. } | RouteTenant::Session => false,
-            };
-            if no_tenant && options.public.is_some() && limit.key.contains(&KeyPart::Tenant) {
-                let message = format!("limit `{}` counts by tenant, and this route has none", limit.name);
-                self.report.problem(place(limit), message);
-            }
-        }
-        if *tenant != RouteTenant::Resolve || rules.resolve.is_empty() || self.report.is_tainted(name.at) {
-            return;
-        }
-        for (pattern, text) in &patterns.hosts {
-            let paths = || {
-                patterns
-                    .paths
-                    .iter()
-                    .any(|(_, path)| rules.resolve.iter().any(|rule| names_tenant(rules, rule, pattern, path)))
-            };
-            if !paths() && !patterns.paths.is_empty() {
-                let message = format!(
-                    "`tenancy.resolve` finds no tenant for `{}`, so this route would answer nothing",
-                    text.value
-                );
-                let hint = "write `tenant: none` for a route that belongs to no tenant";
-                self.report.hinted(text.at, message, Some(hint));
-            }
-        }
     }
 
     /// Puts a route into the router. Whether no other route takes the same requests.
@@ -454,69 +242,3 @@ impl Compiler<'_> {
         reported.is_empty()
     }
 }
-
-/// Whether a rule can name a tenant for some request with this host and path.
-fn names_tenant(rules: &Rules, rule: &Resolve, host: &HostPattern, path: &Spanned<String>) -> bool {
-    match (rule, host) {
-        (_, HostPattern::Any) | (Resolve::Header(_), _) => true,
-        (Resolve::Host(domain), HostPattern::Wildcard(of)) => domain == of,
-        (Resolve::Host(domain), HostPattern::Exact(name)) => {
-            let label = name.strip_suffix(&**domain).and_then(|rest| rest.strip_suffix('.'));
-            label.is_some_and(|label| {
-                !label.contains('.')
-                    && (rules.tenants.contains_key(label) || matches!(rules.unknown_tenant, UnknownTenant::Allow(_)))
-            })
-        }
-        (Resolve::CustomDomain, HostPattern::Exact(name)) => rules.custom_domains.contains_key(name),
-        (Resolve::CustomDomain, HostPattern::Wildcard(of)) => {
-            rules.custom_domains.keys().any(|domain| domain.split_once('.').is_some_and(|(_, parent)| parent == &**of))
-        }
-        (Resolve::Path(before), _) => {
-            let mut segments = path.split('/').skip(1);
-            for expected in before {
-                match segments.next() {
-                    Some("**") => return true,
-                    Some(segment) if segment == &**expected || segment.starts_with('{') => {}
-                    Some(_) | None => return false,
-                }
-            }
-            segments.next().is_some()
-        }
-    }
-}
-
-/// Whether some request finds this route: asks the router itself with values that no literal pattern takes.
-fn reachable(rules: &Rules, index: usize, patterns: &Patterns<'_>, depth: usize) -> bool {
-    let mut probes = patterns.hosts.iter().flat_map(|(host, _)| {
-        let host = match host {
-            HostPattern::Exact(name) => name.to_string(),
-            HostPattern::Wildcard(of) => format!("{PROBE}.{of}"),
-            HostPattern::Any => format!("{PROBE}.invalid"),
-        };
-        patterns.paths.iter().map(move |(_, path)| (host.clone(), path))
-    });
-    let empty = patterns.hosts.is_empty() || patterns.paths.is_empty() || patterns.methods.is_empty();
-    empty
-        || probes.any(|(host, path)| {
-            let literal = |text: &str| {
-                let parts: Vec<&str> = text.split('/').map(|s| if s.starts_with('{') { PROBE } else { s }).collect();
-                parts.join("/")
-            };
-            let paths: Vec<String> = match path.strip_suffix("/**") {
-                None => vec![literal(path)],
-                Some(front) => {
-                    let front = literal(front);
-                    let below = (0..=depth).map(|n| format!("{front}{}", format!("/{PROBE}").repeat(n)));
-                    below.chain([format!("{front}/")]).map(|p| if p.is_empty() { "/".to_owned() } else { p }).collect()
-                }
-            };
-            paths.iter().any(|path| {
-                patterns.methods.iter().any(|method| {
-                matches!(rules.router.find(&host, path, method), Match::Route { route, .. } if route == index)
-            })
-            })
-        })
-}
-
-/// A label and segment that nobody writes into a pattern.
-const PROBE: &str = "zz--probe--zz";

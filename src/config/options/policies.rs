@@ -1,9 +1,8 @@
 //! Options of the files under `policies/`, save header profiles, which `decide::headers` describes.
 use super::Version;
 use super::people::TenantOptions;
-use super::traffic::expect_word;
 use crate::config::read::{Entries, Spanned};
-use crate::config::units::{Burst, Period, RateText};
+use crate::config::units::{Burst, Period, RateText, expect_word};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};

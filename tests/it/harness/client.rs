@@ -23,6 +23,7 @@ pub struct Call<'g> {
     headers: HeaderMap,
     body: Bytes,
     h2: bool,
+    server_name: Option<String>,
 }
 
 impl Gateway {
@@ -35,6 +36,7 @@ impl Gateway {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             h2: false,
+            server_name: None,
         }
     }
 
@@ -105,6 +107,12 @@ impl Call<'_> {
         self
     }
 
+    /// Asks on a connection that was made for another host.
+    pub fn on_connection_for(mut self, host: &str) -> Self {
+        self.server_name = Some(host.to_owned());
+        self
+    }
+
     /// Speaks HTTP/2.
     pub fn h2(mut self) -> Self {
         self.h2 = true;
@@ -117,7 +125,7 @@ impl Call<'_> {
     }
 
     async fn exchange(self) -> Reply {
-        let host = self.uri.host().unwrap().to_owned();
+        let host = self.server_name.unwrap_or_else(|| self.uri.host().unwrap().to_owned());
         let target = match self.h2 {
             true => self.uri.clone(),
             false => self.uri.path_and_query().map_or("/", |target| target.as_str()).parse().unwrap(),
@@ -163,6 +171,18 @@ impl Reply {
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Reply { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    /// Of the bytes of one HTTP/1.1 answer that ends with the connection.
+    pub fn parse(bytes: &str) -> Reply {
+        let (head, body) = bytes.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {bytes:?}"));
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let fields = lines.map(|line| line.split_once(": ").unwrap());
+        let headers = fields.map(|(name, value)| {
+            (http::HeaderName::try_from(name).unwrap(), http::HeaderValue::try_from(value).unwrap())
+        });
+        Reply { status, headers: headers.collect(), body: Bytes::from(body.to_owned()) }
     }
 
     /// All values of a header, joined by `|` so that a second one shows.

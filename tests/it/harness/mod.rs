@@ -6,13 +6,15 @@ mod audit;
 mod bundle;
 mod client;
 mod gateway;
+mod scripted;
 mod tokens;
 mod upstream;
 
-pub use audit::entries;
+pub use audit::{entries, outcomes};
 pub use bundle::Bundle;
 pub use client::{Call, Reply};
 pub use gateway::{Gateway, Output, moat};
+pub use scripted::{Scripted, read_head, read_until};
 pub use tokens::{Token, TokenKey};
 pub use upstream::{Seen, Upstream};
 

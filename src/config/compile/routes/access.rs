@@ -1,0 +1,135 @@
+//! Who may use a route: `public`, `require` and `auth`.
+use crate::config::compile::{Compiler, Noun};
+use crate::config::options::{AuthOptions, CookieAuth, OneAuth, RequireOptions, RouteOptions};
+use crate::config::read::Spanned;
+use decide::condition::Condition;
+use decide::rules::{Accept, Access, Permission, Rules, SessionRules};
+use std::sync::Arc;
+
+impl Compiler<'_> {
+    /// `public`, or `require` with `auth`. `None` is reported.
+    pub(super) fn access(
+        &self,
+        name: &Spanned<String>,
+        options: &RouteOptions,
+        rules: &Rules,
+        permissions: &[Spanned<String>],
+    ) -> Option<Access> {
+        match (&options.require, &options.public) {
+            (Some(_), Some(public)) => {
+                self.report.hinted(
+                    public.at,
+                    "a route is `public` or has `require`, not both",
+                    Some("remove one of them"),
+                );
+                None
+            }
+            (None, None) if self.report.is_tainted(name.at) => None,
+            (None, None) => {
+                let hint = "write `require: {permission: …}`, `require: {session: any}`, or `public: \"<reason>\"`";
+                self.report.hinted(name.at, format!("route `{}` does not say who may use it", name.value), Some(hint));
+                None
+            }
+            (None, Some(reason)) => {
+                if reason.trim().is_empty() {
+                    self.report.problem(reason.at, "an open route needs a reason");
+                }
+                if let Some(auth) = &options.auth {
+                    self.report.problem(auth.at, "a public route checks no session, so it has no `auth`");
+                }
+                Some(Access::Public { reason: Arc::from(reason.as_str()) })
+            }
+            (Some(require), None) => {
+                self.session_rules(name, options, require, rules, permissions).map(Box::new).map(Access::Session)
+            }
+        }
+    }
+
+    fn session_rules(
+        &self,
+        name: &Spanned<String>,
+        options: &RouteOptions,
+        require: &Spanned<RequireOptions>,
+        rules: &Rules,
+        permissions: &[Spanned<String>],
+    ) -> Option<SessionRules> {
+        let whole = !self.report.is_tainted(name.at);
+        let accept = match &options.auth {
+            Some(auth) => self.accept(auth),
+            None if whole => {
+                let hint = "write `auth: {bearer: ISSUER}`";
+                self.report.hinted(
+                    name.at,
+                    format!("route `{}` does not say which `auth` it accepts", name.value),
+                    Some(hint),
+                );
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        if whole && require.permission.is_some() == require.session.is_some() {
+            self.report.problem(require.at, "`require` has exactly one of `permission` and `session: any`");
+        }
+        let permission = require.permission.as_ref().and_then(|permission| {
+            let id = rules.policy.permission(permission);
+            let known = permissions.iter().map(|known| known.as_str());
+            // Roles that did not compile are reported where they stand.
+            let unreadable = permissions.is_empty() && self.options.policies.roles.is_some();
+            if unreadable {
+                self.used.borrow_mut().insert((Noun::Permission, permission.value.clone()));
+            } else {
+                self.refer(Noun::Permission, permission, known);
+            }
+            Some(Permission { id: id?, name: Arc::from(permission.as_str()) })
+        });
+        let step_up = require.step_up.as_ref().and_then(|step_up| {
+            self.refer(Noun::StepUp, step_up, self.names_of_step_ups().into_iter());
+            self.step_up(step_up)
+        });
+        let when = require.when.as_ref().and_then(|when| match Condition::compile(when) {
+            Ok(condition) => Some(condition),
+            Err(message) => {
+                self.report.problem(when.at, format!("the condition does not compile: {message}"));
+                None
+            }
+        });
+        (permission.is_some() == require.permission.is_some()).then_some(SessionRules {
+            accept,
+            permission,
+            step_up,
+            when,
+        })
+    }
+
+    fn accept(&self, auth: &Spanned<AuthOptions>) -> Vec<Accept> {
+        let accept: Vec<Accept> = match &auth.value {
+            AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
+            AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
+            AuthOptions::AnyOf(all) => all
+                .iter()
+                .map(|one| match &one.value {
+                    OneAuth::Bearer(issuer) => self.bearer(issuer),
+                    OneAuth::Cookie(cookie) => self.cookie(cookie),
+                })
+                .collect(),
+        };
+        if accept.is_empty() {
+            self.report.problem(auth.at, "`any_of` accepts nothing");
+        }
+        accept
+    }
+
+    fn bearer(&self, issuer: &Spanned<String>) -> Accept {
+        self.refer(Noun::Issuer, issuer, self.names("issuers").into_iter());
+        Accept::Bearer { issuer: Arc::from(issuer.as_str()) }
+    }
+
+    fn cookie(&self, cookie: &CookieAuth) -> Accept {
+        self.refer(Noun::Issuer, &cookie.issuer, self.names("issuers").into_iter());
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if cookie.name.is_empty() || !cookie.name.bytes().all(token) {
+            self.report.problem(cookie.name.at, format!("`{}` cannot be the name of a cookie", cookie.name.value));
+        }
+        Accept::Cookie { name: Arc::from(cookie.name.as_str()), issuer: Arc::from(cookie.issuer.as_str()) }
+    }
+}

@@ -1,0 +1,172 @@
+//! Options of listeners: where clients connect, and what a connection may cost.
+use crate::config::read::Spanned;
+use crate::config::units::{Period, Size, seconds};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Where clients connect: with TLS, or one of `redirect` and `plaintext`. A change needs a restart.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerOptions {
+    /// Address and port, e.g. `0.0.0.0:443` or `[::]:443`.
+    #[schemars(with = "String")]
+    pub address: Spanned<SocketAddr>,
+    /// Name of a TLS profile: `modern`, which is built in, or one of `tls.profiles`. Default: `modern`, where neither
+    /// `redirect` nor `plaintext` stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Spanned<String>>,
+    /// Answers GET and HEAD with a permanent redirect (308) to https and refuses the rest with `request.plaintext`:
+    /// `https`, which is the port of the TLS listener (443 where there is none, or port 0), or `{https_port: N}` where
+    /// clients see another one, as behind a port mapping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<RedirectOption>,
+    /// Serves requests without TLS, for a written reason. Danger: everybody on the way can read and change them, sessions
+    /// included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plaintext: Option<Spanned<String>>,
+    /// HTTP versions, best first: `h2`, `http/1.1`.
+    #[serde(default = "protocols")]
+    pub protocols: Vec<ProtocolOption>,
+    /// How the client's address is found behind other proxies.
+    #[serde(default)]
+    pub client_ip: ClientIpOptions,
+    /// Limits of connections and request heads.
+    #[serde(default)]
+    pub limits: ListenerLimits,
+}
+
+fn protocols() -> Vec<ProtocolOption> {
+    vec![ProtocolOption::H2, ProtocolOption::Http1]
+}
+
+/// `protocols`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProtocolOption {
+    /// HTTP/2
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/1.1
+    #[serde(rename = "http/1.1")]
+    Http1,
+}
+
+/// `redirect`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RedirectOption {
+    /// To the port of the TLS listener.
+    Https,
+    /// To another port than the TLS listener's.
+    HttpsPort(u16),
+}
+
+/// How the client's address is found.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientIpOptions {
+    /// Networks of the proxies in front, whose forwarding header is believed. Danger: whoever is in them can choose
+    /// the address that is seen, limited and recorded.
+    #[schemars(with = "Vec<String>")]
+    pub trusted: Vec<IpNet>,
+    /// The header they write: `x-forwarded-for` or `forwarded`. The rightmost address that is not trusted is the
+    /// client's.
+    pub header: ClientHeaderOption,
+    /// `none`: connections that begin with a PROXY header are refused.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+impl Default for ClientIpOptions {
+    fn default() -> Self {
+        ClientIpOptions {
+            trusted: Vec::new(),
+            header: ClientHeaderOption::XForwardedFor,
+            proxy_protocol: ProxyProtocol::None,
+        }
+    }
+}
+
+/// `client_ip.header`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientHeaderOption {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
+/// `client_ip.proxy_protocol`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Not spoken.
+    None,
+}
+
+/// Limits of connections and request heads.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenerLimits {
+    /// Greatest size and number of request headers.
+    pub request_headers: HeaderLimits,
+    /// Greatest length of the request line, at most 64KiB.
+    pub request_line: Spanned<Size>,
+    /// Time for a whole request head; slower ones are answered with 408 and closed.
+    pub header_timeout: Period,
+    /// Time between two requests on one connection.
+    pub idle_timeout: Period,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Period,
+    /// Open connections of one address (/64 for IPv6); trusted proxies are exempt.
+    pub connections_per_ip: Spanned<usize>,
+    /// Limits of HTTP/2 connections.
+    pub h2: H2Limits,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        ListenerLimits {
+            request_headers: HeaderLimits::default(),
+            request_line: Size(8 << 10).into(),
+            header_timeout: seconds(10),
+            idle_timeout: seconds(75),
+            handshake_timeout: seconds(5),
+            connections_per_ip: 200.into(),
+            h2: H2Limits::default(),
+        }
+    }
+}
+
+/// Greatest size and number of request headers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeaderLimits {
+    /// Size of all headers together, at most 1MiB.
+    pub bytes: Spanned<Size>,
+    /// Number of headers, at most 256.
+    pub count: Spanned<usize>,
+}
+
+impl Default for HeaderLimits {
+    fn default() -> Self {
+        HeaderLimits { bytes: Size(64 << 10).into(), count: 100.into() }
+    }
+}
+
+/// Limits of HTTP/2 connections.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct H2Limits {
+    /// Requests at once on one connection.
+    pub concurrent_streams: Spanned<u32>,
+    /// Requests that a client may cancel per second before its connection is closed.
+    pub resets_per_second: u32,
+}
+
+impl Default for H2Limits {
+    fn default() -> Self {
+        H2Limits { concurrent_streams: 100.into(), resets_per_second: 50 }
+    }
+}

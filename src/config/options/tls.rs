@@ -1,0 +1,67 @@
+//! Options of TLS: certificates, versions and groups.
+use crate::config::read::{Entries, Spanned};
+use crate::config::units::{Period, seconds};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Certificates and TLS profiles.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsOptions {
+    /// Folder with NAME.crt and NAME.key, chosen by server name and read again when they change.
+    pub certificates: Spanned<String>,
+    /// NAME of the pair for clients that send no server name; `none` refuses them.
+    #[serde(default = "none")]
+    pub default_certificate: Spanned<String>,
+    /// Profiles by a name of your choice; `modern` is built in: TLS 1.3 only, X25519MLKEM768, X25519, secp256r1.
+    #[serde(default)]
+    pub profiles: Entries<TlsProfileOptions>,
+    /// How long before a certificate ends the warnings begin.
+    #[serde(default = "three_weeks")]
+    pub warn_before_expiry: Period,
+}
+
+fn none() -> Spanned<String> {
+    Spanned { value: "none".to_owned(), at: Default::default() }
+}
+
+fn three_weeks() -> Period {
+    seconds(21 * 86_400)
+}
+
+/// Versions and groups of TLS.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsProfileOptions {
+    /// Least version: `"1.3"`, or `"1.2"`, with which only ECDHE with AEAD is spoken. Danger of `"1.2"`: no protection
+    /// against computers of the future, and the handshake shows certificates.
+    #[serde(default = "tls13")]
+    pub min_version: TlsVersion,
+    /// Key exchange groups, best first: X25519MLKEM768, X25519, secp256r1, secp384r1.
+    #[serde(default = "groups")]
+    pub groups: Vec<Spanned<String>>,
+}
+
+fn tls13() -> TlsVersion {
+    TlsVersion::Tls13
+}
+
+fn groups() -> Vec<Spanned<String>> {
+    MODERN_GROUPS.iter().map(|name| Spanned { value: (*name).to_owned(), at: Default::default() }).collect()
+}
+
+/// The groups of the built-in profile.
+pub const MODERN_GROUPS: [&str; 3] = ["X25519MLKEM768", "X25519", "secp256r1"];
+/// All groups that can be named.
+pub const KNOWN_GROUPS: [&str; 4] = ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1"];
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246)
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446)
+    #[serde(rename = "1.3")]
+    Tls13,
+}

@@ -1,0 +1,118 @@
+//! Two bundles side by side: what a reload loosens, moves, and cannot change.
+use super::{bundle, load, sound};
+use crate::config::settings::{Balance, Upstream};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a change of the sound bundle loosens, and what of it needs a restart.
+fn differences(changes: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    let snapshot = |changes: &[(&str, &str)]| {
+        let mut files = sound();
+        for (from, to) in changes {
+            assert!(files.iter().any(|(_, text)| text.contains(from)), "{from}");
+            files.iter_mut().for_each(|(_, text)| *text = text.replace(from, to));
+        }
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let dir = bundle(&files);
+        fs::create_dir(dir.path().join("certs")).unwrap();
+        let mut loaded = load(dir.path()).unwrap_or_else(|problems| panic!("{}", problems.text()));
+        // The folders differ, which is not what is compared here.
+        loaded.snapshot.server.state_dir = "state".into();
+        loaded.snapshot.audit.directory = "audit".into();
+        loaded.snapshot.tls.as_mut().unwrap().certificates = "certs".into();
+        loaded.snapshot
+    };
+    let (old, new) = (snapshot(&[]), snapshot(changes));
+    (crate::config::compare::loosened(&old, &new), crate::config::compare::needs_restart(&old, &new))
+}
+
+#[test]
+fn what_a_reload_loosens_is_named() {
+    for (from, to, expected) in [
+        ("state_dir: state", "state_dir: state, drain_timeout: 1s", ""),
+        ("rate: {gold: 10/s}", "rate: {gold: 5/s}", ""),
+        ("rate: {gold: 10/s}", "rate: {gold: 11/s}", "limit `calm` was raised, or counts by less"),
+        ("burst: 2x", "burst: 2x, shadow: true", "limit `calm` was raised, or counts by less"),
+        ("acme: {class: gold}", "acme: {class: gold, ip_allow: [192.0.0.0/8]}", ""),
+        ("algorithms: [ES256]", "algorithms: [ES256, RS256]", "issuer `login`: more algorithms"),
+        ("step_up: fresh}\n    rate", "step_up: fresh}\n    csrf: off\n    rate", "route `orders`: csrf is off"),
+        (
+            "step_up: fresh}\n    rate",
+            "step_up: fresh}\n    shadow: [tenant]\n    rate",
+            "route `orders`: guard `tenant` went to shadow",
+        ),
+        (
+            "fresh: {max_age: 15m}",
+            "fresh: {max_age: 20m}",
+            "route `orders` asks for a less fresh authentication; permission `orders.read` asks for a less fresh authentication",
+        ),
+        ("roles:\n", "roles:\n  new: {grants: [orders.read]}\n", "role `new` gained `orders.read`"),
+        ("exclusive_roles: [[clerk, boss]]\n", "", "roles `clerk` and `boss` may be held together"),
+        ("set: {x-content-type-options: nosniff}", "set: {}", "header profile `page` was changed"),
+        ("methods: [GET]", "methods: [GET, PUT]", "route `home` serves PUT too"),
+        ("127.0.0.1:9000", "127.0.0.1:9001", "upstream `app` has other addresses"),
+        ("[\"127.0.0.1:9000\"]", "[\"127.0.0.1:9000\", \"127.0.0.1:9000\"]", ""),
+    ] {
+        let (loosened, restart) = differences(&[(from, to)]);
+        assert_eq!(loosened.join("; "), expected, "{from} → {to}");
+        assert!(restart.is_empty(), "{restart:?}");
+    }
+    let (loosened, _) = differences(&[
+        (
+            "    auth: {bearer: login}\n    require: {permission: orders.read, step_up: fresh}\n",
+            "    auth: {bearer: login}\n    require: {session: any}\n",
+        ),
+        ("permissions: {orders: [read]}", "permissions: {}"),
+        ("grants: [orders.read]", "grants: []"),
+        ("step_up: {fresh: [orders.read]}\n", ""),
+        ("sessions: {step_up: {fresh: {max_age: 15m}}}\n", ""),
+    ]);
+    assert_eq!(
+        loosened,
+        [
+            "route `orders` no longer requires `orders.read`: any session will do",
+            "route `orders` asks for a less fresh authentication"
+        ]
+    );
+}
+
+#[test]
+fn what_a_reload_cannot_change_is_named() {
+    for (from, to, expected) in [
+        ("127.0.0.1:8443", "127.0.0.1:8444", "`listeners.public`"),
+        ("  public: {", "  front: {", "`listeners.public`, which is gone; `listeners.front`, which is new"),
+        ("state_dir: state", "state_dir: state, instance: b", "`server`"),
+        ("certificates: certs", "certificates: certs, default_certificate: x", "`tls`"),
+        ("version: 1\nserver", "version: 1\naudit: {durability: os}\nserver", "`audit`"),
+        ("version: 1\nserver", "version: 1\nlogs: {level: debug}\nserver", "`logs` or `metrics`"),
+        ("version: 1\nserver", "version: 1\nadmin: {address: \"127.0.0.1:1\"}\nserver", "`admin`"),
+    ] {
+        assert_eq!(differences(&[(from, to)]).1.join("; "), expected, "{to}");
+    }
+}
+
+#[test]
+fn other_addresses_of_the_same_name_are_noticed_and_another_order_is_not() {
+    let upstream = |endpoints: &[&str]| {
+        Arc::new(Upstream {
+            name: "app".into(),
+            endpoints: endpoints.iter().map(|address| address.parse().unwrap()).collect(),
+            balance: Balance::RoundRobin,
+            connect_timeout: Duration::ZERO,
+            first_byte_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            total_timeout: None,
+        })
+    };
+    let old = [upstream(&["10.0.0.1:80", "10.0.0.2:80"])];
+    for (endpoints, expected) in [
+        (&["10.0.0.2:80", "10.0.0.1:80"][..], &[][..]),
+        (&["10.0.0.1:80", "10.0.0.3:80"], &["app"]),
+        (&["10.0.0.1:80"], &["app"]),
+        (&["10.0.0.1:80", "10.0.0.2:81"], &["app"]),
+    ] {
+        assert_eq!(crate::config::compare::moved(&old, &[upstream(endpoints)]), expected, "{endpoints:?}");
+    }
+    assert!(crate::config::compare::moved(&[], &old).is_empty());
+}
