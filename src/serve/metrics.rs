@@ -165,9 +165,10 @@ impl Metrics {
         }
     }
 
-    /// A task panicked; the panic hook calls this.
-    pub fn panicked(&self) {
-        self.families.panics.inc();
+    /// How many tasks have panicked since the process started.
+    pub fn panics(&self, total: u64) {
+        let known = self.families.panics.get();
+        self.families.panics.inc_by(total.saturating_sub(known));
     }
 
     /// Log lines dropped since the start.

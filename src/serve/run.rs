@@ -239,6 +239,7 @@ fn before_scrape(
             metrics.certificates(certificates.status().iter().map(|c| (c.name.to_string(), c.not_after_s)));
         }
         metrics.quota_keys(quotas.keys());
+        metrics.panics(crate::panics::count());
         metrics.log_lines_dropped(Stream::Access, shared.access.lines().dropped());
         if let Some(log) = &log {
             metrics.log_lines_dropped(Stream::Log, log.dropped());
