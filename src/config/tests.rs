@@ -294,7 +294,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "algorithms: [ES256]",
         "algorithms: [none]",
-        "gateway.yaml:7:74 `none` is not an allowed algorithm (only signatures with public keys are accepted)",
+        "gateway.yaml:7:74 `none` is not an allowed algorithm (only signatures with public keys are accepted: `RS256`, `PS256`, `ES256`, `ES384`, `EdDSA`)",
     ),
     (
         "algorithms: [ES256]",
@@ -397,6 +397,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "step_up: fresh}\n    rate",
         "step_up: frsh}\n    rate",
         "gateway.yaml:26:49 unknown step-up `frsh` (did you mean `fresh`?)",
+    ),
+    (
+        "step_up: fresh}\n    rate",
+        "step_up: fresh, when: 'session.acr = 1'}\n    rate",
+        "gateway.yaml:26:62 the condition does not compile at its character 13: token recognition error at: '= ' (conditions are CEL: compare with `==`, join with `&&` and `||`, quote texts)",
+    ),
+    (
+        "  resolve: [",
+        "\tresolve: [",
+        "gateway.yaml:9:2 the yaml is not well formed: tabs disallowed within this context (block indentation): indent with spaces",
     ),
     (
         "step_up: fresh}\n    rate",

@@ -129,7 +129,8 @@ impl<'t> Tree<'t, '_> {
                     let at = At { file: self.file, line: short(mark.line()), column: short(mark.col() + 1), len: 1 };
                     let kind = error.kind().to_string();
                     let message = kind.trim_end_matches('.').trim_start_matches("while parsing ").to_lowercase();
-                    return Err(Stop { at, message: format!("the yaml is not well formed: {message}") });
+                    let hint = if message.contains("tabs") { ": indent with spaces" } else { "" };
+                    return Err(Stop { at, message: format!("the yaml is not well formed: {message}{hint}") });
                 }
             }
         }

@@ -119,7 +119,8 @@ impl Compiler<'_> {
             let known = Algorithm::ALL.iter().map(|a| a.as_str());
             let hint = match name.as_str() {
                 "none" | "HS256" | "HS384" | "HS512" => {
-                    Some("only signatures with public keys are accepted".to_owned())
+                    let known: Vec<&str> = known.collect();
+                    Some(format!("only signatures with public keys are accepted: `{}`", known.join("`, `")))
                 }
                 _ => nearest(&name.value, known.clone()).or_else(|| list(known)),
             };

@@ -89,7 +89,8 @@ impl Compiler<'_> {
         let when = require.when.as_ref().and_then(|when| match Condition::compile(when) {
             Ok(condition) => Some(condition),
             Err(message) => {
-                self.report.problem(when.at, format!("the condition does not compile: {message}"));
+                let (message, hint) = readable(&message);
+                self.report.hinted(when.at, format!("the condition does not compile{message}"), hint);
                 None
             }
         });
@@ -131,5 +132,21 @@ impl Compiler<'_> {
             self.report.problem(cookie.name.at, format!("`{}` cannot be the name of a cookie", cookie.name.value));
         }
         Accept::Cookie { name: Arc::from(cookie.name.as_str()), issuer: Arc::from(cookie.issuer.as_str()) }
+    }
+}
+
+/// The first complaint of the CEL compiler without its drawing, `ERROR: <input>:LINE:COLUMN: MESSAGE | SOURCE | ....^`; other
+/// complaints as they are.
+fn readable(message: &str) -> (String, Option<&'static str>) {
+    let first = message.strip_prefix("ERROR: <input>:").and_then(|rest| {
+        let (place, rest) = rest.split_once(": ")?;
+        let (_, column) = place.split_once(':')?;
+        let text = rest.split(" | ").next()?;
+        let text = text.strip_prefix("Syntax error: ").unwrap_or(text).trim();
+        Some(format!(" at its character {column}: {text}"))
+    });
+    match first {
+        Some(text) => (text, Some("conditions are CEL: compare with `==`, join with `&&` and `||`, quote texts")),
+        None => (format!(": {message}"), None),
     }
 }
