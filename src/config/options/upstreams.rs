@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamOptions {
-    /// Where it listens, `host:port`, HTTP/1.1 without TLS. Names are resolved when the configuration is loaded.
-    /// Danger: everybody between gateway and application can read the requests; keep them on one network.
+    /// Where it listens, `host:port`, HTTP/1.1 without TLS. Names are resolved at every load; a reload takes up changed
+    /// addresses. Danger: everybody between gateway and application can read the requests; keep them on one network.
     pub endpoints: Vec<Spanned<String>>,
     /// How an endpoint is chosen: `least_requests` or `round_robin`.
     #[serde(default)]
