@@ -140,3 +140,27 @@ fn nothing_is_left_unfinished() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_threats_name_exists() {
+    let page = fs::read_to_string(root().join("docs/threats.md")).unwrap();
+    let all: String = ["decide/src", "src", "tests"].iter().flat_map(|f| sources(f)).map(|(_, text)| text).collect();
+    let mut rows = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --- ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        if cells[3] == "test" {
+            continue;
+        }
+        rows += 1;
+        for file in cells[2].split('`').skip(1).step_by(2).filter(|word| word.contains('/')) {
+            assert!(root().join(file).exists(), "no `{file}`: {line}");
+        }
+        let names: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {line}");
+        for name in names {
+            assert!(all.contains(&format!("fn {name}(")), "no test `{name}`: {line}");
+        }
+    }
+    assert!(rows >= 60, "{rows} rows");
+}
