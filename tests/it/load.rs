@@ -1,0 +1,156 @@
+//! Change under load: snapshots, certificates and the end of the process, while clients go on asking.
+use crate::harness::{Gateway, outcomes, read_head, standard};
+use moat::cli::certs;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+/// Asks on one connection again and again until told to stop; hands over ids and verdicts.
+fn client(gateway: &Arc<Gateway>, stop: &Arc<AtomicBool>, path: &'static str) -> JoinHandle<Vec<(String, u16)>> {
+    let (gateway, stop) = (gateway.clone(), stop.clone());
+    tokio::spawn(async move {
+        let token = gateway.token("acme", &["viewer"]);
+        let mut stream = gateway.tls("acme.localhost", &[b"http/1.1"]).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: acme.localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let mut answers = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            if stream.write_all(request.as_bytes()).await.is_err() {
+                break;
+            }
+            let head = read_head(&mut stream).await;
+            if head.is_empty() {
+                // Closed between two requests, as a drain does.
+                break;
+            }
+            let head = head.to_lowercase();
+            let field =
+                |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+            let length: usize =
+                field("content-length:").unwrap_or_else(|| panic!("no length: {head}")).parse().unwrap();
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            answers.push((field("x-request-id:").unwrap(), head[9..12].parse().unwrap()));
+            if head.contains("connection: close") {
+                break;
+            }
+        }
+        answers
+    })
+}
+
+async fn all(clients: Vec<JoinHandle<Vec<(String, u16)>>>) -> BTreeMap<String, u16> {
+    let mut answers = BTreeMap::new();
+    for client in clients {
+        answers.extend(client.await.unwrap());
+    }
+    answers
+}
+
+fn reloads(gateway: &Gateway) -> usize {
+    gateway.log_lines().iter().filter(|line| line.contains("\"message\":\"reloaded\"")).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_request_is_decided_by_one_snapshot_while_it_is_replaced_under_load() {
+    let (gateway, upstream) = standard().await;
+    let (mut gateway, stop) = (Arc::new(gateway), Arc::new(AtomicBool::new(false)));
+    let clients = (0..8).map(|_| client(&gateway, &stop, "/api/bookings")).collect();
+    // By turns viewers may read and may not: role and route change together, or not at all.
+    let (roles, routes) = (gateway.bundle.read("policies/roles.yaml"), gateway.bundle.read("gateway.yaml"));
+    let closed = (
+        roles.replace("bookings: [read, write]", "bookings: [look, write]").replace("bookings.read", "bookings.write"),
+        routes.replace("permission: bookings.read", "permission: bookings.look"),
+    );
+    let closed =
+        (closed.0.replace("finance: {extends: [viewer], grants: [", "finance: {grants: [bookings.look, "), closed.1);
+    let mut digests = vec![digest(&gateway).await];
+    for round in 0..6 {
+        let (next, count) =
+            (if round % 2 == 0 { closed.clone() } else { (roles.clone(), routes.clone()) }, reloads(&gateway));
+        gateway.bundle.write("policies/roles.yaml", &next.0);
+        gateway.bundle.write("gateway.yaml", &next.1);
+        gateway.signal("HUP");
+        gateway.until("the other bundle is in force", async |g: &Gateway| reloads(g) > count).await;
+        digests.push(digest(&gateway).await);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let answers = all(clients).await;
+    let gateway = Arc::get_mut(&mut gateway).unwrap();
+    assert_eq!(gateway.stop(), Some(0));
+    let entries: BTreeMap<String, serde_json::Value> =
+        outcomes(gateway).into_iter().map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry)).collect();
+    assert_eq!(answers.len(), entries.len(), "each request has one entry");
+    let (mut open, mut shut) = (0, 0);
+    for (id, status) in &answers {
+        let entry = &entries[id];
+        let snapshot = entry["snapshot"].as_str().unwrap();
+        let at = digests.iter().position(|digest| digest.starts_with(snapshot)).unwrap_or_else(|| panic!("{entry:#}"));
+        let expected = if at % 2 == 0 { 200 } else { 403 };
+        assert_eq!(*status, expected, "{entry:#}");
+        if at % 2 == 0 { open += 1 } else { shut += 1 }
+    }
+    assert!(open > 8 && shut > 8, "{open} and {shut} requests are no load");
+    assert_eq!(upstream.seen().len(), open);
+}
+
+async fn digest(gateway: &Gateway) -> String {
+    let metrics = gateway.metrics().await;
+    let line = metrics.lines().find(|line| line.starts_with("moat_config_info") && line.ends_with(" 1")).unwrap();
+    line.split("hash=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn certificates_are_exchanged_under_load_and_no_handshake_fails() {
+    let (gateway, _upstream) = standard().await;
+    let (gateway, stop) = (Arc::new(gateway), Arc::new(AtomicBool::new(false)));
+    let kept = (0..4).map(|_| client(&gateway, &stop, "/page")).collect();
+    let fresh: Vec<_> = (0..2)
+        .map(|_| {
+            let (gateway, stop) = (gateway.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut count = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(gateway.get("https://acme.localhost/page").send().await.status, 200);
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    let changes = |g: &Gateway| g.log_lines().iter().filter(|line| line.contains("certificate changed")).count();
+    for _ in 0..3 {
+        let before = changes(&gateway);
+        let folder = gateway.bundle.path("certs");
+        for end in ["crt", "key"] {
+            std::fs::remove_file(folder.join(format!("localhost.{end}"))).unwrap();
+        }
+        certs::ensure(&folder, &[], certs::Existing::Keep).unwrap();
+        gateway.signal("HUP");
+        gateway.until("the other certificate is served", async |g: &Gateway| changes(g) > before).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let answers = all(kept).await;
+    assert!(answers.len() > 8 && answers.values().all(|status| *status == 200), "{answers:?}");
+    for client in fresh {
+        assert!(client.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_under_load_answers_every_request_that_it_recorded() {
+    let (gateway, upstream) = standard().await;
+    let (mut gateway, stop) = (Arc::new(gateway), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..8).map(|_| client(&gateway, &stop, "/page")).collect();
+    gateway.until("there is load", async |_| upstream.seen().len() > 50).await;
+    gateway.signal("TERM");
+    let answers = all(clients).await;
+    let gateway = Arc::get_mut(&mut gateway).unwrap();
+    gateway.wait_for_log("its end", |_| false);
+    let entries = outcomes(gateway);
+    assert_eq!(entries.len(), upstream.seen().len());
+    for entry in &entries {
+        assert_eq!(answers.get(entry["id"].as_str().unwrap()), Some(&200), "{entry:#}");
+    }
+}
