@@ -25,6 +25,7 @@ mod identity;
 mod laws;
 mod load;
 mod log;
+mod poison;
 mod readme;
 mod refusals;
 mod reload;
