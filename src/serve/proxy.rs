@@ -18,8 +18,8 @@ use decide::headers::{self, DressContext, Nonce};
 use decide::refusal::{Code, Refusal};
 use decide::request::Method;
 use decide::rules::{Accept, Access, Resolve, Route};
-use http::header::{HOST, LINK};
 use http::header::ACCEPT;
+use http::header::{HOST, LINK};
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
@@ -373,8 +373,32 @@ impl Gateway {
         if !empty {
             session.write_response_body(Some(made.body), true).await?;
         }
+        take_rest(session).await;
         Ok(())
     }
+}
+
+/// Greatest rest of a refused request's body that is still taken, and the time for it.
+const REST: (usize, Duration) = (64 << 10, Duration::from_millis(250));
+
+/// Takes the rest of a small HTTP/2 request body after the answer. Without it the stream ends with RST_STREAM, as RFC
+/// 9113, 8.1 allows, but some clients (curl 7.88) then forget the answer that they have already received.
+async fn take_rest(session: &mut Session) {
+    let announced = session.req_header().headers.contains_key(http::header::EXPECT);
+    if !session.is_http2() || announced || session.is_body_done() {
+        return;
+    }
+    let (most, patience) = REST;
+    let rest = async {
+        let mut taken = 0;
+        while let Ok(Some(bytes)) = session.read_request_body().await {
+            taken += bytes.len();
+            if taken > most {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(patience, rest).await;
 }
 
 /// During a drain, HTTP/1 answers say `Connection: close`, so that the client sends its next request elsewhere.

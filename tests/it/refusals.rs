@@ -1,5 +1,5 @@
 //! The shape of refusals: what they tell a browser, what would help, when to come back, and what they do to the connection.
-use crate::harness::{Bundle, Gateway, Token, Upstream, with};
+use crate::harness::{Bundle, Gateway, Token, Upstream, standard, with};
 use http::Response;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -103,4 +103,19 @@ async fn one_connection_serves_many_requests_and_is_closed_after_bytes_that_cann
         .await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}
+
+/// RST_STREAM after a complete answer is allowed (RFC 9113, 8.1), but some clients then forget the answer.
+#[tokio::test]
+async fn a_refused_upload_over_http_2_ends_without_a_reset() {
+    let (gateway, _upstream) = standard().await;
+    gateway.bundle.write("body.json", "{}");
+    let url = format!("https://{}/api/bookings", gateway.address("public"));
+    let seen = std::process::Command::new("nghttp")
+        .args(["-nv", "-H:authority: acme.localhost", "-Hcontent-type: application/json", "-d", "body.json", &url])
+        .current_dir(gateway.bundle.root())
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&seen.stdout);
+    assert!(seen.contains(":status: 401") && !seen.contains("recv RST_STREAM"), "{seen}");
 }
