@@ -15,7 +15,7 @@ use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -49,6 +49,7 @@ where
     wire.meter_resets(settings.h2_resets_per_second, flood);
     wire.expose(None);
     let conn = wire.conn().clone();
+    let places = wire.streams();
     let digest = Arc::new(Digest {
         ssl_digest: None,
         timing_digest: Vec::new(),
@@ -89,11 +90,26 @@ where
         match accepted {
             Ok(Some(H2Accept::Session(mut session))) => {
                 session.set_write_timeout(Some(STALL));
+                let mut refusal = None;
                 if session.req_header().method == Method::CONNECT {
-                    streams.spawn(refuse_connect(house.front.clone(), conn.clone(), session));
-                    continue;
+                    // Pingora would refuse a tunnel by itself, undressed and unrecorded.
+                    let tunnel = Refusal::new(Code::MethodNotAllowed, "tunnels are not served");
+                    refusal = Some(Refusal { allow: Some(Methods::all()), ..tunnel });
                 }
-                streams.spawn(serve(house.app.clone(), session, shutdown.clone()));
+                let place = places.clone().map(Semaphore::try_acquire_owned);
+                if let Some(Err(_)) = &place {
+                    let cause = "too many requests of this address are under way";
+                    refusal = Some(Refusal::new(Code::QuotaExceeded, cause).retry_after(1));
+                }
+                let (app, front, conn, shutdown) =
+                    (house.app.clone(), house.front.clone(), conn.clone(), shutdown.clone());
+                streams.spawn(async move {
+                    match refusal {
+                        Some(refusal) => refuse(&*front, &conn, session, refusal).await,
+                        None => drop(app.process_new_http(ServerSession::new_http2(session), &shutdown).await),
+                    }
+                    drop(place);
+                });
             }
             Ok(Some(H2Accept::Rejected)) => {
                 let refusal = Refusal::new(Code::RequestMalformed, "the HTTP/2 request is malformed");
@@ -117,20 +133,15 @@ where
     let _ = timeout(GOODBYE, std::future::poll_fn(|cx| h2.poll_closed(cx))).await;
 }
 
-async fn serve<A: HttpServerApp>(app: Arc<A>, session: HttpSession, shutdown: watch::Receiver<bool>) {
-    app.process_new_http(ServerSession::new_http2(session), &shutdown).await;
-}
-
-/// Pingora would refuse a tunnel by itself, undressed and unrecorded.
-async fn refuse_connect<F: Front>(front: Arc<F>, conn: Arc<ConnInfo>, mut session: HttpSession) {
-    let mut refusal = Refusal::new(Code::MethodNotAllowed, "tunnels are not served");
-    refusal.allow = Some(Methods::all());
-    let reply = front.refuse(&conn, refusal, glimpse(session.req_header())).await;
+/// Answers a request that the proxy does not get to see.
+async fn refuse<F: Front>(front: &F, conn: &Arc<ConnInfo>, mut session: HttpSession, refusal: Refusal) {
+    let to_head = session.req_header().method == Method::HEAD;
+    let reply = front.refuse(conn, refusal, glimpse(session.req_header())).await;
     let Ok(mut response) = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())) else { return };
     for (name, value) in &reply.headers {
         let _ = response.append_header(name, value);
     }
-    if session.write_response_header(Box::new(response), false).is_ok() {
+    if session.write_response_header(Box::new(response), to_head).is_ok() && !to_head {
         // The client may be gone; there is nobody to tell.
         let _ = session.write_body(reply.body, true).await;
     }

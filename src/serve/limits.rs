@@ -38,16 +38,28 @@ impl Budget {
     }
 }
 
+/// HTTP/2 requests that one address may have under way, for each connection that it may hold: a page asks for dozens of
+/// things at once, but not on every connection of a whole office.
+const STREAMS_PER_CONNECTION: usize = 4;
+
 /// Connections by address prefix: /32 for IPv4, /64 for IPv6, since a client commands the rest of its /64.
 /// Bounded by the number of open connections: the last one of a prefix takes its entry along.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PerAddress(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub(crate) struct PerAddress(Arc<Mutex<HashMap<IpAddr, Held>>>);
+
+/// What one prefix holds.
+#[derive(Debug)]
+struct Held {
+    connections: usize,
+    streams: Arc<Semaphore>,
+}
 
 /// The right to be connected; gives itself back when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
     counted: Option<(PerAddress, IpAddr)>,
+    streams: Option<Arc<Semaphore>>,
 }
 
 impl Slot {
@@ -59,16 +71,24 @@ impl Slot {
         cap: Option<usize>,
     ) -> Result<Slot, Rejection> {
         let permit = budget.0.clone().try_acquire_owned().map_err(|_| Rejection::Total)?;
-        let Some(cap) = cap else { return Ok(Slot { _permit: permit, counted: None }) };
+        let Some(cap) = cap else { return Ok(Slot { _permit: permit, counted: None, streams: None }) };
         let prefix = prefix(client);
         let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.get(&prefix).copied().unwrap_or(0);
-        if count >= cap {
+        if open.get(&prefix).map_or(0, |held| held.connections) >= cap {
             return Err(Rejection::PerAddress);
         }
-        open.insert(prefix, count + 1);
+        let most = cap.saturating_mul(STREAMS_PER_CONNECTION).min(Semaphore::MAX_PERMITS);
+        let held =
+            open.entry(prefix).or_insert_with(|| Held { connections: 0, streams: Arc::new(Semaphore::new(most)) });
+        held.connections += 1;
+        let streams = Some(held.streams.clone());
         drop(open);
-        Ok(Slot { _permit: permit, counted: Some((addresses.clone(), prefix)) })
+        Ok(Slot { _permit: permit, counted: Some((addresses.clone(), prefix)), streams })
+    }
+
+    /// Places for HTTP/2 requests of the client's prefix; `None` for trusted hops, which speak for many.
+    pub(crate) fn streams(&self) -> Option<Arc<Semaphore>> {
+        self.streams.clone()
     }
 }
 
@@ -77,7 +97,7 @@ impl Drop for Slot {
         let Some((addresses, prefix)) = self.counted.take() else { return };
         let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
         match open.get_mut(&prefix) {
-            Some(count) if *count > 1 => *count -= 1,
+            Some(held) if held.connections > 1 => held.connections -= 1,
             Some(_) | None => {
                 open.remove(&prefix);
             }

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
@@ -126,6 +126,11 @@ impl Wire {
     /// Counts the client's HTTP/2 resets from now on; `flooded` turns `true` when there were too many.
     pub(crate) fn meter_resets(&mut self, per_second: u32, flooded: watch::Sender<bool>) {
         self.meter = Some((ResetMeter::new(per_second), flooded));
+    }
+
+    /// Places for HTTP/2 requests of this client; `None` where they are not counted.
+    pub(crate) fn streams(&self) -> Option<Arc<Semaphore>> {
+        self.slot.as_ref().and_then(Slot::streams)
     }
 
     /// What has arrived and nobody has taken.

@@ -119,7 +119,7 @@ pub struct ListenerLimits {
     pub idle_timeout: Period,
     /// Time for a TLS handshake.
     pub handshake_timeout: Period,
-    /// Open connections of one address (/64 for IPv6); trusted proxies are exempt.
+    /// Open connections of one address (/64 for IPv6); trusted proxies are exempt. Four times as many HTTP/2 requests may be under way.
     pub connections_per_ip: Spanned<usize>,
     /// Limits of HTTP/2 connections.
     pub h2: H2Limits,

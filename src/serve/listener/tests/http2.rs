@@ -1,5 +1,6 @@
 //! HTTP/2 connections: requests, goodbyes, and clients that misbehave.
 use super::fixture::*;
+use crate::config::settings::Listener;
 use crate::serve::limits::Rejection;
 use bytes::Bytes;
 use decide::refusal::Code;
@@ -217,4 +218,32 @@ async fn a_body_that_stalls_ends_with_the_upstreams_patience() {
     body.send_data(Bytes::from_static(b"half"), false).unwrap();
     let outcome = read(answer).await.map(|(head, _)| head.status.as_u16());
     assert!(matches!(outcome, Ok(502 | 504) | Err(_)), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_has_so_many_requests_under_way_and_no_more() {
+    let gate = Gate::open(Listener { connections_per_ip: 1, ..settings(modern()) }).await;
+    let (mut requests, _link) = connect(&gate).await;
+    let mut slow = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        slow.spawn(read(send(&mut requests, "/slow", &[], true).unwrap().0));
+        requests = requests.ready().await.unwrap();
+    }
+    let fifth = read(send(&mut requests, "/fifth", &[], true).unwrap().0).await.unwrap();
+    assert_eq!(fifth.0.status, 429);
+    assert_eq!(gate.front.refused.lock().unwrap().last().unwrap().0.code, Code::QuotaExceeded);
+    for _ in 0..4 {
+        gate.release.notify_one();
+        assert_eq!(slow.join_next().await.unwrap().unwrap().unwrap().1, "POST /slow ");
+    }
+    // A place is given back a moment after the answer's last byte.
+    let mut after = 429;
+    for _ in 0..100 {
+        requests = requests.ready().await.unwrap();
+        after = read(send(&mut requests, "/after", &[], true).unwrap().0).await.unwrap().0.status.as_u16();
+        if after == 200 {
+            break;
+        }
+    }
+    assert_eq!(after, 200);
 }
