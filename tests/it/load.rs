@@ -1,5 +1,5 @@
 //! Change under load: snapshots, certificates and the end of the process, while clients go on asking.
-use crate::harness::{Gateway, outcomes, read_head, standard};
+use crate::harness::{Bundle, Gateway, Scripted, outcomes, read_head, standard};
 use moat::cli::certs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -153,4 +153,43 @@ async fn a_drain_under_load_answers_every_request_that_it_recorded() {
     for entry in &entries {
         assert_eq!(answers.get(entry["id"].as_str().unwrap()), Some(&200), "{entry:#}");
     }
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_dressed_and_recorded_by_the_snapshot_that_decided_it() {
+    let (arrived, mut has_arrived) = tokio::sync::mpsc::unbounded_channel();
+    let release = Arc::new(tokio::sync::Notify::new());
+    let script = {
+        let release = release.clone();
+        Scripted::start(move |_, mut stream| {
+            let (arrived, release) = (arrived.clone(), release.clone());
+            async move {
+                read_head(&mut stream).await;
+                arrived.send(()).unwrap();
+                release.notified().await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await.unwrap();
+            }
+        })
+        .await
+    };
+    let bundle = Bundle::standard(script.address);
+    bundle.replace("first_byte_timeout: 1s", "first_byte_timeout: 20s");
+    let gateway = Arc::new(Gateway::start(bundle).await);
+    let before = digest(&gateway).await;
+    let calling = gateway.clone();
+    let call = tokio::spawn(async move { calling.get("https://acme.localhost/page").send().await });
+    has_arrived.recv().await.unwrap();
+    let headers = gateway.bundle.read("policies/headers.yaml");
+    let next = headers.replace("cross-origin-resource-policy: same-origin", "cross-origin-resource-policy: same-site");
+    gateway.bundle.write("policies/headers.yaml", &next);
+    gateway.signal("HUP");
+    gateway.until("the other bundle is in force", async |g: &Gateway| reloads(g) > 0).await;
+    release.notify_one();
+    let reply = call.await.unwrap();
+    assert_eq!(reply.header("cross-origin-resource-policy").as_deref(), Some("same-origin"), "{reply:?}");
+    let entry = gateway.outcome(&reply.header("x-request-id").unwrap()).await;
+    assert!(before.starts_with(entry["snapshot"].as_str().unwrap()), "{entry:#}");
+    release.notify_one();
+    let later = gateway.get("https://acme.localhost/page").send().await;
+    assert_eq!(later.header("cross-origin-resource-policy").as_deref(), Some("same-site"), "{later:?}");
 }
