@@ -77,7 +77,7 @@ async fn the_limits_of_the_listener_are_announced() {
     let (answer, _) = send(&mut requests, "/", &[], true).unwrap();
     read(answer).await.unwrap();
     assert_eq!(requests.current_max_send_streams(), 3);
-    let (answer, _) = send(&mut requests, "/", &[("x-big", &"a".repeat(10_000))], true).unwrap();
+    let (answer, _) = send(&mut requests, "/", &[("x-big", &"a".repeat(300_000))], true).unwrap();
     let refused = read(answer).await.map(|(head, _)| head.status.as_u16());
     assert!(matches!(refused, Ok(431) | Err(_)), "{refused:?}");
 }
