@@ -17,14 +17,23 @@ impl RequestId {
     /// Its 36 characters, lowercase hex and hyphens. By hand: every request says its id in four places, and each
     /// formatted the usual way costs as much as a look-up of its route.
     pub fn text(self) -> [u8; 36] {
-        const HEX: [u8; 16] = *b"0123456789abcdef";
-        let mut text = *b"00000000-0000-0000-0000-000000000000";
-        let places = text.iter_mut().filter(|byte| **byte != b'-');
-        let nibbles = self.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-        for (place, nibble) in places.zip(nibbles) {
-            *place = HEX.get(usize::from(nibble)).copied().unwrap_or_default();
+        let mut text = [b'-'; 36];
+        let mut places = text.iter_mut();
+        for (index, byte) in self.0.to_be_bytes().into_iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                places.next();
+            }
+            write_hex(byte, &mut places);
         }
         text
+    }
+}
+
+/// Writes a byte into the next two places, in lowercase hex.
+pub(crate) fn write_hex<'a>(byte: u8, places: &mut impl Iterator<Item = &'a mut u8>) {
+    // The nibbles first: a zip asks its second half only where the first has something.
+    for (nibble, place) in [byte >> 4, byte & 0xf].into_iter().zip(places) {
+        *place = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     }
 }
 

@@ -301,19 +301,22 @@ fn forward(say: &mut impl FnMut(&HeaderName, Option<HeaderValue>), origin: &Orig
     let proto = if origin.https { "https" } else { "http" };
     let mut forwarded = String::with_capacity(64 + origin.authority.len() + 24 * origin.hops.len());
     let mut addresses = String::with_capacity(24 + 24 * origin.hops.len());
-    node(&mut forwarded, origin.client);
+    push_address(&mut addresses, origin.client);
+    node(&mut forwarded, origin.client, &addresses);
     let quoted = !origin.authority.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     let mark = if quoted { "\"" } else { "" };
     // An authority has neither quotes nor backslashes; were there one, it could not be quoted, and is not said.
     if !origin.authority.is_empty() && !origin.authority.contains(['"', '\\']) {
-        let _ = write!(forwarded, ";host={mark}{}{mark}", origin.authority);
+        [";host=", mark, origin.authority, mark].into_iter().for_each(|piece| forwarded.push_str(piece));
     }
-    let _ = write!(forwarded, ";proto={proto}");
-    let _ = write!(addresses, "{}", origin.client.to_canonical());
+    forwarded.push_str(";proto=");
+    forwarded.push_str(proto);
     for hop in origin.hops {
+        addresses.push_str(", ");
+        let at = addresses.len();
+        push_address(&mut addresses, *hop);
         forwarded.push_str(", ");
-        node(&mut forwarded, *hop);
-        let _ = write!(addresses, ", {}", hop.to_canonical());
+        node(&mut forwarded, *hop, addresses.get(at..).unwrap_or_default());
     }
     say(&FORWARDED, HeaderValue::try_from(forwarded).ok());
     say(&X_FORWARDED_FOR, HeaderValue::try_from(addresses).ok());
@@ -321,12 +324,18 @@ fn forward(say: &mut impl FnMut(&HeaderName, Option<HeaderValue>), origin: &Orig
     say(&X_FORWARDED_HOST, HeaderValue::from_str(origin.authority).ok());
 }
 
-/// RFC 7239, 6: IPv6 in brackets and quotes.
-fn node(text: &mut String, address: IpAddr) {
-    let _ = match address.to_canonical() {
-        IpAddr::V4(v4) => write!(text, "for={v4}"),
-        IpAddr::V6(v6) => write!(text, "for=\"[{v6}]\""),
+/// RFC 7239, 6: IPv6 in brackets and quotes. `text` is the address as text.
+fn node(forwarded: &mut String, address: IpAddr, text: &str) {
+    let (before, after) = match address.to_canonical() {
+        IpAddr::V4(_) => ("for=", ""),
+        IpAddr::V6(_) => ("for=\"[", "]\""),
     };
+    [before, text, after].into_iter().for_each(|piece| forwarded.push_str(piece));
+}
+
+fn push_address(text: &mut String, address: IpAddr) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{}", address.to_canonical());
 }
 
 /// Text as a header value: visible ASCII as it is; `%`, `,` and everything else percent-encoded (RFC 3986, 2.1), so

@@ -1,4 +1,5 @@
 //! `traceparent` (W3C Trace Context): a new trace at the edge, or a trusted one continued.
+use crate::facts::write_hex;
 use http::HeaderValue;
 use std::fmt;
 
@@ -39,13 +40,12 @@ impl TraceParent {
 
     /// The header's value. By hand, because formatting three padded numbers costs more than the rest of the edit's words.
     pub fn value(&self) -> Option<HeaderValue> {
-        const HEX: [u8; 16] = *b"0123456789abcdef";
-        let mut text = *b"00-................................-................-0.";
-        let bytes = self.trace.to_be_bytes().into_iter().chain(self.span.to_be_bytes());
-        let nibbles = bytes.flat_map(|byte| [byte >> 4, byte & 0xf]).chain([u8::from(self.sampled)]);
-        for (place, nibble) in text.iter_mut().filter(|byte| **byte == b'.').zip(nibbles) {
-            *place = HEX.get(usize::from(nibble)).copied().unwrap_or_default();
-        }
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let mut places = text.iter_mut().skip(3);
+        self.trace.to_be_bytes().into_iter().for_each(|byte| write_hex(byte, &mut places));
+        let mut places = places.skip(1);
+        self.span.to_be_bytes().into_iter().for_each(|byte| write_hex(byte, &mut places));
+        write_hex(u8::from(self.sampled), &mut places.skip(1));
         HeaderValue::from_bytes(&text).ok()
     }
 
