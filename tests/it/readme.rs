@@ -29,7 +29,7 @@ fn the_commands_of_the_blocks_run_one_after_the_other() {
             // The demo has tests of its own (demo.rs); this very run is that of scripts/test.
             "cargo run --release -- demo" | "scripts/test" => continue,
             // Builds the binary that these tests run.
-            "cargo install --locked --path ." => continue,
+            "cargo install --locked --profile dist --path ." => continue,
             "cd my-gateway" => {
                 assert!(project.is_dir());
                 continue;
