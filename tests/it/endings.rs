@@ -79,6 +79,10 @@ async fn an_application_that_dies_in_its_body_cannot_make_it_look_whole() {
         let mut stream = gateway.tls("acme.localhost", &[b"http/1.1"]).await;
         stream.write_all(GET).await.unwrap();
         let head = read_head(&mut stream).await;
+        // One that dies before its first bytes were passed on is a 502 of ours, whole and honest.
+        if head.starts_with("HTTP/1.1 502") {
+            continue;
+        }
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         let mut rest = Vec::new();
         let ended = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
@@ -92,7 +96,7 @@ async fn an_application_that_dies_in_its_body_cannot_make_it_look_whole() {
         let request = Request::get("https://acme.localhost/again").body(()).unwrap();
         let answered = timeout(PATIENCE, client.send_request(request, true).unwrap().0).await.expect("an answer");
         let response = answered.unwrap();
-        let (mut broken, mut body) = (false, response.into_body());
+        let (mut broken, mut body) = (response.status() == 502, response.into_body());
         while let Some(piece) = timeout(PATIENCE, body.data()).await.expect("the stream stays open") {
             if piece.is_err() {
                 broken = true;
