@@ -3,6 +3,7 @@
 //! It changes nothing and asks nobody who they are, hence: loopback addresses only, GET and HEAD only, and a `Host`
 //! that is an address or `localhost`, so that no web page can reach it through a name that it controls (DNS rebinding).
 mod answer;
+pub mod guard;
 #[cfg(test)]
 mod tests;
 

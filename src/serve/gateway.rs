@@ -7,6 +7,7 @@ use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
 use crate::serve::logs::AccessLog;
 use crate::serve::metrics::Metrics;
+use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
 use crate::serve::tls::Handshake;
 use crate::store::audit::AuditLog;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Signs identity assertions.
     pub assertions: Assertions,
+    /// What became of the last reload.
+    pub reloads: Reloads,
     traces: RandomState,
 }
 
@@ -46,7 +49,8 @@ impl Shared {
         metrics: Arc<Metrics>,
         assertions: Assertions,
     ) -> Shared {
-        Shared { active: ArcSwap::new(active), audit, access, metrics, assertions, traces: RandomState::new() }
+        let (active, reloads, traces) = (ArcSwap::new(active), Reloads::default(), RandomState::new());
+        Shared { active, audit, access, metrics, assertions, reloads, traces }
     }
 
     /// What is in force now.

@@ -18,6 +18,7 @@ pub mod tokens;
 pub mod assertion;
 pub mod run;
 pub mod reload;
+pub mod reloads;
 pub mod watch;
 pub mod gateway;
 pub mod active;

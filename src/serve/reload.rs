@@ -2,6 +2,7 @@
 use crate::config::compare::moved;
 use crate::config::settings::Snapshot;
 use crate::serve::active::Active;
+use crate::serve::reloads::{LastReload, Outcome, Trigger};
 use crate::serve::run::{Running, limits, now_ms};
 use crate::serve::watch::Watch;
 use decide::record::Event;
@@ -40,9 +41,9 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
         let snapshot = running.shared.active().snapshot.clone();
         let folder = snapshot.tls.iter().map(|tls| tls.certificates.as_path());
         watch.follow(snapshot.files.iter().map(|file| file.as_path()).chain(folder));
-        let asked = tokio::select! {
-            _ = received(&mut hup) => true,
-            () = watch.changed() => false,
+        let trigger = tokio::select! {
+            _ = received(&mut hup) => Trigger::Hangup,
+            () = watch.changed() => Trigger::Files,
             _ = received(&mut term) => return Ok(()),
             _ = received(&mut int) => return Ok(()),
         };
@@ -50,14 +51,15 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
         let loader = load.clone();
         match tokio::task::spawn_blocking(move || loader()).await {
             Ok(Ok(next)) if unchanged(&snapshot, &next) => {
-                if asked {
+                if trigger != Trigger::Files {
                     tracing::info!(digest = next.digest, "reloaded: nothing has changed");
                     running.shared.metrics.config_loaded(&next.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
+                    record(running, trigger, Outcome::Unchanged);
                 }
             }
-            Ok(Ok(next)) => apply(running, next, compare).await,
-            Ok(Err(refused)) => refuse(running, &refused),
-            Err(error) => refuse(running, &Refused { problems: 1, text: error.to_string() }),
+            Ok(Ok(next)) => apply(running, trigger, next, compare).await,
+            Ok(Err(refused)) => refuse(running, trigger, refused),
+            Err(error) => refuse(running, trigger, Refused { problems: 1, text: error.to_string() }),
         }
     }
 }
@@ -74,12 +76,12 @@ async fn received(signal: &mut Signal) {
 }
 
 /// Puts another snapshot in force.
-async fn apply(running: &Running, next: Snapshot, compare: Comparer) {
+async fn apply(running: &Running, trigger: Trigger, next: Snapshot, compare: Comparer) {
     let before = running.shared.active();
     let difference = compare(&before.snapshot, &next);
     if !difference.needs_restart.is_empty() {
         let text = format!("needs a restart: {}", difference.needs_restart.join(", "));
-        refuse(running, &Refused { problems: difference.needs_restart.len() as u64, text });
+        refuse(running, trigger, Refused { problems: difference.needs_restart.len() as u64, text });
         return;
     }
     let event = Event::ConfigLoad {
@@ -89,7 +91,8 @@ async fn apply(running: &Running, next: Snapshot, compare: Comparer) {
     };
     // What may not go unrecorded does not happen.
     if let Err(error) = running.shared.audit.system(event) {
-        refuse(running, &Refused { problems: 1, text: format!("the audit log cannot record the change: {error}") });
+        let text = format!("the audit log cannot record the change: {error}");
+        refuse(running, trigger, Refused { problems: 1, text });
         return;
     }
     let next = Arc::new(next);
@@ -100,12 +103,20 @@ async fn apply(running: &Running, next: Snapshot, compare: Comparer) {
     running.quotas.reconfigure(&limits(&next));
     metrics.config_loaded(&next.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
     tracing::info!(digest = next.digest, loosened = ?difference.loosened, "reloaded");
+    record(running, trigger, Outcome::Applied { loosened: difference.loosened });
 }
 
-fn refuse(running: &Running, refused: &Refused) {
+fn refuse(running: &Running, trigger: Trigger, refused: Refused) {
     running.shared.metrics.config_refused(now_ms() / 1000);
     let _ = running.shared.audit.system(Event::ConfigRefuse { problems: refused.problems });
     tracing::error!(problems = refused.text, "not reloaded: the running configuration stays");
+    record(running, trigger, Outcome::Refused { problems: refused.problems, text: refused.text });
+}
+
+/// Writes down how an attempt ended, for the status page.
+fn record(running: &Running, trigger: Trigger, outcome: Outcome) {
+    let digest = running.shared.active().snapshot.digest.clone();
+    running.shared.reloads.record(LastReload { at_ms: now_ms(), trigger, digest, outcome });
 }
 
 /// Certificates follow their files by themselves: of a pair that does not hold, the last good one stays.

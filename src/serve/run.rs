@@ -13,6 +13,7 @@ use crate::serve::listener::{self, House};
 use crate::serve::logs::{AccessLog, Lines, QUEUE_BYTES};
 use crate::serve::metrics::{Metrics, Stream};
 use crate::serve::proxy_settings;
+use crate::serve::reloads::{LastReload, Outcome, Trigger};
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
 use anyhow::{Context as _, Result, anyhow};
@@ -74,6 +75,10 @@ impl Running {
         let loaded = Event::ConfigLoad { digest: &snapshot.digest, previous: None, loosened: &[] };
         shared.audit.system(loaded).map_err(|e| anyhow!("the audit log: {e}"))?;
         metrics.config_loaded(&snapshot.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
+        let applied = Outcome::Applied { loosened: Vec::new() };
+        let started =
+            LastReload { at_ms: now_ms(), trigger: Trigger::Start, digest: snapshot.digest.clone(), outcome: applied };
+        shared.reloads.record(started);
 
         let admin = &snapshot.admin;
         let paths = Paths {
