@@ -61,6 +61,9 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     for name in moved(&old.upstreams, &new.upstreams) {
         lines.when(true, || format!("upstream `{name}` has other addresses"));
     }
+    lines.when(new.close_at_expiry < old.close_at_expiry, || {
+        "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
+    });
     let mut lines = lines.0;
     if let Some(more) = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
         lines.truncate(MAX_LINES);

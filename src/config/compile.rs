@@ -11,10 +11,10 @@ mod upstreams;
 
 use crate::config::World;
 use crate::config::files::Files;
-use crate::config::options::{DurabilityOption, Gateway, LogFormat, Workers};
+use crate::config::options::{CloseAtExpiryOption, DurabilityOption, Gateway, LogFormat, Workers};
 use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned, choice};
-use crate::config::settings::{Admin, Audit, Durability, Server, Snapshot, Telemetry};
+use crate::config::settings::{Admin, Audit, CloseAtExpiry, Durability, Server, Snapshot, Telemetry};
 use crate::config::yaml::Node;
 use decide::headers::{IdentityHeaders, IdentityOptions};
 use decide::policy::nearest;
@@ -113,6 +113,11 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         default_profile,
         identity: c.identity()?,
         token_cache: options.sessions.token_cache,
+        close_at_expiry: match options.sessions.close_at_expiry {
+            CloseAtExpiryOption::Nothing => CloseAtExpiry::Nothing,
+            CloseAtExpiryOption::Websockets => CloseAtExpiry::Websockets,
+            CloseAtExpiryOption::Streams => CloseAtExpiry::Streams,
+        },
         telemetry: c.telemetry(),
         files: Vec::new(),
     })

@@ -39,12 +39,25 @@ pub struct Snapshot {
     pub identity: IdentityHeaders,
     /// Greatest number of verified tokens to remember; 0 verifies every token anew.
     pub token_cache: u64,
+    /// What a session takes along when it ends.
+    pub close_at_expiry: CloseAtExpiry,
     /// The audit log.
     pub audit: Audit,
     /// Logs and metrics.
     pub telemetry: Telemetry,
     /// Every file that was read, for the watcher.
     pub files: Vec<PathBuf>,
+}
+
+/// `sessions.close_at_expiry:`, from lax to strict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloseAtExpiry {
+    /// Nothing.
+    Nothing,
+    /// WebSockets.
+    Websockets,
+    /// WebSockets and answers that are still running.
+    Streams,
 }
 
 /// `server:`

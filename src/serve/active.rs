@@ -14,6 +14,8 @@ pub struct Active {
     pub snapshot: Arc<Snapshot>,
     /// Pools, indexed as `Snapshot::upstreams`.
     pub upstreams: Vec<Arc<Pool>>,
+    /// Counts the snapshots of this process, from 0.
+    pub generation: u64,
     /// The limits' state, kept over reloads.
     pub quotas: Arc<Quotas>,
     issuers: HashMap<Arc<str>, Arc<KeyRing>>,
@@ -48,6 +50,7 @@ impl Active {
         let door = |l: &Arc<Listener>| Door { settings: l.clone(), metrics: metrics.listener(&l.name) };
         Active {
             upstreams: snapshot.upstreams.iter().map(pool).collect(),
+            generation: before.map_or(0, |before| before.generation + 1),
             quotas,
             issuers,
             listeners: snapshot.listeners.iter().map(|l| (l.name.clone(), door(l))).collect(),

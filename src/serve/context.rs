@@ -3,6 +3,7 @@ use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::gather::Stamp;
 use crate::serve::listener::{ConnInfo, Glimpse};
+use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
 use crate::serve::metrics::{self, Origin, RequestOutcome};
 use crate::serve::upstream::Lease;
@@ -47,6 +48,8 @@ pub struct Context {
     pub permit: Option<Permit>,
     /// Why the request was refused, or how forwarding failed.
     pub refusal: Option<Refusal>,
+    /// The place among what is running, from the permit on.
+    pub stay: Option<Stay>,
     /// Room in the audit log, reserved before anything is decided.
     pub slot: Option<Slot>,
     /// The nonce of the response's Content-Security-Policy.
@@ -113,6 +116,7 @@ impl Context {
             trail: Trail::new(),
             permit: None,
             refusal: None,
+            stay: None,
             slot: None,
             nonce: None,
             lease: None,
@@ -201,6 +205,12 @@ impl Context {
         bytes
     }
 
+    /// Why the exchange was ended while it ran, where it was.
+    pub fn ended(&self) -> Option<Refusal> {
+        let pull = self.stay.as_ref()?.leash().pulled()?;
+        Some(Refusal::new(pull.code, pull.cause.clone()))
+    }
+
     fn outcome(&self) -> Outcome<'_> {
         Outcome {
             status: self.status,
@@ -224,6 +234,10 @@ impl Context {
             return;
         }
         self.lease = None;
+        if self.refusal.is_none() {
+            self.refusal = self.ended();
+        }
+        self.stay = None;
         if let Some(slot) = self.slot.take() {
             slot.write(self.entry(true));
         }

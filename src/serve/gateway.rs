@@ -5,6 +5,7 @@ use crate::serve::context::{Context, Peer};
 use crate::serve::gather::Stamp;
 use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
+use crate::serve::live::Live;
 use crate::serve::logs::AccessLog;
 use crate::serve::metrics::Metrics;
 use crate::serve::reloads::Reloads;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub assertions: Assertions,
     /// What became of the last reload.
     pub reloads: Reloads,
+    /// What is running.
+    pub live: Live,
     traces: RandomState,
 }
 
@@ -49,8 +52,9 @@ impl Shared {
         metrics: Arc<Metrics>,
         assertions: Assertions,
     ) -> Shared {
-        let (active, reloads, traces) = (ArcSwap::new(active), Reloads::default(), RandomState::new());
-        Shared { active, audit, access, metrics, assertions, reloads, traces }
+        let (active, traces) = (ArcSwap::new(active), RandomState::new());
+        let (reloads, live) = (Reloads::default(), Live::default());
+        Shared { active, audit, access, metrics, assertions, reloads, live, traces }
     }
 
     /// What is in force now.
@@ -68,9 +72,10 @@ impl Shared {
         seed
     }
 
-    /// Puts another snapshot in force, for requests that begin from now on.
+    /// Puts another snapshot in force, for requests that begin from now on. What is running is judged again, by and by.
     pub fn activate(&self, active: Arc<Active>) {
         self.active.store(active);
+        self.live.judge_again();
     }
 }
 

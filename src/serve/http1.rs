@@ -2,6 +2,7 @@
 use super::drain;
 use super::head::{After, Read, read_head};
 use super::listener::{Front, Glimpse, House, Reply};
+use super::live::{LEASH, Leash};
 use super::stream::Wire;
 use crate::config::settings::Listener;
 use bytes::{BufMut, BytesMut};
@@ -10,6 +11,7 @@ use http::header;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
@@ -48,12 +50,20 @@ where
             After::Chunks => wire.expose_chunks(head.length as u64),
             After::WebSocket(bytes) => wire.expose_upgrade((head.length as u64).saturating_add(bytes)),
         }
+        let leash = Arc::new(Leash::default());
+        wire.hold(leash.clone());
         let mut session = ServerSession::new_http1(wire);
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(STALL));
         session.set_total_drain_timeout(Some(BODY_DRAIN));
         let before = conn.requests();
-        let reused = house.app.process_new_http(session, &shutdown).await;
+        let served = LEASH.scope(leash.clone(), house.app.process_new_http(session, &shutdown));
+        let reused = tokio::select! {
+            biased;
+            reused = served => reused,
+            // The answer stops where it is; the request accounts for itself when it is dropped.
+            () = leash.parted() => return,
+        };
         if conn.requests() == before {
             // Our grammar is the stricter one, so this does not happen; were it otherwise, pingora has answered by itself.
             let refusal = Refusal::new(Code::RequestMalformed, "the proxy could not read the request");

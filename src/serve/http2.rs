@@ -3,6 +3,7 @@ use super::drain;
 use super::gather::glimpse;
 use super::limits::Rejection;
 use super::listener::{ConnInfo, Front, Glimpse, House};
+use super::live::{LEASH, Leash};
 use super::stream::Wire;
 use crate::config::settings::Listener;
 use decide::refusal::{Code, Refusal};
@@ -106,7 +107,16 @@ where
                 streams.spawn(async move {
                     match refusal {
                         Some(refusal) => refuse(&*front, &conn, session, refusal).await,
-                        None => drop(app.process_new_http(ServerSession::new_http2(session), &shutdown).await),
+                        None => {
+                            let leash = Arc::new(Leash::default());
+                            let session = ServerSession::new_http2(session);
+                            tokio::select! {
+                                biased;
+                                _ = LEASH.scope(leash.clone(), app.process_new_http(session, &shutdown)) => {}
+                                // A stream that is dropped unfinished is reset by the codec.
+                                () = leash.parted() => {}
+                            }
+                        }
                     }
                     drop(place);
                 });

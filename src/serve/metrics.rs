@@ -13,6 +13,7 @@ mod tests;
 pub use listener::{Active, ListenerMetrics, UpstreamMetrics};
 pub use route::{Origin, RequestOutcome, RouteMetrics};
 
+use decide::refusal::Code;
 use families::Families;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
@@ -156,6 +157,11 @@ impl Metrics {
     pub fn config_refused(&self, at_s: u64) {
         self.families.config_last_reload_successful.set(0);
         self.families.config_last_reload.set(gauge(at_s));
+    }
+
+    /// A running answer or WebSocket was ended: by a reload that would have refused it, or with its session.
+    pub fn stream_closed(&self, reason: Code) {
+        self.families.streams_closed.with_label_values(&[reason.id()]).inc();
     }
 
     /// Cookies of the application that were hardened on their way out.

@@ -11,6 +11,7 @@ pub mod head;
 pub mod http1;
 pub mod http2;
 pub mod redirect;
+pub mod live;
 pub mod limits;
 pub mod drain;
 pub mod keys;

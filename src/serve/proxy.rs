@@ -5,6 +5,7 @@ use crate::serve::context::{Context, Peer};
 use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{Stamp, gather};
 use crate::serve::listener::{conn_info, misdirected};
+use crate::serve::live::{self, Exchange, Live, Phase};
 use crate::serve::respond::{self, Audience, Made};
 use crate::serve::wire;
 use async_trait::async_trait;
@@ -63,10 +64,16 @@ impl ProxyHttp for Gateway {
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        let (Some(bytes), Some(found)) = (body, &ctx.found) else { return Ok(()) };
+        let Some(bytes) = body else { return Ok(()) };
         ctx.bytes_in = ctx.bytes_in.saturating_add(bytes.len() as u64);
+        if waiting(ctx)
+            && let Some(refusal) = ctx.ended()
+        {
+            return ended(ctx, refusal);
+        }
         // What follows an upgrade is a conversation, and no body.
         let upgrade = ctx.facts.as_ref().is_some_and(|facts| facts.upgrade);
+        let Some(found) = &ctx.found else { return Ok(()) };
         let Some(max) = found.route.body.max_bytes.filter(|_| !upgrade) else { return Ok(()) };
         if ctx.bytes_in > max && !found.route.shadow.contains(&Guard::Body) {
             ctx.refusal = Some(Refusal::new(Code::RequestTooLarge, "the body is longer than the route allows"));
@@ -169,7 +176,16 @@ impl ProxyHttp for Gateway {
             other.iter().for_each(|name| drop(response.remove_header(name)));
             return Ok(());
         }
+        let tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let phase = if tunnel { Phase::Tunnel } else { Phase::Answering };
+        if ctx.stay.as_ref().is_some_and(|stay| stay.leash().answer(phase).is_some())
+            && let Some(refusal) = ctx.ended()
+        {
+            return ended(ctx, refusal);
+        }
         ctx.upstream_status.get_or_insert(response.status.as_u16());
+        // Should the exchange be cut off, this is how far it came.
+        ctx.status = response.status.as_u16();
         ctx.waited = ctx.sent.map(|sent| sent.elapsed());
         let context = DressContext {
             tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
@@ -193,10 +209,11 @@ impl ProxyHttp for Gateway {
     fn response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        ctx.bytes_out = ctx.bytes_out.saturating_add(body.as_ref().map_or(0, |body| body.len() as u64));
         let total = ctx.lease.as_ref().and_then(|lease| lease.pool().settings.total_timeout);
         if let (Some(total), Some(sent)) = (total, ctx.sent)
             && sent.elapsed() > total
@@ -313,6 +330,11 @@ impl Gateway {
             Step::Refuse(refusal) => return Err(refusal),
             Step::Ask(_) => return Err(unavailable("the deliberation did not end".to_owned())),
         }
+        if let Some(leash) = live::leash() {
+            let rules = (&*active.snapshot.rules, active.generation);
+            let exchange = Exchange::new(request, facts, &ctx.findings, rules, one, leash);
+            ctx.stay = Some(Live::enter(&self.shared, exchange, active.generation, ctx.stamp.id.0 as usize));
+        }
         let (effect, durable) = (changes_state(request.method) || facts.upgrade, found.route.audit.durable);
         if ctx.profile().needs_nonce() {
             ctx.nonce = Some(Nonce::new(random()));
@@ -406,6 +428,18 @@ fn close_when_draining(session: &mut Session) {
     if conn_info(session).is_some_and(|conn| conn.draining()) {
         session.set_keepalive(None);
     }
+}
+
+/// Whether the answer has not begun.
+fn waiting(ctx: &Context) -> bool {
+    ctx.stay.as_ref().is_some_and(|stay| stay.leash().phase() == Phase::Waiting)
+}
+
+/// Gives up an exchange that a reload has ended before its answer began: the answer is the refusal.
+fn ended(ctx: &mut Context, refusal: Refusal) -> Result<()> {
+    let status = refusal.code.status();
+    ctx.refusal = Some(refusal);
+    Error::e_explain(ErrorType::HTTPStatus(status), "ended by a reload")
 }
 
 /// What a failure of forwarding is called; `None` when the client itself is gone. An application that waits for the rest

@@ -10,6 +10,7 @@ use crate::serve::gateway::{Gateway, Shared};
 use crate::serve::keys::{KeyChange, KeyRings};
 use crate::serve::limits::Budget;
 use crate::serve::listener::{self, House};
+use crate::serve::live;
 use crate::serve::logs::{AccessLog, Lines, QUEUE_BYTES};
 use crate::serve::metrics::{Metrics, Stream};
 use crate::serve::proxy_settings;
@@ -110,6 +111,7 @@ impl Running {
                 }
             });
         }
+        tasks.spawn(live::watch_over(shared.clone()));
         let mut over = drain.watch();
         tasks.spawn(desk.serve(async move {
             // Readiness says "draining" until the last connection is gone.

@@ -2,6 +2,8 @@
 //! told apart from the beginning of the next.
 use super::limits::{ResetMeter, Slot};
 use super::listener::ConnInfo;
+use super::live::Leash;
+use super::live::farewell::Farewell;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use decide::chunks::Chunks;
@@ -85,6 +87,10 @@ pub(crate) struct Wire {
     meter: Option<(ResetMeter, watch::Sender<bool>)>,
     slot: Option<Slot>,
     ended: bool,
+    leash: Option<Arc<Leash>>,
+    farewell: Option<Box<Farewell>>,
+    /// Bytes of [`Wire::pending`] that are our own last words to the application.
+    last_words: usize,
 }
 
 impl std::fmt::Debug for Wire {
@@ -116,6 +122,9 @@ impl Wire {
             meter: None,
             slot: Some(slot),
             ended: false,
+            leash: None,
+            farewell: None,
+            last_words: 0,
         })
     }
 
@@ -163,10 +172,17 @@ impl Wire {
         self.may_upgrade = true;
     }
 
+    /// Takes the leash of the request that comes next, for the goodbye of a WebSocket.
+    pub(crate) fn hold(&mut self, leash: Arc<Leash>) {
+        self.leash = Some(leash);
+        self.farewell = None;
+    }
+
     /// Looks at the beginning of an answer, which pingora writes in one piece.
     fn note_answer(&mut self, answer: &[u8]) {
         if answer.starts_with(b"HTTP/1.1 101 ") {
             self.exposed = Exposed::Everything;
+            self.farewell = self.leash.take().map(|leash| Box::new(Farewell::new(leash)));
         }
         // 100 and 103 come before the answer proper.
         self.may_upgrade = self.exposed != Exposed::Everything && answer.starts_with(b"HTTP/1.1 1");
@@ -243,6 +259,69 @@ impl Wire {
         Poll::Pending
     }
 
+    /// Says what there is to say at the end of a WebSocket, as far as it can be said now. `Some` is the answer to a
+    /// read; without one, so many bytes of the client's frame are still to be passed on.
+    fn poll_goodbye(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Result<Poll<io::Result<()>>, Option<usize>> {
+        let Some(farewell) = self.farewell.as_mut().filter(|farewell| farewell.begun()) else { return Err(None) };
+        if let Some(word) = farewell.word_to_client() {
+            self.outbound.extend(word);
+        }
+        if let Some(word) = farewell.word_to_application() {
+            // What the client has sent after that frame is not passed on.
+            self.inbound.clear();
+            self.inbound.extend_from_slice(&word);
+            self.last_words = word.len();
+        }
+        let owed = farewell.owed_to_application();
+        // A client that does not take it is let go by the clock.
+        if let Poll::Ready(Err(error)) = Pin::new(&mut *self).poll_flush(cx) {
+            return Ok(Poll::Ready(Err(error)));
+        }
+        if let Some(owed) = owed {
+            return Err(Some(usize::try_from(owed).unwrap_or(usize::MAX)));
+        }
+        if self.last_words > 0 {
+            let piece = self.last_words.min(buf.remaining());
+            buf.put_slice(self.inbound.get(..piece).unwrap_or_default());
+            self.inbound.advance(piece);
+            self.last_words -= piece;
+            return Ok(Poll::Ready(Ok(())));
+        }
+        self.inbound.clear();
+        // Whatever the client still says, nobody listens; its end is passed on.
+        loop {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Ok(Poll::Ready(Ok(()))),
+                Poll::Ready(Ok(_)) => self.inbound.clear(),
+                Poll::Ready(Err(error)) => return Ok(Poll::Ready(Err(error))),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+    }
+
+    /// Takes bytes for the client, as many as there is room for.
+    fn poll_put(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.outbound.len() + buf.len() > WRITE_CAPACITY {
+            ready!(self.poll_send(cx))?;
+        }
+        if buf.len() >= WRITE_CAPACITY {
+            return match self.transport.as_mut() {
+                Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_write(cx, buf),
+                Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+        }
+        if self.outbound.is_empty() {
+            self.outbound.reserve(WRITE_USUAL);
+        }
+        self.outbound.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outbound.get(self.written..).filter(|rest| !rest.is_empty()) {
             let sent = match self.transport.as_mut() {
@@ -312,6 +391,10 @@ impl AsyncRead for Wire {
         if this.exposed == Exposed::Bytes(0) {
             return this.poll_ahead(cx);
         }
+        let owed = match this.poll_goodbye(cx, buf) {
+            Ok(answer) => return answer,
+            Err(owed) => owed,
+        };
         if let Some(cause) = this.chunks.as_ref().and_then(|watched| watched.broken.clone()) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, cause)));
         }
@@ -319,6 +402,7 @@ impl AsyncRead for Wire {
             Exposed::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(buf.remaining()),
             Exposed::Everything => buf.remaining(),
         };
+        let limit = owed.map_or(limit, |owed| owed.min(limit));
         let taken = if this.inbound.is_empty() {
             if let Some((meter, _)) = &this.meter
                 && meter.exceeded()
@@ -361,6 +445,10 @@ impl AsyncRead for Wire {
         if let Exposed::Bytes(left) = &mut this.exposed {
             *left = left.saturating_sub(taken as u64);
         }
+        if let Some(farewell) = &mut this.farewell {
+            let filled = buf.filled();
+            farewell.went_to_application(filled.get(filled.len().saturating_sub(taken)..).unwrap_or_default());
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -371,21 +459,21 @@ impl AsyncWrite for Wire {
         if this.may_upgrade {
             this.note_answer(buf);
         }
-        if this.outbound.len() + buf.len() > WRITE_CAPACITY {
-            ready!(this.poll_send(cx))?;
+        let Some(mut farewell) = this.farewell.take() else { return this.poll_put(cx, buf) };
+        let passable = if farewell.begun() { farewell.passable(buf) } else { buf.len() };
+        let put = match buf.get(..passable).filter(|piece| !piece.is_empty()) {
+            Some(piece) => this.poll_put(cx, piece),
+            None => {
+                this.outbound.extend(farewell.word_to_client().unwrap_or_default());
+                // Past the last word: the application is heard out, and nothing of it goes on.
+                Poll::Ready(Ok(buf.len()))
+            }
+        };
+        if let Poll::Ready(Ok(put)) = &put {
+            farewell.went_to_client(buf.get(..passable.min(*put)).unwrap_or_default());
         }
-        if buf.len() >= WRITE_CAPACITY {
-            return match this.transport.as_mut() {
-                Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_write(cx, buf),
-                Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_write(cx, buf),
-                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            };
-        }
-        if this.outbound.is_empty() {
-            this.outbound.reserve(WRITE_USUAL);
-        }
-        this.outbound.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+        this.farewell = Some(farewell);
+        put
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -23,6 +23,7 @@ mod explain;
 mod forwarding;
 mod identity;
 mod laws;
+mod live;
 mod load;
 mod log;
 mod poison;

@@ -288,11 +288,33 @@ pub struct SessionsOptions {
     pub step_up: Entries<StepUpOptions>,
     /// Greatest number of verified tokens to remember, never past their end; 0 verifies each one anew.
     pub token_cache: u64,
+    /// What a session takes along when it ends (`exp` of its token) while something that it opened still runs:
+    /// `websockets` closes WebSockets, with 1008 and `session.expired`; `streams` also cuts off answers that are still
+    /// running, downloads too; `nothing` closes nothing. Danger of `nothing`: who once got in may stay for as long as
+    /// the connection holds.
+    pub close_at_expiry: CloseAtExpiryOption,
+}
+
+/// `sessions.close_at_expiry`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CloseAtExpiryOption {
+    /// WebSockets.
+    #[default]
+    Websockets,
+    /// WebSockets and answers that are still running.
+    Streams,
+    /// Nothing.
+    Nothing,
 }
 
 impl Default for SessionsOptions {
     fn default() -> Self {
-        SessionsOptions { step_up: Entries::default(), token_cache: 20_000 }
+        SessionsOptions {
+            step_up: Entries::default(),
+            token_cache: 20_000,
+            close_at_expiry: CloseAtExpiryOption::default(),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Families {
     pub(super) client_duration: HistogramVec,
     pub(super) added_latency: Histogram,
     pub(super) refusals: IntCounterVec,
+    pub(super) streams_closed: IntCounterVec,
     pub(super) connections: IntGaugeVec,
     pub(super) connections_rejected: IntCounterVec,
     pub(super) tls_handshakes: IntCounterVec,
@@ -68,6 +69,11 @@ impl Families {
                 .buckets(ADDED_BUCKETS.to_vec()),
             )?)?,
             refusals: r.counters("moat_refusals_total", "Requests refused, by code.", &["code", "route"])?,
+            streams_closed: r.counters(
+                "moat_streams_closed_total",
+                "Running answers and WebSockets ended by the gateway.",
+                &["reason"],
+            )?,
             connections: r.gauges("moat_connections", "Open connections.", &["listener", "state"])?,
             connections_rejected: r.counters(
                 "moat_connections_rejected_total",

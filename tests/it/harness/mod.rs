@@ -15,7 +15,7 @@ pub use bundle::Bundle;
 pub use client::{Call, Reply};
 pub use gateway::{Gateway, Output, moat};
 pub use scripted::{Scripted, read_head, read_until};
-pub use tokens::{Token, TokenKey};
+pub use tokens::{Token, TokenKey, now};
 pub use upstream::{Seen, Upstream};
 
 use std::time::Duration;

@@ -1,0 +1,113 @@
+//! An exchange that is still running, and what rules that came later say about it.
+use super::leash::Leash;
+use crate::config::settings::Snapshot;
+use decide::deliberation::{Deliberation, Findings, Step};
+use decide::facts::{Answer, Carrier, Credential, Facts, Identity, Question, Reading};
+use decide::refusal::{Code, Refusal};
+use decide::request::Request;
+use decide::rules::{Accept, Access, Resolve, Route, Rules};
+use http::HeaderName;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What must be known of a running exchange to judge it again. No secret is in it: the credential was verified, and is
+/// not kept.
+#[derive(Debug)]
+pub struct Exchange {
+    request: Request,
+    facts: Facts,
+    caller: Option<(Arc<Identity>, Carrier)>,
+    tenant: Option<Arc<str>>,
+    /// Headers that named a tenant when the request came.
+    named: Vec<(HeaderName, String)>,
+    /// Generation of the snapshot that last permitted it.
+    generation: AtomicU64,
+    /// By which it can be ended.
+    pub leash: Arc<Leash>,
+}
+
+impl Exchange {
+    /// Of a request that was permitted under `rules`; `header` reads a header that stands exactly once.
+    pub fn new<'h>(
+        request: &Request,
+        facts: &Facts,
+        findings: &Findings,
+        rules: (&Rules, u64),
+        header: impl Fn(&HeaderName) -> Option<&'h str>,
+        leash: Arc<Leash>,
+    ) -> Exchange {
+        let named = |rule: &Resolve| match rule {
+            Resolve::Header(name) => header(name).map(|value| (name.clone(), value.to_owned())),
+            Resolve::Host(_) | Resolve::CustomDomain | Resolve::Path(_) => None,
+        };
+        Exchange {
+            request: request.clone(),
+            facts: facts.clone(),
+            caller: findings.identity.clone().zip(findings.carrier),
+            tenant: findings.seat.as_ref().map(|seat| seat.id.clone()),
+            named: rules.0.resolve.iter().filter_map(named).collect(),
+            generation: AtomicU64::new(rules.1),
+            leash,
+        }
+    }
+
+    /// When the session ends that opened it, seconds since the epoch; `None` without a session.
+    pub fn expires_at_s(&self) -> Option<u64> {
+        self.caller.as_ref().map(|(identity, _)| identity.expires_at)
+    }
+
+    /// Whether a snapshot has not been asked about it yet; from now on it has.
+    pub fn is_new_to(&self, generation: u64) -> bool {
+        self.generation.fetch_max(generation, Ordering::Relaxed) < generation
+    }
+
+    /// Why `snapshot` would not have permitted the request, at the moment at which it came: nothing gets old by a
+    /// reload. Limits are not counted again, and the credential is not verified again; whether its issuer may still
+    /// vouch for it is asked.
+    pub fn judge(&self, snapshot: &Snapshot) -> Result<(), Refusal> {
+        let rules = &*snapshot.rules;
+        // A header that names a tenant only now was not kept: the tenant that was served is what it must have named.
+        let header = |name: &HeaderName| match self.named.iter().find(|(known, _)| known == name) {
+            Some((_, value)) => Some(value.as_str()),
+            None => self.tenant.as_deref(),
+        };
+        let found = rules.find(&self.request, header)?;
+        let mut deliberation = Deliberation::new(rules, &self.request, &self.facts, &found);
+        let mut answer = None;
+        loop {
+            match deliberation.proceed(answer.take()) {
+                Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
+                Step::Ask(Question::Credential) => {
+                    answer = Some(Answer::Credential(self.credential(&found.route, snapshot)));
+                }
+                Step::Permit(_) => return Ok(()),
+                Step::Refuse(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    fn credential(&self, route: &Route, snapshot: &Snapshot) -> Credential {
+        let Some((identity, carrier)) = &self.caller else { return Credential::Missing };
+        let accepted = match &route.access {
+            Access::Public { .. } => false,
+            Access::Session(rules) => rules.accept.iter().any(|accept| match (accept, carrier) {
+                (Accept::Bearer { issuer }, Carrier::Bearer) => *issuer == identity.issuer,
+                (Accept::Cookie { issuer, .. }, Carrier::Cookie) => *issuer == identity.issuer,
+                (Accept::Bearer { .. }, Carrier::Cookie) | (Accept::Cookie { .. }, Carrier::Bearer) => false,
+            }),
+        };
+        if !accepted {
+            return Credential::Missing;
+        }
+        if !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
+            return Credential::Invalid("the issuer is gone".to_owned());
+        }
+        Credential::Valid { identity: identity.clone(), carrier: *carrier }
+    }
+
+    /// Whether the session that opened it is over.
+    pub fn expired(&self, now_s: u64) -> Option<Refusal> {
+        let over = self.expires_at_s().is_some_and(|end| end <= now_s);
+        over.then(|| Refusal::new(Code::SessionExpired, "the session that opened it is over"))
+    }
+}
