@@ -2,14 +2,17 @@
 pub mod audit;
 pub mod certs;
 pub mod check;
+pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+pub mod health;
 pub mod init;
+pub mod man;
 pub mod run;
 pub mod token;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::io;
 use std::process::ExitCode;
 
@@ -55,6 +58,13 @@ enum Command {
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Ask a running gateway whether it is alive, or ready; exit code 0 or 1
+    Health(health::Args),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Args),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::Args),
     /// Sign a token with the development identity provider's key
     Token(token::Args),
 }
@@ -70,6 +80,9 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
+        Command::Health(args) => health::run(args),
+        Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
         Command::Token(args) => token::run(args),
     };
     result.unwrap_or_else(|error| failure(&error))
@@ -98,7 +111,6 @@ fn failure(error: &anyhow::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -28,6 +28,11 @@ async fn a_request_in_flight_finishes_after_sigterm() {
     // Readiness fails at once, so that balancers look elsewhere, while the request goes on.
     let ready = gateway.admin("/readyz").await;
     assert_eq!(ready.status, 503, "{}", ready.text());
+    let admin = gateway.address("admin").to_string();
+    let ready = moat(gateway.bundle.root(), &["health", "--ready", "--admin", &admin]);
+    let alive = moat(gateway.bundle.root(), &["health", "--admin", &admin]);
+    assert_eq!((ready.code, alive.code), (Some(1), Some(0)), "{ready:?} {alive:?}");
+    assert!(ready.stderr.contains("answered 503") && ready.stderr.contains("draining failed"), "{ready:?}");
     *gate.0.lock().unwrap() = true;
     gate.1.notify_all();
     let reply = call.await.unwrap();

@@ -15,6 +15,7 @@ mod attacks;
 mod cases;
 mod codes;
 mod command_line;
+mod delivery;
 mod demo;
 mod drain;
 mod dressing;
