@@ -3,10 +3,13 @@ use crate::cli::check;
 use crate::config::Purpose;
 use crate::config::compare::{loosened, needs_restart};
 use crate::config::settings::Snapshot;
+use crate::serve::ending::Reason;
+use crate::serve::inherited::Inherited;
+use crate::serve::notify::Notifier;
 use crate::serve::reload::{Difference, Loader, Refused, supervise};
 use crate::serve::run::Running;
 use crate::serve::{logs, tls};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +25,9 @@ pub struct Args {
 /// Runs the gateway. A bundle with problems starts nothing and exits with 78.
 pub fn run(args: Args) -> Result<ExitCode> {
     tls::install_provider();
+    // Before there are other threads, since both take variables out of the environment.
+    let given = Inherited::from_environment().map_err(|message| anyhow!(message))?;
+    let notifier = Notifier::from_environment();
     let loaded = match check::load(&args.config, Purpose::Run) {
         Ok(loaded) => loaded,
         Err(problems) => return check::report(&problems, check::Format::Text),
@@ -35,9 +41,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the workers")?;
     let result = runtime.block_on(async {
-        let running = Running::start(snapshot, Some(log.clone())).await?;
-        supervise(&running, loader(&args.config), compare).await?;
-        running.stop().await;
+        let mut running = Running::start(snapshot, Some(log.clone()), given).await?;
+        running.notifier = notifier;
+        running.notifier.ready();
+        tokio::select! {
+            ended = supervise(&running, loader(&args.config), compare) => ended?,
+            () = running.notifier.watchdog(&running.listening) => {}
+        }
+        running.stop(Reason::Asked).await;
         Ok(ExitCode::SUCCESS)
     });
     runtime.shutdown_background();

@@ -20,8 +20,9 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
             changes.push(what);
         }
     };
-    // The drain reads its time when it begins.
-    let server = Server { drain_timeout: old.server.drain_timeout, ..new.server.clone() };
+    // The drain reads its times when it begins.
+    let Server { drain_timeout, drain_delay, .. } = old.server;
+    let server = Server { drain_timeout, drain_delay, ..new.server.clone() };
     check(old.server != server, "`server`".to_owned());
     check(old.admin != new.admin, "`admin`".to_owned());
     for listener in &old.listeners {

@@ -188,6 +188,8 @@ impl Compiler<'_> {
                 Workers::Fixed(n) => n,
             },
             drain_timeout: options.drain_timeout.0,
+            drain_delay: options.drain_delay.0,
+            reuse_port: options.reuse_port,
             max_connections: self.within(&options.max_connections, 1, 10_000_000),
             state_dir: self.files.folder.join(&options.state_dir),
             instance: options.instance.clone(),

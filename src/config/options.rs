@@ -31,7 +31,7 @@ pub struct Gateway {
     /// is defined twice is an error. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Spanned<String>>,
-    /// The process. A change needs a restart, but of `drain_timeout`.
+    /// The process. A change needs a restart, but of `drain_timeout` and `drain_delay`.
     #[serde(default)]
     pub server: ServerOptions,
     /// The admin listener: metrics and health. Never on a public network. A change needs a restart.
@@ -117,6 +117,13 @@ pub struct ServerOptions {
     /// How long open requests may take to finish after SIGTERM. Danger: the supervisor's own patience must be longer,
     /// or it cuts them off.
     pub drain_timeout: Period,
+    /// How long the gateway goes on as before after SIGTERM, but for its readiness, which fails at once: time for a load
+    /// balancer to notice and to look elsewhere. `drain_timeout` begins after it. Zero where nothing asks `/readyz`.
+    pub drain_delay: Period,
+    /// Whether listeners may share their ports with another process of the same user that says so too (`SO_REUSEPORT`),
+    /// to run two gateways side by side. The kernel then spreads new connections over both. Danger: with it, a second
+    /// gateway that is started by mistake is not refused the port.
+    pub reuse_port: bool,
     /// Open connections in all; beyond, new ones are closed at once and counted.
     pub max_connections: Spanned<usize>,
     /// Folder for everything that outlives the process: audit log, key copies, keys. Danger: whoever can write there
@@ -131,6 +138,8 @@ impl Default for ServerOptions {
         ServerOptions {
             worker_threads: Workers::Auto,
             drain_timeout: seconds(30),
+            drain_delay: seconds(0),
+            reuse_port: false,
             max_connections: 50_000.into(),
             state_dir: "/var/lib/moat".to_owned(),
             instance: "moat-1".to_owned(),

@@ -67,6 +67,10 @@ pub struct Server {
     pub worker_threads: usize,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// Time between readiness failing and the beginning of the drain.
+    pub drain_delay: Duration,
+    /// Whether other processes of the same user may listen on the same ports.
+    pub reuse_port: bool,
     /// Open connections in all.
     pub max_connections: usize,
     /// Folder for everything that outlives the process.

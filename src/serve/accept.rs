@@ -26,6 +26,7 @@ where
     F: Front,
 {
     let Bound { settings, socket, tls, .. } = bound;
+    let mut enlisted = house.listening.enlist(&settings.name, &socket)?;
     let socket = TcpListener::from_std(socket)?;
     let door = Arc::new(Door { settings, tls, addresses: PerAddress::default(), house });
     let mut draining = door.house.drain.watch();
@@ -33,6 +34,7 @@ where
         let accepted = tokio::select! {
             biased;
             () = drain::begun(&mut draining) => return Ok(()),
+            () = enlisted.asked() => continue,
             accepted = socket.accept() => accepted,
         };
         match accepted {
@@ -72,7 +74,14 @@ where
             Ok(slot) => {
                 let visit = Visit { peer, trusted_peer, accepted_at: Instant::now() };
                 let counted = Counted::new(self.clone());
-                tokio::spawn(async move { counted.door.receive(tcp, visit, slot).await });
+                let mut cut = self.house.drain.watch_cut();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = counted.door.receive(tcp, visit, slot) => {}
+                        // What is dropped here gives account of itself all the same.
+                        () = drain::begun(&mut cut) => {}
+                    }
+                });
             }
             Err(reason) => self.reject(tcp, reason),
         }

@@ -9,6 +9,9 @@ mod tests;
 
 pub use answer::Check;
 
+use crate::serve::inherited::Inherited;
+use crate::serve::listener::listen;
+use crate::serve::listening::Listening;
 use crate::serve::metrics::Metrics;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -54,24 +57,29 @@ pub(super) struct Desk {
 
 /// A bound admin listener.
 pub struct AdminServer {
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     address: SocketAddr,
     desk: Arc<Desk>,
 }
 
 impl AdminServer {
-    /// Binds the admin `address`; refuses one that other machines could reach. `/readyz` runs `checks` in this order.
+    /// Takes the socket that was `given` for `admin`, or binds the `address`; refuses one that other machines could
+    /// reach. `/readyz` runs `checks` in this order.
     pub async fn bind(
         address: SocketAddr,
         paths: Paths,
         metrics: Arc<Metrics>,
         checks: Vec<Check>,
+        given: &mut Inherited,
     ) -> io::Result<AdminServer> {
         if !address.ip().to_canonical().is_loopback() {
             let why = format!("the admin address must be a loopback address, `{address}` is not");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let listener = TcpListener::bind(address).await?;
+        let listener = match given.take("admin", address).map_err(io::Error::other)? {
+            Some(socket) => socket,
+            None => listen(address, false)?,
+        };
         let address = listener.local_addr()?;
         Ok(AdminServer { listener, address, desk: Arc::new(Desk { paths, metrics, checks }) })
     }
@@ -81,8 +89,11 @@ impl AdminServer {
         self.address
     }
 
-    /// Serves until `shutdown` completes, then finishes the answers in progress.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+    /// Serves until `shutdown` completes, then finishes the answers in progress. The socket is on the list of those
+    /// that the process is `listening` on until then. An error means that it never started.
+    pub async fn serve(self, listening: Listening, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let mut enlisted = listening.enlist(&Arc::from("admin"), &self.listener)?;
+        let listener = TcpListener::from_std(self.listener)?;
         let (stop, stopped) = watch::channel(());
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -91,10 +102,11 @@ impl AdminServer {
             let next = async {
                 // The semaphore is never closed.
                 let place = places.clone().acquire_owned().await.ok();
-                (self.listener.accept().await, place)
+                (listener.accept().await, place)
             };
             tokio::select! {
                 () = &mut shutdown => break,
+                () = enlisted.asked() => {}
                 Some(_) = connections.join_next() => {}
                 (accepted, place) = next => match accepted {
                     Ok((stream, _)) => {
@@ -112,10 +124,11 @@ impl AdminServer {
                 },
             }
         }
-        drop(self.listener);
+        drop((listener, enlisted));
         drop(stop);
         let finish = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_ANSWER, finish).await;
+        Ok(())
     }
 }
 

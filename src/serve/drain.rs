@@ -6,7 +6,9 @@ use tokio::sync::watch;
 /// Shared by everything that must know that the process is about to end. Clones are the same drain.
 #[derive(Clone, Debug)]
 pub struct Drain {
+    announced: Arc<watch::Sender<bool>>,
     begun: Arc<watch::Sender<bool>>,
+    cut: Arc<watch::Sender<bool>>,
     live: Arc<watch::Sender<usize>>,
 }
 
@@ -19,7 +21,18 @@ impl Default for Drain {
 impl Drain {
     /// A drain that has not begun.
     pub fn new() -> Drain {
-        Drain { begun: Arc::new(watch::Sender::new(false)), live: Arc::new(watch::Sender::new(0)) }
+        let no = || Arc::new(watch::Sender::new(false));
+        Drain { announced: no(), begun: no(), cut: no(), live: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Says that it will begin: readiness fails from now on, and everything else goes on.
+    pub fn announce(&self) {
+        self.announced.send_replace(true);
+    }
+
+    /// Whether it was announced or has begun.
+    pub fn announced(&self) -> bool {
+        *self.announced.borrow() || self.begun()
     }
 
     /// Begins: listeners close, idle connections close, busy ones close after the current request, HTTP/2 ones send
@@ -46,11 +59,28 @@ impl Drain {
     /// Begins, then waits until the last connection is gone or `timeout` has passed; returns how many are left.
     pub async fn finish(&self, timeout: Duration) -> usize {
         self.begin();
+        self.gone_within(timeout).await
+    }
+
+    /// Ends all connections, whatever they are doing; their requests still give account of themselves. Waits for that
+    /// for at most `timeout`; returns how many are left.
+    pub async fn cut(&self, timeout: Duration) -> usize {
+        self.begin();
+        self.cut.send_replace(true);
+        self.gone_within(timeout).await
+    }
+
+    async fn gone_within(&self, timeout: Duration) -> usize {
         let mut live = self.live.subscribe();
         match tokio::time::timeout(timeout, live.wait_for(|count| *count == 0)).await {
             Ok(_) => 0,
             Err(_) => self.live(),
         }
+    }
+
+    /// Turns `true` when connections are to end whatever they are doing.
+    pub(crate) fn watch_cut(&self) -> watch::Receiver<bool> {
+        self.cut.subscribe()
     }
 
     /// Counts one more connection until the value is dropped.

@@ -1,7 +1,9 @@
 //! The gateway's front door: what a connection is known by, what the door needs from the gateway, and how it opens.
 use super::certificates::{CertStore, Certificate};
 use super::drain::Drain;
+use super::inherited::Inherited;
 use super::limits::{Budget, Rejection};
+use super::listening::Listening;
 use super::tls::{Handshake, TlsAcceptor};
 use crate::config::settings::{Listener, ListenerKind};
 use bytes::Bytes;
@@ -156,6 +158,14 @@ pub enum BindError {
         /// The system's word for it.
         source: io::Error,
     },
+    /// The socket that came with the process does not fit.
+    #[error("listener `{name}`: {message}")]
+    Given {
+        /// The listener's name.
+        name: Arc<str>,
+        /// What does not fit.
+        message: String,
+    },
     /// The TLS profile cannot be used.
     #[error("listener `{name}`: {message}")]
     Tls {
@@ -167,9 +177,15 @@ pub enum BindError {
 }
 
 /// Binds a listener. Do this for all of them before the first [`accept::serve`](super::accept::serve): a port that is
-/// taken is then a start that failed, not half a gateway. `certificates` is needed for listeners with TLS. Needs a tokio
-/// runtime.
-pub fn bind(settings: &Arc<Listener>, certificates: Option<&Arc<CertStore>>) -> Result<Bound, BindError> {
+/// taken is then a start that failed, not half a gateway. `certificates` is needed for listeners with TLS. A socket that
+/// was `given` for it is taken before one is opened; with `reuse_port` (SO_REUSEPORT) other processes of the same user
+/// may open the same port beside us. Needs a tokio runtime.
+pub fn bind(
+    settings: &Arc<Listener>,
+    certificates: Option<&Arc<CertStore>>,
+    given: &mut Inherited,
+    reuse_port: bool,
+) -> Result<Bound, BindError> {
     let name = settings.name.clone();
     let tls = match (&settings.kind, certificates) {
         (ListenerKind::Tls { protocols, profile }, Some(store)) => {
@@ -182,12 +198,14 @@ pub fn bind(settings: &Arc<Listener>, certificates: Option<&Arc<CertStore>>) -> 
         (ListenerKind::Redirect { .. } | ListenerKind::Plaintext, _) => None,
     };
     let fail = |source| BindError::Socket { name: settings.name.clone(), address: settings.address, source };
-    let socket = listen(settings.address).map_err(fail)?;
+    let taken = given.take(&settings.name, settings.address);
+    let taken = taken.map_err(|message| BindError::Given { name: settings.name.clone(), message })?;
+    let socket = taken.map_or_else(|| listen(settings.address, reuse_port), Ok).map_err(fail)?;
     let address = socket.local_addr().map_err(fail)?;
     Ok(Bound { name, address, settings: settings.clone(), socket, tls })
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub(crate) fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -195,6 +213,9 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        rustix::net::sockopt::set_socket_reuseport(&socket, true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -212,6 +233,8 @@ pub struct House<A, F> {
     pub drain: Drain,
     /// Open connections in all.
     pub budget: Budget,
+    /// The sockets that are accepted from.
+    pub listening: Listening,
 }
 
 impl<A, F> Clone for House<A, F> {
@@ -221,6 +244,7 @@ impl<A, F> Clone for House<A, F> {
             front: self.front.clone(),
             drain: self.drain.clone(),
             budget: self.budget.clone(),
+            listening: self.listening.clone(),
         }
     }
 }

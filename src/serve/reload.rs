@@ -47,6 +47,9 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
             _ = received(&mut term) => return Ok(()),
             _ = received(&mut int) => return Ok(()),
         };
+        if trigger == Trigger::Hangup {
+            running.notifier.reloading();
+        }
         refresh_certificates(running).await;
         let loader = load.clone();
         match tokio::task::spawn_blocking(move || loader()).await {
@@ -60,6 +63,9 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
             Ok(Ok(next)) => apply(running, trigger, next, compare).await,
             Ok(Err(refused)) => refuse(running, trigger, refused),
             Err(error) => refuse(running, trigger, Refused { problems: 1, text: error.to_string() }),
+        }
+        if trigger == Trigger::Hangup {
+            running.notifier.ready();
         }
     }
 }

@@ -7,12 +7,16 @@ use crate::serve::assertion::Assertions;
 use crate::serve::certificates::CertStore;
 use crate::serve::drain::Drain;
 use crate::serve::gateway::{Gateway, Shared};
-use crate::serve::keys::{KeyChange, KeyRings};
+use crate::serve::herald::Herald;
+use crate::serve::inherited::Inherited;
+use crate::serve::keys::KeyRings;
 use crate::serve::limits::Budget;
-use crate::serve::listener::{self, House};
+use crate::serve::listener::{self, Bound, House};
+use crate::serve::listening::Listening;
 use crate::serve::live;
 use crate::serve::logs::{AccessLog, Lines, QUEUE_BYTES};
 use crate::serve::metrics::{Metrics, Stream};
+use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
 use crate::store::audit::{self, AuditLog};
@@ -22,6 +26,7 @@ use decide::record::Event;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How often limits forget keys whose quota is whole again.
@@ -39,14 +44,47 @@ pub struct Running {
     pub certificates: Option<Arc<CertStore>>,
     /// The limits, kept over reloads.
     pub quotas: Arc<Quotas>,
-    drain: Drain,
-    tasks: JoinSet<()>,
+    /// The sockets that are accepted from.
+    pub listening: Listening,
+    /// The way to the service manager; to none, unless set.
+    pub notifier: Notifier,
+    /// The orderly end.
+    pub drain: Drain,
+    pub(super) tasks: JoinSet<()>,
+    /// Ends the admin listener.
+    pub(super) close_admin: watch::Sender<bool>,
     _janitor: Janitor,
+}
+
+/// A gateway that is ready but for its audit log: nothing has been written, nobody has been accepted.
+pub struct Prepared {
+    snapshot: Arc<Snapshot>,
+    certificates: Option<Arc<CertStore>>,
+    bound: Vec<Bound>,
+    given: Inherited,
+    metrics: Arc<Metrics>,
+    access: AccessLog,
+    assertions: Assertions,
+    herald: Arc<Herald>,
+    rings: KeyRings,
+    quotas: Arc<Quotas>,
+    active: Arc<Active>,
+    log: Option<Arc<Lines>>,
 }
 
 impl Running {
     /// Starts. Everything that can fail is tried before the first connection is accepted.
-    pub async fn start(snapshot: Snapshot, log: Option<Arc<Lines>>) -> Result<Running> {
+    pub async fn start(snapshot: Snapshot, log: Option<Arc<Lines>>, given: Inherited) -> Result<Running> {
+        let prepared = Prepared::new(snapshot, log, given).await?;
+        let options = audit_options(&prepared.snapshot);
+        let audit = AuditLog::open(options, Arc::new(now_ms)).context("the audit log")?;
+        prepared.run(audit).await
+    }
+}
+
+impl Prepared {
+    /// Takes sockets, reads certificates and keys, fetches key sets. Sockets that were `given` are taken first.
+    pub async fn new(snapshot: Snapshot, log: Option<Arc<Lines>>, mut given: Inherited) -> Result<Prepared> {
         let snapshot = Arc::new(snapshot);
         let state_dir = &snapshot.server.state_dir;
         make_private(state_dir).with_context(|| format!("cannot use the state folder `{}`", state_dir.display()))?;
@@ -57,24 +95,46 @@ impl Running {
         let bound = snapshot
             .listeners
             .iter()
-            .map(|settings| listener::bind(settings, certificates.as_ref()))
+            .map(|settings| listener::bind(settings, certificates.as_ref(), &mut given, snapshot.server.reuse_port))
             .collect::<Result<Vec<_>, _>>()?;
-        let audit = Arc::new(AuditLog::open(audit_options(&snapshot), Arc::new(now_ms)).context("the audit log")?);
         let metrics = Arc::new(Metrics::new(snapshot.telemetry.tenant_top)?);
         let access = AccessLog::new(
             Arc::new(Lines::start("access", Box::new(std::io::stdout()), QUEUE_BYTES)?),
             snapshot.telemetry.access_share,
         );
         let assertions = Assertions::open(state_dir, &snapshot.server.instance).context("the assertion key")?;
-        let heard = audit.clone();
-        let rings = KeyRings::new(state_dir.clone(), move |change| keys_changed(&heard, &change));
+        let herald = Arc::new(Herald::default());
+        let heard = herald.clone();
+        let rings = KeyRings::new(state_dir.clone(), move |change| heard.keys_changed(change));
         let quotas = Arc::new(Quotas::new());
         quotas.reconfigure(&limits(&snapshot));
         let issuers = rings.rings(&snapshot.issuers, snapshot.token_cache, None).await;
         let active = Arc::new(Active::new(snapshot.clone(), issuers, quotas.clone(), &metrics, None));
-        let shared = Arc::new(Shared::new(active, audit, access, metrics.clone(), assertions));
+        Ok(Prepared {
+            snapshot,
+            certificates,
+            bound,
+            given,
+            metrics,
+            access,
+            assertions,
+            herald,
+            rings,
+            quotas,
+            active,
+            log,
+        })
+    }
+
+    /// Begins to write this log, and to serve.
+    pub async fn run(self, audit: AuditLog) -> Result<Running> {
+        let Prepared { snapshot, certificates, bound, mut given, metrics, access, assertions, .. } = self;
+        let Prepared { herald, rings, quotas, active, log, .. } = self;
+        let audit = Arc::new(audit);
+        let shared = Arc::new(Shared::new(active, audit.clone(), access, metrics.clone(), assertions));
         let loaded = Event::ConfigLoad { digest: &snapshot.digest, previous: None, loosened: &[] };
         shared.audit.system(loaded).map_err(|e| anyhow!("the audit log: {e}"))?;
+        herald.begin(audit);
         metrics.config_loaded(&snapshot.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
         let applied = Outcome::Applied { loosened: Vec::new() };
         let started =
@@ -89,18 +149,22 @@ impl Running {
         };
         before_scrape(&metrics, &shared, certificates.clone(), quotas.clone(), log);
         let drain = Drain::new();
-        let desk = AdminServer::bind(admin.address, paths, metrics, checks(&shared, certificates.clone(), &drain))
-            .await
-            .with_context(|| format!("the admin listener cannot use `{}`", admin.address))?;
+        let desk =
+            AdminServer::bind(admin.address, paths, metrics, checks(&shared, certificates.clone(), &drain), &mut given)
+                .await
+                .with_context(|| format!("the admin listener cannot use `{}`", admin.address))?;
 
+        given.finish().map_err(|message| anyhow!(message))?;
         let mut addresses: Vec<(Arc<str>, SocketAddr)> = bound.iter().map(|b| (b.name.clone(), b.address)).collect();
         addresses.push((Arc::from("admin"), desk.address()));
+        let listening = Listening::default();
         let gateway = Gateway::new(shared.clone());
         let house = House {
             app: Arc::new(proxy_settings::proxy(gateway.clone(), &snapshot)),
             front: Arc::new(gateway),
             drain: drain.clone(),
             budget: Budget::new(snapshot.server.max_connections),
+            listening: listening.clone(),
         };
         let mut tasks = JoinSet::new();
         for bound in bound {
@@ -112,34 +176,32 @@ impl Running {
             });
         }
         tasks.spawn(live::watch_over(shared.clone()));
-        let mut over = drain.watch();
-        tasks.spawn(desk.serve(async move {
-            // Readiness says "draining" until the last connection is gone.
-            let _ = over.wait_for(|_| false).await;
-        }));
+        // Readiness says "draining" until the last connection is gone.
+        let (close_admin, mut admin_closed) = watch::channel(false);
+        let desk = desk.serve(listening.clone(), async move { drop(admin_closed.wait_for(|over| *over).await) });
+        tasks.spawn(async move {
+            if let Err(error) = desk.await {
+                tracing::error!(listener = "admin", %error, "the listener has stopped");
+            }
+        });
         for (name, address) in &addresses {
             tracing::info!(target: "moat::listening", listener = &**name, address = %address, "listening");
         }
         tracing::info!(digest = snapshot.digest, "ready");
         let janitor = Janitor::start(quotas.clone(), SWEEP_EVERY)?;
-        Ok(Running { shared, addresses, rings, certificates, quotas, drain, tasks, _janitor: janitor })
-    }
-
-    /// Ends in order: listeners close, requests finish within `drain_timeout`, the audit log is closed last.
-    pub async fn stop(mut self) {
-        let timeout = self.shared.active().snapshot.server.drain_timeout;
-        tracing::info!(connections = self.drain.live(), "draining");
-        let left = self.drain.finish(timeout).await;
-        if left > 0 {
-            tracing::warn!(connections = left, "closed what was left after `drain_timeout`");
-        }
-        self.tasks.shutdown().await;
-        let audit = self.shared.audit.clone();
-        match tokio::task::spawn_blocking(move || audit.close(Duration::from_secs(5))).await {
-            Ok(Ok(())) => tracing::info!("stopped"),
-            Ok(Err(error)) => tracing::error!(%error, "the audit log could not be closed"),
-            Err(error) => tracing::error!(%error, "the audit log's writer died"),
-        }
+        Ok(Running {
+            shared,
+            addresses,
+            rings,
+            certificates,
+            quotas,
+            listening,
+            notifier: Notifier::default(),
+            drain,
+            tasks,
+            close_admin,
+            _janitor: janitor,
+        })
     }
 }
 
@@ -186,17 +248,13 @@ fn audit_options(snapshot: &Snapshot) -> audit::Options {
     options
 }
 
-fn keys_changed(audit: &AuditLog, change: &KeyChange) {
-    let event = Event::KeysChange { owner: &change.issuer, added: &change.added, removed: &change.removed };
-    if let Err(error) = audit.system(event) {
-        tracing::error!(issuer = &*change.issuer, %error, "a change of keys has no audit entry");
-    }
-}
-
 fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Drain) -> Vec<Check> {
     let (audit, drain, keys) = (shared.audit.clone(), drain.clone(), Arc::downgrade(shared));
     vec![
-        Check::new("draining", move || if drain.begun() { Err("the process is ending".to_owned()) } else { Ok(()) }),
+        Check::new(
+            "draining",
+            move || if drain.announced() { Err("the process is ending".to_owned()) } else { Ok(()) },
+        ),
         Check::new("keys", move || {
             let Some(shared) = keys.upgrade() else { return Ok(()) };
             let active = shared.active();

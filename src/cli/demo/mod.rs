@@ -11,6 +11,8 @@ use crate::cli::token::{DEV_AUDIENCE, DevKey};
 use crate::config::problem::Problems;
 use crate::config::settings::Snapshot;
 use crate::config::{Loaded, Purpose, World, process_env};
+use crate::serve::ending::Reason;
+use crate::serve::inherited::Inherited;
 use crate::serve::run::Running;
 use crate::serve::tls;
 use anyhow::{Context, Result, anyhow};
@@ -77,7 +79,7 @@ async fn demo(bundle: &Bundle, began: Instant) -> Result<ExitCode> {
         Err(problems) => return check::report(&problems, check::Format::Text),
     };
     let audit = snapshot.audit.directory.clone();
-    let running = Running::start(snapshot, None).await.map_err(hinted)?;
+    let running = Running::start(snapshot, None, Inherited::none()).await.map_err(hinted)?;
     let place = place(&running, &files, &audit, issuer)?;
     greet(&place, began)?;
 
@@ -88,7 +90,7 @@ async fn demo(bundle: &Bundle, began: Instant) -> Result<ExitCode> {
             ended?.context("a program of the demo ended")?;
         }
     }
-    running.stop().await;
+    running.stop(Reason::Asked).await;
     drop(stop);
     while programs.join_next().await.is_some() {}
     let mut out = std::io::stdout().lock();

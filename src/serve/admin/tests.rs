@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 async fn bind(address: &str, checks: Vec<Check>) -> io::Result<AdminServer> {
     let metrics = Arc::new(Metrics::new(4).expect("names are distinct"));
     let paths = Paths { metrics: "/metrics".to_owned(), live: "/livez".to_owned(), ready: "/readyz".to_owned() };
-    AdminServer::bind(address.parse().expect("an address"), paths, metrics, checks).await
+    AdminServer::bind(address.parse().expect("an address"), paths, metrics, checks, &mut Inherited::none()).await
 }
 
 /// A running server; it stops when `stop` is dropped.
@@ -21,9 +21,10 @@ async fn start(checks: Vec<Check>) -> Running {
     let server = bind("127.0.0.1:0", checks).await.expect("bound");
     let address = server.address();
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(server.serve(async {
-        let _ = stopped.await;
-    }));
+    let task = tokio::spawn(async {
+        let stop = async { drop(stopped.await) };
+        server.serve(Listening::default(), stop).await.expect("served");
+    });
     Running { address, stop, task }
 }
 

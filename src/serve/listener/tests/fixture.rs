@@ -3,8 +3,10 @@ use crate::config::settings::{Listener, ListenerKind, TlsProfile};
 use crate::serve::accept::serve;
 use crate::serve::certificates::CertStore;
 use crate::serve::drain::Drain;
+use crate::serve::inherited::Inherited;
 use crate::serve::limits::{Budget, Rejection};
 use crate::serve::listener::*;
+use crate::serve::listening::Listening;
 use crate::serve::tls::{Handshake, install_provider, provider};
 use bytes::Bytes;
 use decide::facts::Protocol;
@@ -234,8 +236,9 @@ impl Gate {
             front: Arc::new(Recorder::default()),
             drain: Drain::new(),
             budget: Budget::new(max_connections),
+            listening: Listening::default(),
         };
-        let bound = bind(&Arc::new(settings), Some(&certificates)).unwrap();
+        let bound = bind(&Arc::new(settings), Some(&certificates), &mut Inherited::none(), false).unwrap();
         let address = bound.address;
         tokio::spawn(serve(bound, house.clone()));
         Gate { address, front: house.front, drain: house.drain, certificates, folder, release }

@@ -1,6 +1,7 @@
 //! Listeners without TLS: the redirecting one, and the one that proxies because the operator says so.
 use super::fixture::*;
 use crate::config::settings::ListenerKind;
+use crate::serve::inherited::Inherited;
 use crate::serve::listener::bind;
 use decide::refusal::Code;
 
@@ -68,9 +69,8 @@ async fn a_port_that_is_taken_is_told_with_the_listeners_name() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings(ListenerKind::Plaintext);
     settings.address = taken.local_addr().unwrap();
-    let error = bind(&settings.into(), None).unwrap_err();
+    let error = bind(&settings.into(), None, &mut Inherited::none(), false).unwrap_err();
     assert!(error.to_string().starts_with("listener `public`: cannot listen on"), "{error}");
-    assert!(
-        bind(&super::fixture::settings(modern()).into(), None).unwrap_err().to_string().contains("no certificates")
-    );
+    let error = bind(&super::fixture::settings(modern()).into(), None, &mut Inherited::none(), false).unwrap_err();
+    assert!(error.to_string().contains("no certificates"));
 }

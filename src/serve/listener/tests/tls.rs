@@ -285,6 +285,8 @@ async fn an_unknown_group_is_told_at_the_start() {
     let gate = Gate::open(settings(modern())).await;
     let profile = TlsProfile { tls12: false, groups: vec!["X448".into()] };
     let listener = settings(ListenerKind::Tls { protocols: vec![Protocol::Http1], profile });
-    let error = crate::serve::listener::bind(&listener.into(), Some(&gate.certificates)).unwrap_err();
+    let mut given = crate::serve::inherited::Inherited::none();
+    let error =
+        crate::serve::listener::bind(&listener.into(), Some(&gate.certificates), &mut given, false).unwrap_err();
     assert_eq!(error.to_string(), "listener `public`: unknown key exchange group `X448`");
 }

@@ -1,0 +1,88 @@
+//! How a gateway ends: readiness fails, listeners close, requests finish, and the audit log is closed last.
+use crate::serve::run::Running;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the audit log may take to write what is left.
+const LAST_ENTRIES: Duration = Duration::from_secs(5);
+/// How long cut connections may take to give account of their requests.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Why a gateway ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It was asked to, by signal.
+    Asked,
+    /// Another process serves in its place, on the same sockets.
+    Replaced,
+}
+
+impl Running {
+    /// Ends in order. Asked to end, it first waits for `drain_delay` while only readiness fails. Then listeners close,
+    /// requests finish within `drain_timeout`, what is left is cut, and the audit log is closed last. Another SIGTERM or
+    /// SIGINT cuts at once; one that comes while a successor serves is taken for the first.
+    pub async fn stop(mut self, reason: Reason) {
+        let server = self.shared.active().snapshot.server.clone();
+        let orders = match reason {
+            Reason::Asked => 1,
+            // A service manager that ends the service sends it to both; the successor is the one that is meant.
+            Reason::Replaced => 2,
+        };
+        if reason == Reason::Asked {
+            self.notifier.stopping();
+        }
+        let mut hurry = std::pin::pin!(signals(orders));
+        let orderly = async {
+            if reason == Reason::Asked && !server.drain_delay.is_zero() {
+                self.drain.announce();
+                tracing::info!(delay_ms = millis(server.drain_delay), "not ready any more; the drain begins later");
+                tokio::time::sleep(server.drain_delay).await;
+            }
+            tracing::info!(connections = self.drain.live(), "draining");
+            self.drain.finish(server.drain_timeout).await
+        };
+        if reason == Reason::Replaced {
+            // Two processes accept from the admin socket; only the one that serves may answer.
+            self.close_admin.send_replace(true);
+        }
+        let left = tokio::select! {
+            left = orderly => left,
+            () = &mut hurry => {
+                tracing::warn!(connections = self.drain.live(), "asked again: ending at once");
+                self.drain.live()
+            }
+        };
+        if left > 0 {
+            let mute = self.drain.cut(LAST_WORDS).await;
+            tracing::warn!(connections = left, mute, "closed what was left of the drain");
+        }
+        self.close_admin.send_replace(true);
+        self.tasks.shutdown().await;
+        let audit = self.shared.audit.clone();
+        match tokio::task::spawn_blocking(move || audit.close(LAST_ENTRIES)).await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(error)) => tracing::error!(%error, "the audit log could not be closed"),
+            Err(error) => tracing::error!(%error, "the audit log's writer died"),
+        }
+    }
+}
+
+/// Completes with the last of so many SIGTERMs and SIGINTs from now on.
+async fn signals(orders: u32) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    for order in 1..=orders {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        if order < orders {
+            tracing::info!("draining already, since another process serves; a second signal cuts what is left");
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
