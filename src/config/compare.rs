@@ -5,7 +5,6 @@ use decide::rules::{
     TenantStatus, UnknownTenant,
 };
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// More lines than this are counted instead.
@@ -41,16 +40,6 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     changes
 }
 
-/// Upstreams of both snapshots whose addresses differ. Names are resolved at load, so they can lead elsewhere although no
-/// file has changed; the order in which they were resolved means nothing.
-pub fn moved<'a>(old: &[Arc<Upstream>], new: &'a [Arc<Upstream>]) -> Vec<&'a str> {
-    let addresses = |upstream: &Upstream| upstream.endpoints.iter().copied().collect::<BTreeSet<SocketAddr>>();
-    let differs = |new: &Upstream| {
-        old.iter().find(|old| old.name == new.name).is_some_and(|old| addresses(old) != addresses(new))
-    };
-    new.iter().filter(|new| differs(new)).map(|new| &*new.name).collect()
-}
-
 /// What the new snapshot allows that the old one did not, one sentence each, for the audit log.
 pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let mut lines = Lines(Vec::new());
@@ -59,9 +48,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     tenants(&old.rules, &new.rules, &mut lines);
     issuers(&old.issuers, &new.issuers, &mut lines);
     profiles(old, new, &mut lines);
-    for name in moved(&old.upstreams, &new.upstreams) {
-        lines.when(true, || format!("upstream `{name}` has other addresses"));
-    }
+    upstreams(&old.upstreams, &new.upstreams, &mut lines);
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
     });
@@ -266,6 +253,27 @@ fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
             format!("issuer `{name}`: tokens live longer")
         });
         lines.when(issuer.max_stale > before.max_stale, || format!("issuer `{name}`: old keys are used longer"));
+    }
+}
+
+fn upstreams(old: &[Arc<Upstream>], new: &[Arc<Upstream>], lines: &mut Lines) {
+    for upstream in new {
+        let name = &upstream.name;
+        let Some(before) = old.iter().find(|other| other.name == *name) else { continue };
+        let places = |upstream: &Upstream| -> BTreeSet<String> {
+            upstream.endpoints.iter().map(|endpoint| endpoint.place.to_string()).collect()
+        };
+        lines.when(places(before) != places(upstream), || format!("upstream `{name}` has other addresses"));
+        match (&before.tls, &upstream.tls) {
+            (Some(_), None) => lines.when(true, || format!("upstream `{name}` is spoken to without TLS")),
+            (Some(old), Some(new)) => {
+                lines.when(old.server_name != new.server_name || old.authorities != new.authorities, || {
+                    format!("upstream `{name}` is recognised by another name or other authorities")
+                });
+            }
+            (None, _) => {}
+        }
+        lines.when(before.region != upstream.region, || format!("upstream `{name}` is in another region"));
     }
 }
 

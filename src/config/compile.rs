@@ -193,6 +193,7 @@ impl Compiler<'_> {
             max_connections: self.within(&options.max_connections, 1, 10_000_000),
             state_dir: self.files.folder.join(&options.state_dir),
             instance: options.instance.clone(),
+            zone: options.zone.as_deref().map(Arc::from),
         }
     }
 

@@ -131,6 +131,9 @@ pub struct ServerOptions {
     pub state_dir: String,
     /// Name of this replica in logs, audit entries and assertions.
     pub instance: String,
+    /// Where this replica stands; endpoints of upstreams in the same zone are preferred. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 impl Default for ServerOptions {
@@ -143,6 +146,7 @@ impl Default for ServerOptions {
             max_connections: 50_000.into(),
             state_dir: "/var/lib/moat".to_owned(),
             instance: "moat-1".to_owned(),
+            zone: None,
         }
     }
 }

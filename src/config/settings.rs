@@ -1,4 +1,7 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
+mod upstreams;
+pub use upstreams::*;
+
 use decide::facts::Protocol;
 use decide::forwarded::ClientHeader;
 use decide::head::HeadLimits;
@@ -77,6 +80,8 @@ pub struct Server {
     pub state_dir: PathBuf,
     /// Name of this replica in logs, audit entries and assertions.
     pub instance: String,
+    /// Where this replica stands; endpoints of upstreams in the same zone are preferred.
+    pub zone: Option<Arc<str>>,
 }
 
 /// `admin:`
@@ -186,34 +191,6 @@ pub enum KeySource {
     Url(String),
     /// OpenID Connect discovery below the issuer's URL, https.
     Discovery,
-}
-
-/// One of `upstreams:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Its name; also the audience of assertions.
-    pub name: Arc<str>,
-    /// Endpoints, resolved at load.
-    pub endpoints: Vec<SocketAddr>,
-    /// How one of them is chosen.
-    pub balance: Balance,
-    /// Time for connecting to one endpoint.
-    pub connect_timeout: Duration,
-    /// Time from the sent request to the first byte of the answer, and for each pause in it.
-    pub first_byte_timeout: Duration,
-    /// Time without progress in the request's body, and in answers that are streams.
-    pub idle_timeout: Duration,
-    /// Time for everything; `None` for no bound (streams).
-    pub total_timeout: Option<Duration>,
-}
-
-/// `load_balance:`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// The endpoint with the fewest requests in flight.
-    LeastRequests,
-    /// One after the other.
-    RoundRobin,
 }
 
 /// `audit:`

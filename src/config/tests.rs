@@ -344,12 +344,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "endpoints: [\"127.0.0.1:9000\"]",
         "endpoints: [\"http://app:9000\"]",
-        "gateway.yaml:13:21 expected `host:port`, found `http://app:9000` (an upstream speaks HTTP/1.1 without TLS; a URL is not an address)",
+        "gateway.yaml:13:21 expected `host:port`, found `http://app:9000` (a URL is not an address)",
     ),
     (
         "endpoints: [\"127.0.0.1:9000\"]",
-        "endpoints: [\"127.0.0.1:9000\"], retry: {}",
-        "gateway.yaml:13:40 `retry` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+        "endpoints: [\"127.0.0.1:9000\"], retry: {attempts: 0}",
+        "gateway.yaml:13:58 expected at least `1`, found `0` (anything from `1` to `10` will do)",
     ),
     (
         "fresh: {max_age: 15m}",

@@ -39,6 +39,16 @@ impl Share {
     /// `100%`
     pub const ALL: Share = Share(10_000);
 
+    /// `50%`
+    pub const HALF: Share = Share(5_000);
+    /// `20%`
+    pub const FIFTH: Share = Share(2_000);
+
+    /// Hundredths of a percent, 0 to 10,000.
+    pub const fn hundredths(self) -> u32 {
+        self.0
+    }
+
     /// From 0 to 1.
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 10_000.0

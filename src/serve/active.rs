@@ -44,8 +44,11 @@ impl Active {
         before: Option<&Active>,
     ) -> Active {
         let pool = |settings: &Arc<crate::config::settings::Upstream>| {
-            let kept = before.and_then(|b| b.upstreams.iter().find(|pool| *pool.settings == **settings));
-            kept.cloned().unwrap_or_else(|| Arc::new(Pool::new(settings.clone())))
+            let before = before.and_then(|b| b.upstreams.iter().find(|pool| pool.settings.name == settings.name));
+            match before.filter(|pool| *pool.settings == **settings) {
+                Some(kept) => kept.clone(),
+                None => Arc::new(Pool::new(settings.clone(), before.map(|pool| &**pool))),
+            }
         };
         let door = |l: &Arc<Listener>| Door { settings: l.clone(), metrics: metrics.listener(&l.name) };
         Active {

@@ -58,6 +58,8 @@ pub struct Context {
     pub lease: Option<Lease>,
     /// Endpoints that were tried without success.
     pub tried: Vec<SocketAddr>,
+    /// Tries so far.
+    pub tries: usize,
     /// Body bytes from the client so far.
     pub bytes_in: u64,
     /// Body bytes to the client so far.
@@ -121,6 +123,7 @@ impl Context {
             nonce: None,
             lease: None,
             tried: Vec::new(),
+            tries: 0,
             bytes_in: 0,
             bytes_out: 0,
             sent: None,

@@ -26,6 +26,7 @@ pub mod herald;
 pub mod reload;
 pub mod reloads;
 pub mod watch;
+mod failure;
 pub mod gateway;
 pub mod active;
 pub mod proxy_settings;

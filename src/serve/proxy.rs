@@ -1,12 +1,15 @@
 //! The life of a request in pingora's phases: gather, deliberate, record, then refuse or forward, dress, account.
+use crate::config::settings::HttpVersion;
 use crate::serve::active::Active;
 use crate::serve::answer::answer;
 use crate::serve::context::{Context, Peer};
+use crate::serve::failure::{broken_off, failure, not_connected};
 use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{Stamp, gather};
 use crate::serve::listener::{conn_info, misdirected};
 use crate::serve::live::{self, Exchange, Live, Phase};
 use crate::serve::respond::{self, Audience, Made};
+use crate::serve::upstream::NoEndpoint;
 use crate::serve::wire;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,7 +26,7 @@ use http::header::ACCEPT;
 use http::header::{HOST, LINK};
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use std::net::IpAddr;
@@ -87,37 +90,46 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        // A try begins; the one before has reported what became of it.
+        ctx.lease = None;
         let lease = ctx.permit.as_ref().and_then(|permit| {
             let pool = ctx.active.upstreams.get(permit.route().upstream)?;
-            pool.choose(permit, &ctx.tried)
+            Some(pool.choose(permit, &session.req_header().headers, &ctx.tried))
         });
-        let Some((lease, mut peer)) = lease.and_then(|lease| lease.peer().map(|peer| (lease, peer))) else {
-            return Error::e_explain(ErrorType::ConnectError, "no endpoint left").map_err(Error::into_up);
+        let lease = match lease {
+            Some(Ok(lease)) => lease,
+            Some(Err(reason)) => {
+                // Why the last endpoint failed says more than that none is left.
+                let refusal = ctx.refusal.take().filter(|_| reason == NoEndpoint::AllTried);
+                ctx.refusal = Some(refusal.unwrap_or_else(|| reason.refusal()));
+                return Error::e_explain(ErrorType::ConnectError, "no endpoint").map_err(Error::into_up);
+            }
+            None => return Error::e_explain(ErrorType::InternalError, "a request without permit"),
         };
+        let mut peer = lease.peer();
         if is_stream(session) {
             // One clock of pingora's runs for the first byte and for every pause after it, and streams pause for long.
-            peer.options.read_timeout = peer.options.read_timeout.max(Some(lease.pool().settings.idle_timeout));
+            peer.options.read_timeout = peer.options.read_timeout.max(Some(lease.timeouts().idle));
         }
+        ctx.tries += 1;
         ctx.lease = Some(lease);
         ctx.sent.get_or_insert_with(Instant::now);
         Ok(Box::new(peer))
     }
 
-    fn fail_to_connect(
+    fn fail_to_connect(&self, session: &mut Session, _peer: &HttpPeer, ctx: &mut Context, e: Box<Error>) -> Box<Error> {
+        not_connected(session, ctx, e)
+    }
+
+    fn error_while_proxy(
         &self,
-        _session: &mut Session,
         _peer: &HttpPeer,
-        ctx: &mut Context,
+        session: &mut Session,
         e: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
     ) -> Box<Error> {
-        let mut e = e;
-        if let Some(lease) = ctx.lease.take() {
-            lease.unreachable();
-            ctx.tried.extend(lease.address());
-            // Nothing of the request has left yet, so trying another endpoint is safe for every method.
-            e.set_retry(ctx.tried.len() < lease.pool().settings.endpoints.len());
-        }
-        e
+        broken_off(session, ctx, e, reused)
     }
 
     async fn upstream_request_filter(
@@ -131,6 +143,14 @@ impl ProxyHttp for Gateway {
         };
         // A try begins: what an earlier one had sent of the body is sent again.
         ctx.bytes_in = 0;
+        ctx.refusal = None;
+        let spoken = if upstream.version == http::Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
+        if let Some(lease) = ctx.lease.as_ref().filter(|lease| lease.version() != spoken) {
+            let cause = "the application did not agree to HTTP/2 (ALPN)";
+            lease.unreachable(cause);
+            ctx.refusal = Some(Refusal::new(Code::UpstreamUnreachable, cause));
+            return Error::e_explain(ErrorType::InvalidH2, cause).map_err(Error::into_up);
+        }
         let findings = permit.findings();
         let (route, now_s) = (permit.route(), facts.at_s());
         let tenant = findings.seat.as_ref().map(|seat| &*seat.id);
@@ -176,6 +196,11 @@ impl ProxyHttp for Gateway {
             other.iter().for_each(|name| drop(response.remove_header(name)));
             return Ok(());
         }
+        if ctx.upstream_status.is_none()
+            && let Some(lease) = &ctx.lease
+        {
+            lease.answered(response.status.as_u16());
+        }
         let tunnel = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         let phase = if tunnel { Phase::Tunnel } else { Phase::Answering };
         if ctx.stay.as_ref().is_some_and(|stay| stay.leash().answer(phase).is_some())
@@ -214,7 +239,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         ctx.bytes_out = ctx.bytes_out.saturating_add(body.as_ref().map_or(0, |body| body.len() as u64));
-        let total = ctx.lease.as_ref().and_then(|lease| lease.pool().settings.total_timeout);
+        let total = ctx.lease.as_ref().and_then(|lease| lease.timeouts().total);
         if let (Some(total), Some(sent)) = (total, ctx.sent)
             && sent.elapsed() > total
         {
@@ -440,34 +465,6 @@ fn ended(ctx: &mut Context, refusal: Refusal) -> Result<()> {
     let status = refusal.code.status();
     ctx.refusal = Some(refusal);
     Error::e_explain(ErrorType::HTTPStatus(status), "ended by a reload")
-}
-
-/// What a failure of forwarding is called; `None` when the client itself is gone. An application that waits for the rest
-/// of a body is not to blame for its silence.
-fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
-    let timeout = matches!(e.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    let cause = format!("{}: {}", e.esource().as_str(), e.etype().as_str());
-    match e.esource() {
-        ErrorSource::Upstream if timeout && !body_done => {
-            Some(Refusal::new(Code::RequestTimeout, "the body did not come in time"))
-        }
-        ErrorSource::Upstream if timeout => Some(Refusal::new(Code::UpstreamTimeout, cause)),
-        ErrorSource::Upstream => Some(Refusal::new(Code::UpstreamUnreachable, cause)),
-        ErrorSource::Downstream if timeout => Some(Refusal::new(Code::RequestTimeout, cause)),
-        ErrorSource::Downstream => match e.etype() {
-            // The stream below pingora has watched the grammar of the body.
-            ErrorType::ReadError if let Some(cause) = broken(e) => Some(Refusal::new(Code::RequestMalformed, cause)),
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => None,
-            _ => Some(Refusal::new(Code::RequestMalformed, cause)),
-        },
-        ErrorSource::Internal | ErrorSource::Unset => Some(Refusal::new(Code::GatewayUnavailable, cause)),
-    }
-}
-
-/// What the client's bytes broke, where it is not the connection that broke.
-fn broken(e: &Error) -> Option<String> {
-    let cause = e.root_cause().downcast_ref::<std::io::Error>()?;
-    (cause.kind() == std::io::ErrorKind::InvalidData).then(|| cause.to_string())
 }
 
 fn drips(elapsed: Duration, bytes: u64) -> bool {

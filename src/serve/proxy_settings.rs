@@ -10,15 +10,16 @@ use std::sync::Arc;
 /// the throughput, so it is sized for a busy node.
 const POOL: usize = 4096;
 
+/// More tries than any upstream may be given.
+const MAX_TRIES: usize = 16;
+
 /// Builds the proxy.
 pub fn proxy(gateway: Gateway, snapshot: &Snapshot) -> HttpProxy<Gateway> {
-    let tries = snapshot.upstreams.iter().map(|u| u.endpoints.len()).max().unwrap_or(1) + 1;
     let conf = ServerConf {
         threads: 1,
         upstream_keepalive_pool_size: POOL,
-        // One try for each endpoint and one for a kept connection that the application had closed; pingora's default
-        // is 16 on whatever endpoint.
-        max_retries: tries,
+        // `retry.attempts` of the upstream bounds the tries; this is above its range.
+        max_retries: MAX_TRIES,
         ca_file: (!authorities_are_sound()).then(|| no_authorities(&snapshot.server.state_dir)),
         ..ServerConf::default()
     };

@@ -1,5 +1,4 @@
 //! Reload: another bundle is compiled whole and put in force at once, or nothing changes.
-use crate::config::compare::moved;
 use crate::config::settings::Snapshot;
 use crate::serve::active::Active;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
@@ -53,7 +52,7 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
         refresh_certificates(running).await;
         let loader = load.clone();
         match tokio::task::spawn_blocking(move || loader()).await {
-            Ok(Ok(next)) if unchanged(&snapshot, &next) => {
+            Ok(Ok(next)) if snapshot.digest == next.digest => {
                 if trigger != Trigger::Files {
                     tracing::info!(digest = next.digest, "reloaded: nothing has changed");
                     running.shared.metrics.config_loaded(&next.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
@@ -68,11 +67,6 @@ pub async fn supervise(running: &Running, load: Loader, compare: Comparer) -> st
             running.notifier.ready();
         }
     }
-}
-
-/// Whether files and addresses of upstreams are what they were.
-fn unchanged(old: &Snapshot, new: &Snapshot) -> bool {
-    old.digest == new.digest && moved(&old.upstreams, &new.upstreams).is_empty()
 }
 
 async fn received(signal: &mut Signal) {

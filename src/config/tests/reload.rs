@@ -1,9 +1,6 @@
 //! Two bundles side by side: what a reload loosens, moves, and cannot change.
 use super::{bundle, load, sound};
-use crate::config::settings::{Balance, Upstream};
 use std::fs;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// What a change of the sound bundle loosens, and what of it needs a restart.
 fn differences(changes: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
@@ -90,29 +87,4 @@ fn what_a_reload_cannot_change_is_named() {
     ] {
         assert_eq!(differences(&[(from, to)]).1.join("; "), expected, "{to}");
     }
-}
-
-#[test]
-fn other_addresses_of_the_same_name_are_noticed_and_another_order_is_not() {
-    let upstream = |endpoints: &[&str]| {
-        Arc::new(Upstream {
-            name: "app".into(),
-            endpoints: endpoints.iter().map(|address| address.parse().unwrap()).collect(),
-            balance: Balance::RoundRobin,
-            connect_timeout: Duration::ZERO,
-            first_byte_timeout: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
-            total_timeout: None,
-        })
-    };
-    let old = [upstream(&["10.0.0.1:80", "10.0.0.2:80"])];
-    for (endpoints, expected) in [
-        (&["10.0.0.2:80", "10.0.0.1:80"][..], &[][..]),
-        (&["10.0.0.1:80", "10.0.0.3:80"], &["app"]),
-        (&["10.0.0.1:80"], &["app"]),
-        (&["10.0.0.1:80", "10.0.0.2:81"], &["app"]),
-    ] {
-        assert_eq!(crate::config::compare::moved(&old, &[upstream(endpoints)]), expected, "{endpoints:?}");
-    }
-    assert!(crate::config::compare::moved(&[], &old).is_empty());
 }
