@@ -4,3 +4,4 @@ pub mod config;
 pub mod panics;
 pub mod serve;
 pub mod store;
+pub mod visible;

@@ -203,9 +203,23 @@ impl Compiler<'_> {
             let hint = "metrics and health say a lot about your tenants; forward a port from loopback instead";
             self.report.hinted(options.address.at, "the admin listener must be on loopback", Some(hint));
         }
+        let paths = [&options.metrics.path, &options.health.live, &options.health.ready];
+        let ours: &[&str] = if options.status_page { &["/", "/status", "/status.json"] } else { &[] };
+        for (index, path) in paths.into_iter().enumerate() {
+            if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
+                let message = format!("`{path}` is not a path of the admin listener");
+                self.report.hinted(options.address.at, message, Some("it begins with `/` and has no query"));
+            }
+            if ours.contains(&path.as_str()) || paths.iter().take(index).any(|other| *other == path) {
+                let message = format!("the admin listener answers at `{path}` twice");
+                let hint = "metrics, health checks and the status page (`/`, `/status`, `/status.json`) differ";
+                self.report.hinted(options.address.at, message, Some(hint));
+            }
+        }
         Admin {
             address: options.address.value,
             metrics_path: options.metrics.path.clone(),
+            status_page: options.status_page,
             live_path: options.health.live.clone(),
             ready_path: options.health.ready.clone(),
         }

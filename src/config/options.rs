@@ -199,6 +199,9 @@ pub struct AdminOptions {
     pub address: Spanned<SocketAddr>,
     /// Metrics in the text format of Prometheus.
     pub metrics: MetricsPath,
+    /// Whether `/` and `/status` show the state of the gateway to people, and `/status.json` to programs. Danger:
+    /// everybody who can reach the admin listener reads names of routes and tenants, and who is refused.
+    pub status_page: bool,
     /// Health checks.
     pub health: HealthPaths,
 }
@@ -206,7 +209,8 @@ pub struct AdminOptions {
 impl Default for AdminOptions {
     fn default() -> Self {
         let address = Spanned { value: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), at: Default::default() };
-        AdminOptions { address, metrics: MetricsPath::default(), health: HealthPaths::default() }
+        let (metrics, health) = (MetricsPath::default(), HealthPaths::default());
+        AdminOptions { address, metrics, status_page: true, health }
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Path of the metrics.
     pub metrics_path: String,
+    /// Whether the status page is served.
+    pub status_page: bool,
     /// Path of the liveness check.
     pub live_path: String,
     /// Path of the readiness check.

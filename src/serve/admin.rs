@@ -1,4 +1,4 @@
-//! The admin listener: metrics and health over HTTP/1.1, for this machine only.
+//! The admin listener: metrics, health and the status page over HTTP/1.1, for this machine only.
 //!
 //! It changes nothing and asks nobody who they are, hence: loopback addresses only, GET and HEAD only, and a `Host`
 //! that is an address or `localhost`, so that no web page can reach it through a name that it controls (DNS rebinding).
@@ -13,6 +13,7 @@ use crate::serve::inherited::Inherited;
 use crate::serve::listener::listen;
 use crate::serve::listening::Listening;
 use crate::serve::metrics::Metrics;
+use crate::serve::status::Status;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -53,13 +54,14 @@ pub(super) struct Desk {
     paths: Paths,
     metrics: Arc<Metrics>,
     checks: Vec<Check>,
+    status: Option<Arc<Status>>,
 }
 
 /// A bound admin listener.
 pub struct AdminServer {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    desk: Arc<Desk>,
+    desk: Desk,
 }
 
 impl AdminServer {
@@ -81,7 +83,13 @@ impl AdminServer {
             None => listen(address, false)?,
         };
         let address = listener.local_addr()?;
-        Ok(AdminServer { listener, address, desk: Arc::new(Desk { paths, metrics, checks }) })
+        Ok(AdminServer { listener, address, desk: Desk { paths, metrics, checks, status: None } })
+    }
+
+    /// Also shows the state of the gateway, at `/`, `/status` and `/status.json`.
+    pub fn with_status(mut self, status: Arc<Status>) -> AdminServer {
+        self.desk.status = Some(status);
+        self
     }
 
     /// Where it listens, with the port that was chosen where 0 was asked for.
@@ -96,7 +104,7 @@ impl AdminServer {
         let listener = TcpListener::from_std(self.listener)?;
         let (stop, stopped) = watch::channel(());
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
+        let (desk, mut connections) = (Arc::new(self.desk), JoinSet::new());
         tokio::pin!(shutdown);
         loop {
             let next = async {
@@ -110,7 +118,7 @@ impl AdminServer {
                 Some(_) = connections.join_next() => {}
                 (accepted, place) = next => match accepted {
                     Ok((stream, _)) => {
-                        let (desk, stopped) = (self.desk.clone(), stopped.clone());
+                        let (desk, stopped) = (desk.clone(), stopped.clone());
                         connections.spawn(async move {
                             converse(stream, desk, stopped).await;
                             drop(place);

@@ -37,6 +37,8 @@ pub struct CertStatus {
     pub valid: bool,
     /// Whether it is presented to clients without a known server name.
     pub default: bool,
+    /// Kind of its key, such as `ECDSA P-256`.
+    pub key: &'static str,
     /// SHA-256 of the leaf, lowercase hex.
     pub fingerprint: String,
 }
@@ -88,6 +90,7 @@ pub struct CertStore {
     current: ArcSwap<Certificates>,
     generations: AtomicU64,
     refreshing: Mutex<()>,
+    complaints: ArcSwap<Vec<String>>,
 }
 
 impl std::fmt::Debug for CertStore {
@@ -114,6 +117,7 @@ impl CertStore {
             current: ArcSwap::default(),
             generations: AtomicU64::new(0),
             refreshing: Mutex::new(()),
+            complaints: ArcSwap::default(),
         };
         let mut report = store.refresh();
         if report.problems.is_empty() && store.current.load().entries.is_empty() {
@@ -140,6 +144,17 @@ impl CertStore {
     /// and the last good one of that NAME stays; so does the default pair when its files vanish.
     pub fn refresh(&self) -> RefreshReport {
         let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = self.read_again();
+        self.complaints.store(Arc::new(report.problems.iter().map(ToString::to_string).collect()));
+        report
+    }
+
+    /// What was wrong with the folder when it was last read, in words.
+    pub fn complaints(&self) -> Vec<String> {
+        self.complaints.load().to_vec()
+    }
+
+    fn read_again(&self) -> RefreshReport {
         let mut report = RefreshReport::default();
         let found = match pairs(&self.dir) {
             Ok(found) => found,
@@ -206,6 +221,7 @@ impl CertStore {
                 not_after_s: c.not_after_s,
                 valid: c.valid_at(now_s),
                 default: default.is_some_and(|d| Arc::ptr_eq(d, c)),
+                key: c.key_type,
                 fingerprint: c.fingerprint(),
             })
             .collect();

@@ -6,6 +6,7 @@ use crate::serve::listener::{ConnInfo, Glimpse};
 use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
 use crate::serve::metrics::{self, Origin, RequestOutcome};
+use crate::serve::status::{self, Refused};
 use crate::serve::upstream::Lease;
 use crate::store::audit::Slot;
 use decide::deliberation::{Findings, Permit, Trail};
@@ -225,6 +226,27 @@ impl Context {
         }
     }
 
+    /// What the status page says about a refusal.
+    fn refused(&self, code: Code, tenant: Option<&str>) -> Refused {
+        let (request, glimpse) = (self.request.as_ref(), &self.glimpse);
+        let path = match &self.found {
+            Some(found) => Some(&*found.template),
+            None => request.map(|r| r.path.as_str()).or(glimpse.path.as_deref()),
+        };
+        Refused {
+            at_ms: self.stamp.at_ms,
+            id: self.stamp.id,
+            status: self.status,
+            code,
+            method: request.map(|r| r.method.as_str()).or(glimpse.method.as_deref()).map(status::short),
+            host: request.map(|r| &*r.host).or(glimpse.host.as_deref()).map(status::short),
+            path: path.map(status::short),
+            route: self.found.as_ref().map(|found| found.route.name.clone()),
+            tenant: tenant.map(Box::from),
+            client: self.facts.as_ref().map(|f| f.client.0).or(self.peer.as_ref().map(|p| p.address)),
+        }
+    }
+
     /// The upstream that the request went to, if it went to any.
     fn upstream_name(&self) -> Option<&str> {
         self.found.as_ref().filter(|_| self.sent.is_some()).map(|found| &*found.route.upstream_name)
@@ -263,6 +285,9 @@ impl Context {
         };
         let name = self.found.as_ref().map(|f| &f.route.name);
         self.active.route_metrics(name).observe(&outcome);
+        if let Some(code) = code {
+            self.shared.recent.push(self.refused(code, tenant));
+        }
         if let (Some(status), Some(waited), Some(found)) = (self.upstream_status, self.waited, &self.found)
             && let Some(metrics) = self.active.upstream_metrics(found.route.upstream)
         {

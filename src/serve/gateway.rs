@@ -10,6 +10,7 @@ use crate::serve::logs::AccessLog;
 use crate::serve::metrics::Metrics;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
+use crate::serve::status::Recent;
 use crate::serve::tls::Handshake;
 use crate::store::audit::AuditLog;
 use arc_swap::ArcSwap;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub reloads: Reloads,
     /// What is running.
     pub live: Live,
+    /// The last refusals.
+    pub recent: Recent,
     traces: RandomState,
 }
 
@@ -53,8 +56,8 @@ impl Shared {
         assertions: Assertions,
     ) -> Shared {
         let (active, traces) = (ArcSwap::new(active), RandomState::new());
-        let (reloads, live) = (Reloads::default(), Live::default());
-        Shared { active, audit, access, metrics, assertions, reloads, live, traces }
+        let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
+        Shared { active, audit, access, metrics, assertions, reloads, live, recent, traces }
     }
 
     /// What is in force now.

@@ -45,6 +45,17 @@ pub struct Live {
     bell: Notify,
 }
 
+/// What is running, by how far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Without an answer yet.
+    pub waiting: usize,
+    /// Answers that have begun and not ended.
+    pub answering: usize,
+    /// Upgraded connections.
+    pub tunnels: usize,
+}
+
 /// Numbered places.
 #[derive(Debug, Default)]
 struct Shelf {
@@ -120,6 +131,22 @@ impl Live {
             shelf.places.len() - shelf.free.len()
         };
         self.shards.iter().map(of).sum()
+    }
+
+    /// How many are running, by how far they have come.
+    pub fn running(&self) -> Running {
+        let mut running = Running::default();
+        for shelf in &self.shards {
+            let shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+            for exchange in shelf.places.iter().flatten() {
+                match exchange.leash.phase() {
+                    Phase::Waiting => running.waiting += 1,
+                    Phase::Answering => running.answering += 1,
+                    Phase::Tunnel => running.tunnels += 1,
+                }
+            }
+        }
+        running
     }
 
     /// Another snapshot is in force: what is running is to be judged by it.

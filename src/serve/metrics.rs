@@ -5,12 +5,14 @@
 //! reload removed stay, at rest, until the process ends.
 mod families;
 mod listener;
+mod reading;
 mod route;
 mod tenants;
 #[cfg(test)]
 mod tests;
 
 pub use listener::{Active, ListenerMetrics, UpstreamMetrics};
+pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use route::{Origin, RequestOutcome, RouteMetrics};
 
 use decide::refusal::Code;

@@ -25,6 +25,7 @@ pub mod ending;
 pub mod herald;
 pub mod reload;
 pub mod reloads;
+pub mod status;
 pub mod watch;
 mod failure;
 pub mod gateway;

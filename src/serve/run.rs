@@ -19,6 +19,7 @@ use crate::serve::metrics::{Metrics, Stream};
 use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
+use crate::serve::status::Status;
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
 use anyhow::{Context as _, Result, anyhow};
@@ -158,6 +159,13 @@ impl Prepared {
         let mut addresses: Vec<(Arc<str>, SocketAddr)> = bound.iter().map(|b| (b.name.clone(), b.address)).collect();
         addresses.push((Arc::from("admin"), desk.address()));
         let listening = Listening::default();
+        let status =
+            Status::new(shared.clone(), certificates.clone(), quotas.clone(), drain.clone(), addresses.clone());
+        let status = snapshot.admin.status_page.then(|| Arc::new(status));
+        let desk = match &status {
+            Some(status) => desk.with_status(status.clone()),
+            None => desk,
+        };
         let gateway = Gateway::new(shared.clone());
         let house = House {
             app: Arc::new(proxy_settings::proxy(gateway.clone(), &snapshot)),
@@ -176,6 +184,9 @@ impl Prepared {
             });
         }
         tasks.spawn(live::watch_over(shared.clone()));
+        if let Some(status) = status {
+            tasks.spawn(status.keep_time());
+        }
         // Readiness says "draining" until the last connection is gone.
         let (close_admin, mut admin_closed) = watch::channel(false);
         let desk = desk.serve(listening.clone(), async move { drop(admin_closed.wait_for(|over| *over).await) });

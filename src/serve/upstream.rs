@@ -4,10 +4,12 @@ mod endpoint;
 mod peer;
 mod retry;
 mod target;
+mod view;
 
 pub use endpoint::Endpoint;
 pub use retry::{Attempt, Budget, Denied, Failure, may_retry};
 pub use target::{Target, TlsTarget};
+pub use view::EndpointView;
 
 use crate::config::settings::{Balance, HttpVersion, Place, Timeouts, Upstream};
 use arc_swap::ArcSwap;

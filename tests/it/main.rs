@@ -11,7 +11,6 @@
 mod harness;
 
 mod admin;
-mod apps;
 mod attacks;
 mod cases;
 mod codes;

@@ -1,8 +1,12 @@
 //! What the admin listener answers to one request.
 use super::{Desk, Paths, guard};
 use crate::serve::metrics::CONTENT_TYPE as METRICS_TEXT;
+use crate::serve::status::{self, Page, Status};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,6 +26,7 @@ impl Check {
     }
 }
 
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers one request. The body, if any, is not read.
@@ -30,21 +35,76 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         return problem(StatusCode::MISDIRECTED_REQUEST);
     }
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    let Paths { metrics, live, ready } = &desk.paths;
-    if path != metrics && path != live && path != ready {
+    let Some(place) = Place::of(&desk, path) else {
         return problem(StatusCode::NOT_FOUND);
-    }
+    };
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED);
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    if path == metrics {
-        metrics_page(&desk).await
-    } else if path == live {
-        health("livez", &[], query)
-    } else {
-        health("readyz", &desk.checks, query)
+    match place {
+        Place::Metrics => metrics_page(&desk).await,
+        Place::Live => health("livez", &[], query),
+        Place::Ready => health("readyz", &desk.checks, query),
+        Place::Page(status) => status_page(status.clone(), Page::of_query(query)).await,
+        Place::Json(status) => status_json(status.clone()).await,
+    }
+}
+
+/// What is where.
+enum Place<'d> {
+    Metrics,
+    Live,
+    Ready,
+    Page(&'d Arc<Status>),
+    Json(&'d Arc<Status>),
+}
+
+impl Place<'_> {
+    fn of<'d>(desk: &'d Desk, path: &str) -> Option<Place<'d>> {
+        let Paths { metrics, live, ready } = &desk.paths;
+        match (path, &desk.status) {
+            (path, _) if path == metrics => Some(Place::Metrics),
+            (path, _) if path == live => Some(Place::Live),
+            (path, _) if path == ready => Some(Place::Ready),
+            ("/" | "/status", Some(status)) => Some(Place::Page(status)),
+            ("/status.json", Some(status)) => Some(Place::Json(status)),
+            (_, _) => None,
+        }
+    }
+}
+
+async fn status_page(status: Arc<Status>, page: Page) -> Response<Full<Bytes>> {
+    match tokio::task::spawn_blocking(move || page.render(&status.document())).await {
+        Ok(html) => {
+            let mut response = response(StatusCode::OK, "text/html; charset=utf-8", html.into());
+            if let Ok(policy) = HeaderValue::from_str(status::policy()) {
+                response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            }
+            response
+        }
+        Err(fault) => {
+            tracing::error!(%fault, "the status page did not come to an end");
+            problem(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+async fn status_json(status: Arc<Status>) -> Response<Full<Bytes>> {
+    match tokio::task::spawn_blocking(move || serde_json::to_vec_pretty(&status.document())).await {
+        Ok(Ok(mut text)) => {
+            text.push(b'\n');
+            response(StatusCode::OK, "application/json", text.into())
+        }
+        Ok(Err(fault)) => {
+            tracing::error!(%fault, "the status cannot be written");
+            problem(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        Err(fault) => {
+            tracing::error!(%fault, "the status did not come to an end");
+            problem(StatusCode::INTERNAL_SERVER_ERROR)
+        }
     }
 }
 
@@ -114,5 +174,8 @@ fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Resp
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }

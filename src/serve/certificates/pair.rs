@@ -22,6 +22,8 @@ pub struct Certificate {
     pub not_before_s: i64,
     /// End of its validity, seconds since the epoch.
     pub not_after_s: i64,
+    /// Kind of its key, such as `ECDSA P-256`.
+    pub key_type: &'static str,
     pub(crate) key: Arc<CertifiedKey>,
     pub(super) digest: [u8; 32],
 }
@@ -183,6 +185,7 @@ fn parse_pair(
         names: facts.names,
         not_before_s: facts.not_before_s,
         not_after_s: facts.not_after_s,
+        key_type: facts.key_type,
         key: Arc::new(certified),
         digest,
     })
@@ -192,6 +195,7 @@ struct Leaf {
     names: Vec<Name>,
     not_before_s: i64,
     not_after_s: i64,
+    key_type: &'static str,
 }
 
 fn read_leaf(crt: &Path, leaf: &CertificateDer<'_>) -> Result<Leaf, CertProblem> {
@@ -222,7 +226,34 @@ fn read_leaf(crt: &Path, leaf: &CertificateDer<'_>) -> Result<Leaf, CertProblem>
         ));
     }
     let validity = parsed.validity();
-    Ok(Leaf { names, not_before_s: validity.not_before.timestamp(), not_after_s: validity.not_after.timestamp() })
+    Ok(Leaf {
+        names,
+        not_before_s: validity.not_before.timestamp(),
+        not_after_s: validity.not_after.timestamp(),
+        key_type: key_type(parsed.public_key()),
+    })
+}
+
+/// The kinds of keys that the provider can use, by name.
+fn key_type(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> &'static str {
+    use x509_parser::public_key::PublicKey;
+    match key.parsed() {
+        Ok(PublicKey::EC(point)) => match point.key_size() {
+            256 => "ECDSA P-256",
+            384 => "ECDSA P-384",
+            521 | 528 => "ECDSA P-521",
+            _ => "ECDSA",
+        },
+        Ok(PublicKey::RSA(rsa)) => match rsa.key_size() {
+            ..=2048 => "RSA 2048",
+            2049..=3072 => "RSA 3072",
+            3073..=4096 => "RSA 4096",
+            4097.. => "RSA above 4096",
+        },
+        // RFC 8410: id-Ed25519 has no structure of its own.
+        _ if key.algorithm.algorithm.to_id_string() == "1.3.101.112" => "Ed25519",
+        _ => "unknown",
+    }
 }
 
 fn dns_name(name: &str) -> Option<Name> {

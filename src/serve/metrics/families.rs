@@ -6,7 +6,8 @@ use prometheus::{
 };
 
 /// Boundaries that OpenTelemetry's semantic conventions recommend for request durations, in seconds.
-const DURATION_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+pub(super) const DURATION_BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// Boundaries for the time spent in the gateway itself, in seconds: it is microseconds on a good day.
 const ADDED_BUCKETS: [f64; 13] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0];
@@ -21,6 +22,7 @@ pub(super) struct Families {
     pub(super) refusals: IntCounterVec,
     pub(super) streams_closed: IntCounterVec,
     pub(super) connections: IntGaugeVec,
+    pub(super) connections_accepted: IntCounterVec,
     pub(super) connections_rejected: IntCounterVec,
     pub(super) tls_handshakes: IntCounterVec,
     pub(super) certificate_not_after: IntGaugeVec,
@@ -75,6 +77,11 @@ impl Families {
                 &["reason"],
             )?,
             connections: r.gauges("moat_connections", "Open connections.", &["listener", "state"])?,
+            connections_accepted: r.counters(
+                "moat_connections_accepted_total",
+                "Connections taken; rejected ones are not among them.",
+                &["listener"],
+            )?,
             connections_rejected: r.counters(
                 "moat_connections_rejected_total",
                 "Connections closed before a request was read.",

@@ -15,6 +15,7 @@ pub struct ListenerMetrics {
     name: Arc<str>,
     active: IntGauge,
     open: IntGauge,
+    accepted: IntCounter,
     families: Arc<Families>,
 }
 
@@ -33,6 +34,7 @@ impl ListenerMetrics {
             name: name.into(),
             active: families.server_active.with_label_values(&[name]),
             open: families.connections.with_label_values(&[name, "open"]),
+            accepted: families.connections_accepted.with_label_values(&[name]),
             families,
         }
     }
@@ -46,6 +48,7 @@ impl ListenerMetrics {
     /// `delta` connections more (+1) or less (-1) are open.
     pub fn connections(&self, delta: i64) {
         self.open.add(delta);
+        self.accepted.inc_by(u64::try_from(delta).unwrap_or_default());
     }
 
     /// A connection was closed before its first byte was read.

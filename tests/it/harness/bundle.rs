@@ -11,8 +11,6 @@ pub struct Bundle {
     pub key: TokenKey,
     /// Listeners to wait for at the start.
     pub listeners: Vec<String>,
-    /// Variables of the gateway's environment.
-    pub environment: Vec<(String, String)>,
 }
 
 impl Bundle {
@@ -21,7 +19,7 @@ impl Bundle {
         let folder = tempfile::tempdir().unwrap();
         certs::ensure(&folder.path().join("certs"), &[], certs::Existing::Keep).unwrap();
         let listeners = ["admin", "public", "plain"].map(str::to_owned).to_vec();
-        let bundle = Bundle { folder, key: TokenKey::new("k1"), listeners, environment: Vec::new() };
+        let bundle = Bundle { folder, key: TokenKey::new("k1"), listeners };
         bundle.write("jwks.json", &TokenKey::set(&[&bundle.key]));
         bundle
     }
@@ -38,8 +36,7 @@ impl Bundle {
 
     /// A place-holder for a bundle that has moved on.
     pub(super) fn nowhere() -> Bundle {
-        let (folder, key) = (tempfile::tempdir().unwrap(), TokenKey::new("none"));
-        Bundle { folder, key, listeners: Vec::new(), environment: Vec::new() }
+        Bundle { folder: tempfile::tempdir().unwrap(), key: TokenKey::new("none"), listeners: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
