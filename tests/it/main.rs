@@ -11,6 +11,7 @@
 mod harness;
 
 mod admin;
+mod apps;
 mod attacks;
 mod cases;
 mod codes;

@@ -154,10 +154,8 @@ async fn the_session_cookie_is_cut_out_and_its_neighbours_stay_as_they_are() {
     // HTTP/2 may send the crumbs one by one (RFC 9113, 8.2.3).
     let call = gateway.get(BOOKINGS).header("cookie", "a=1").header("cookie", &session).header("cookie", "b=2").h2();
     assert_eq!(call.send().await.verdict(), "200");
-    assert_eq!(
-        upstream.last().header("cookie").as_deref().map(|all| all.replace('|', "; ")),
-        Some("a=1; b=2".to_owned())
-    );
+    // They leave as one line, without which no application behind HTTP/1.1 finds its session.
+    assert_eq!(upstream.last().header("cookie").as_deref(), Some("a=1; b=2"));
     let twice = gateway.get(BOOKINGS).header("cookie", &format!("{session}; {session}x")).send().await;
     assert!(matches!(twice.status, 400 | 401), "{twice:?}");
 }

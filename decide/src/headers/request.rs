@@ -10,6 +10,7 @@
 //! | `x-middleware-subrequest` | none: frameworks take it as leave to skip their own checks |
 //! | `proxy` | none: CGI programs would take it for their outgoing proxy (CVE-2016-5385) |
 //! | `remote-user`, `x-remote-group` and their kin | none: programs behind other proxies take them as signed in |
+//! | `cookie` | one line, without the cookies that are our credentials |
 //! | any other | as it came |
 //!
 //! "Goes" means the name in any case, and every twin of it: CGI and its heirs turn `-`, `_` and other marks into `_`.
@@ -271,6 +272,7 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
             out.presented.cookies.iter().for_each(|name| remove_cookie(fields, name));
         }
     }
+    join_cookies(fields);
 
     let [tenant, subject, roles, request_id, assertion, nonce] = &headers.names;
     let mut say = |name: &HeaderName, value: Option<HeaderValue>| {
@@ -388,6 +390,18 @@ fn remove_cookie(fields: &mut impl Fields, name: &str) {
     let lines: Vec<HeaderValue> = fields.values(&COOKIE).filter_map(without).collect();
     fields.remove(&COOKIE);
     lines.into_iter().filter(|line| !line.is_empty()).for_each(|line| fields.append(&COOKIE, line));
+}
+
+/// One `Cookie` line, whatever HTTP/2 split it into (RFC 9113, 8.2.3): applications behind HTTP/1.1 join lines by a
+/// comma, as other fields are, and find none of the cookies.
+fn join_cookies(fields: &mut impl Fields) {
+    if fields.values(&COOKIE).nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = fields.values(&COOKIE).map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(b"; ".as_slice())) {
+        fields.set(&COOKIE, joined);
+    }
 }
 
 #[cfg(test)]

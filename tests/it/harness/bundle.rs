@@ -11,6 +11,8 @@ pub struct Bundle {
     pub key: TokenKey,
     /// Listeners to wait for at the start.
     pub listeners: Vec<String>,
+    /// Variables of the gateway's environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Bundle {
@@ -19,7 +21,7 @@ impl Bundle {
         let folder = tempfile::tempdir().unwrap();
         certs::ensure(&folder.path().join("certs"), &[], certs::Existing::Keep).unwrap();
         let listeners = ["admin", "public", "plain"].map(str::to_owned).to_vec();
-        let bundle = Bundle { folder, key: TokenKey::new("k1"), listeners };
+        let bundle = Bundle { folder, key: TokenKey::new("k1"), listeners, environment: Vec::new() };
         bundle.write("jwks.json", &TokenKey::set(&[&bundle.key]));
         bundle
     }
@@ -36,7 +38,8 @@ impl Bundle {
 
     /// A place-holder for a bundle that has moved on.
     pub(super) fn nowhere() -> Bundle {
-        Bundle { folder: tempfile::tempdir().unwrap(), key: TokenKey::new("none"), listeners: Vec::new() }
+        let (folder, key) = (tempfile::tempdir().unwrap(), TokenKey::new("none"));
+        Bundle { folder, key, listeners: Vec::new(), environment: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

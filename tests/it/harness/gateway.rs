@@ -66,6 +66,7 @@ impl Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_moat"))
             .args(["run", "--config", "gateway.yaml"])
             .current_dir(bundle.root())
+            .envs(bundle.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

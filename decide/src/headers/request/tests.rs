@@ -272,3 +272,20 @@ proptest! {
         prop_assert_eq!(String::from_utf8(bytes).unwrap(), text);
     }
 }
+
+#[test]
+fn cookies_leave_in_one_line() {
+    for (lines, expected) in [
+        (&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=\"x; y\"")][..], "a=1; b=2; c=\"x; y\""),
+        (&[("cookie", "a=1; b=2"), ("cookie", "__Host-nl=tok"), ("cookie", "c=3")], "a=1; b=2; c=3"),
+        (&[("cookie", "a=1"), ("cookie", ""), ("cookie", "b=2")], "a=1; b=2"),
+        (&[("cookie", "a=1;b=2")], "a=1;b=2"),
+        (&[], ""),
+    ] {
+        let mut fields = map(lines);
+        let names = ["__Host-nl".into()];
+        let presented = Presented { bearer: false, cookies: &names };
+        edit(&mut fields, &IdentityHeaders::default(), &Outbound { presented, ..outbound(None, &[]) });
+        assert_eq!(shown(&fields, "cookie"), expected);
+    }
+}
