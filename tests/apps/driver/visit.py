@@ -59,14 +59,17 @@ class Visit:
         self.client = self.speaks(http2=False)
         self.second = self.speaks(http2=self.through)
 
+    def trust(self):
+        """A TLS context that trusts the test's authority only."""
+        return ssl.create_default_context(cafile=self.options.ca) if self.options.ca else None
+
     def speaks(self, http2, base=None):
         """A client of one version of HTTP; applications speak HTTP/1.1 only."""
-        context = ssl.create_default_context(cafile=self.options.ca) if self.options.ca else True
         return httpx.Client(
             base_url=base or self.base,
             http1=not http2,
             http2=http2,
-            verify=context,
+            verify=self.trust() or True,
             timeout=PATIENCE,
             headers={"user-agent": "visit", "accept-encoding": "identity"},
             trust_env=False,

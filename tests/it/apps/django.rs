@@ -24,6 +24,7 @@ const DRESSING: Dressing = Dressing {
     hides: &["server"],
     cookies: &["Secure", "HttpOnly", "SameSite=Lax"],
     readable: &[],
+    gaps: &[],
 };
 
 /// A command with the environment of the project.

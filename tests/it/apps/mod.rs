@@ -7,4 +7,5 @@
 mod compare;
 mod cookbook;
 mod django;
+mod node;
 mod stage;
