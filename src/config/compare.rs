@@ -52,6 +52,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
     });
+    traces(old, new, &mut lines);
     let mut lines = lines.0;
     if let Some(more) = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
         lines.truncate(MAX_LINES);
@@ -275,6 +276,22 @@ fn upstreams(old: &[Arc<Upstream>], new: &[Arc<Upstream>], lines: &mut Lines) {
         }
         lines.when(before.region != upstream.region, || format!("upstream `{name}` is in another region"));
     }
+}
+
+/// Spans say who asked for what, so where they go is told.
+fn traces(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    let (before, after) = (&old.traces, &new.traces);
+    if let Some(collector) = &after.collector {
+        let was = before.collector.as_ref();
+        lines.when(was.is_none_or(|was| was.url != collector.url), || format!("spans are sent to `{}`", collector.url));
+        lines.when(was.is_some_and(|was| was.ca != collector.ca), || {
+            "other authorities vouch for the collector of spans".to_owned()
+        });
+        lines.when(was.is_some() && after.client_address && !before.client_address, || {
+            "spans say addresses of clients".to_owned()
+        });
+    }
+    lines.when(after.trust_inbound && !before.trust_inbound, || "traces of trusted hops are continued".to_owned());
 }
 
 /// A header profile has no order from loose to strict, so every change is told.

@@ -7,6 +7,7 @@ mod profiles;
 mod roles;
 mod routes;
 mod tenants;
+mod traces;
 mod upstreams;
 
 use crate::config::World;
@@ -119,6 +120,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
             CloseAtExpiryOption::Streams => CloseAtExpiry::Streams,
         },
         telemetry: c.telemetry(),
+        traces: c.traces(),
         files: Vec::new(),
     })
 }

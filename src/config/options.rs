@@ -5,6 +5,7 @@ mod people;
 mod policies;
 mod routes;
 mod tls;
+mod traces;
 mod upstreams;
 
 pub use listeners::*;
@@ -12,6 +13,7 @@ pub use people::*;
 pub use policies::*;
 pub use routes::*;
 pub use tls::*;
+pub use traces::*;
 pub use upstreams::*;
 
 use crate::config::read::{Entries, Spanned};
@@ -75,6 +77,9 @@ pub struct Gateway {
     /// The application log and the access log. A change needs a restart, but of `exclude_paths`.
     #[serde(default)]
     pub logs: LogOptions,
+    /// Traces. Default: none are recorded.
+    #[serde(default)]
+    pub traces: TraceOptions,
     /// Metrics. A change needs a restart.
     #[serde(default)]
     pub metrics: MetricOptions,

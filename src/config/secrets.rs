@@ -1,7 +1,10 @@
 //! Where secrets come from: files, variables and credentials. A secret is never a literal in the configuration.
+use crate::config::files::reason;
+use crate::config::settings::SecretSource;
 use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A secret's place. The configuration, its printed form and every message hold the place, never the secret.
@@ -49,11 +52,50 @@ impl<'de> Deserialize<'de> for SecretPlace {
     }
 }
 
+/// Longer files are no secrets, but mistakes.
+const MAX_SECRET: u64 = 64 << 10;
+
+fn shown<'a>(path: &'a Path, folder: &Path) -> std::path::Display<'a> {
+    path.strip_prefix(folder).unwrap_or(path).display()
+}
+
+impl SecretSource {
+    /// The secret as it is now. May wait for the disk.
+    pub fn read(&self) -> std::io::Result<String> {
+        match self {
+            SecretSource::File(path) => {
+                let mut text = String::new();
+                std::fs::File::open(path)?.take(MAX_SECRET).read_to_string(&mut text)?;
+                text.truncate(text.trim_end().len());
+                Ok(text)
+            }
+            SecretSource::Env(name) => std::env::var(name).map_err(std::io::Error::other),
+        }
+    }
+}
+
 /// The message for a literal secret; the reader knows it, and blanks the place.
 pub(crate) const SECRET: &str = "a secret is never a literal";
 const CURE: &str = "write `{file: …}`, `{env: …}` or `{credential: …}`, and change this secret: it has been in a file";
 
 impl SecretPlace {
+    /// Where it is read when it is needed; the error says what is wrong, an empty or missing secret included.
+    pub fn source(&self, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<SecretSource, String> {
+        if let SecretPlace::Env(name) = self {
+            return match env(name) {
+                Some(value) if !value.is_empty() => Ok(SecretSource::Env(name.clone())),
+                Some(_) | None => Err(format!("the variable `{name}` is not set")),
+            };
+        }
+        let path = self.path(folder, env)?;
+        match std::fs::metadata(&path) {
+            Ok(file) if file.len() > MAX_SECRET => Err("a secret has at most 64 KiB".to_owned()),
+            Ok(file) if file.len() == 0 => Err(format!("`{}` is empty", shown(&path, folder))),
+            Ok(_) => Ok(SecretSource::File(path)),
+            Err(error) => Err(format!("`{}` {}", shown(&path, folder), reason(&error))),
+        }
+    }
+
     /// The file that holds it; the error says what is wrong.
     pub fn path(&self, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
         match self {

@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub audit: Audit,
     /// Logs and metrics.
     pub telemetry: Telemetry,
+    /// Traces.
+    pub traces: Traces,
     /// Every file that was read, for the watcher.
     pub files: Vec<PathBuf>,
 }
@@ -240,6 +242,39 @@ pub struct Telemetry {
     pub exclude_paths: Vec<String>,
     /// Busiest tenants with a label of their own.
     pub tenant_top: usize,
+}
+
+/// `traces:`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Where spans go; `None` records nothing.
+    pub collector: Option<Arc<Collector>>,
+    /// Of a million new traces, so many are recorded.
+    pub sample_ppm: u32,
+    /// Whether the trace of a trusted hop is continued.
+    pub trust_inbound: bool,
+    /// Whether spans say the client's address.
+    pub client_address: bool,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// The URL that batches are posted to.
+    pub url: http::Uri,
+    /// PEM file with the only certificate authorities to trust; the system's where absent.
+    pub ca: Option<PathBuf>,
+    /// Names of headers, and where their values are.
+    pub headers: Vec<(http::HeaderName, SecretSource)>,
+}
+
+/// Where a secret is read when it is needed, so that it is in no snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file; white space at its end is not part of the secret.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
 }
 
 /// Names for `moat config show`: option path → where its value comes from.

@@ -38,6 +38,8 @@ pub struct Share(u32);
 impl Share {
     /// `100%`
     pub const ALL: Share = Share(10_000);
+    /// `1%`
+    pub const ONE_PERCENT: Share = Share(100);
 
     /// `50%`
     pub const HALF: Share = Share(5_000);
@@ -52,6 +54,11 @@ impl Share {
     /// From 0 to 1.
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 10_000.0
+    }
+
+    /// From 0 to 1,000,000.
+    pub const fn per_million(self) -> u32 {
+        self.0.saturating_mul(100)
     }
 }
 

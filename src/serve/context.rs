@@ -1,4 +1,6 @@
 //! One request's context: what is known, what was decided, and the account of it at the end, exactly one per request.
+mod span;
+
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::gather::Stamp;
@@ -7,6 +9,7 @@ use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
 use crate::serve::metrics::{self, Origin, RequestOutcome};
 use crate::serve::status::{self, Refused};
+use crate::serve::traces::Place;
 use crate::serve::upstream::Lease;
 use crate::store::audit::Slot;
 use decide::deliberation::{Findings, Permit, Trail};
@@ -15,7 +18,7 @@ use decide::headers::{Nonce, Profile};
 use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outcome};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::rules::{Access, Found};
+use decide::rules::{Access, Found, Seat};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,6 +64,10 @@ pub struct Context {
     pub tried: Vec<SocketAddr>,
     /// Tries so far.
     pub tries: usize,
+    /// Endpoints tried without success, with the time since the beginning, where the trace is recorded.
+    in_vain: Vec<(Duration, SocketAddr)>,
+    /// The place in a trace, once settled.
+    place: Option<Place>,
     /// Body bytes from the client so far.
     pub bytes_in: u64,
     /// Body bytes to the client so far.
@@ -125,6 +132,8 @@ impl Context {
             lease: None,
             tried: Vec::new(),
             tries: 0,
+            in_vain: Vec::new(),
+            place: None,
             bytes_in: 0,
             bytes_out: 0,
             sent: None,
@@ -175,8 +184,7 @@ impl Context {
             facts.route = Some(&found.route.name);
             facts.template = Some(&found.template);
         }
-        let seat = self.findings.seat.as_ref().or(self.found.as_ref().and_then(|f| f.seat.as_ref()));
-        if let Some(seat) = seat {
+        if let Some(seat) = self.seat() {
             facts.tenant = Some(&seat.id);
             facts.tenant_source = Some(seat.source);
         }
@@ -247,18 +255,23 @@ impl Context {
         }
     }
 
+    /// The tenant, as the guards found it, or as the request named it.
+    fn seat(&self) -> Option<&Seat> {
+        self.findings.seat.as_ref().or(self.found.as_ref().and_then(|found| found.seat.as_ref()))
+    }
+
     /// The upstream that the request went to, if it went to any.
     fn upstream_name(&self) -> Option<&str> {
         self.found.as_ref().filter(|_| self.sent.is_some()).map(|found| &*found.route.upstream_name)
     }
 
-    /// Tells audit log, metrics and access log how the request ended. Called at its end, and again when the context is
+    /// Tells audit log, metrics, access log and traces how the request ended. Called at its end, and again when the context is
     /// dropped: only the first call counts.
     pub fn tell(&mut self) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        self.lease = None;
+        let endpoint = self.lease.take().map(|lease| lease.address());
         if self.refusal.is_none() {
             self.refusal = self.ended();
         }
@@ -267,7 +280,7 @@ impl Context {
             slot.write(self.entry(true));
         }
         let code = self.refusal.as_ref().map(|r| r.code);
-        let tenant = self.findings.seat.as_ref().or(self.found.as_ref().and_then(|f| f.seat.as_ref())).map(|s| &*s.id);
+        let tenant = self.seat().map(|seat| &*seat.id);
         let duration = self.started.elapsed();
         let session = self.found.as_ref().map(|f| matches!(f.route.access, Access::Session(_)));
         let outcome = RequestOutcome {
@@ -313,8 +326,10 @@ impl Context {
                 upstream: self.upstream_name(),
                 protocol: self.facts.as_ref().map(|f| f.protocol),
                 tls: self.peer.as_ref().and_then(|p| p.tls.as_ref()).map(|t| t.version.as_str()),
+                trace: self.recorded_trace(),
             });
         }
+        self.trace_ends(duration, endpoint);
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a gateway ends: readiness fails, listeners close, requests finish, and the audit log is closed last.
+//! How a gateway ends: readiness fails, listeners close, requests finish, and audit log and spans are closed last.
 use crate::serve::run::Running;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,7 +59,9 @@ impl Running {
         self.close_admin.send_replace(true);
         self.tasks.shutdown().await;
         let audit = self.shared.audit.clone();
-        match tokio::task::spawn_blocking(move || audit.close(LAST_ENTRIES)).await {
+        let close = tokio::task::spawn_blocking(move || audit.close(LAST_ENTRIES));
+        let (closed, ()) = tokio::join!(close, self.exporting.finish());
+        match closed {
             Ok(Ok(())) => tracing::info!("stopped"),
             Ok(Err(error)) => tracing::error!(%error, "the audit log could not be closed"),
             Err(error) => tracing::error!(%error, "the audit log's writer died"),

@@ -13,7 +13,8 @@ pub(super) fn not_connected(session: &Session, ctx: &mut Context, mut e: Box<Err
     ctx.refusal = failure(&e, true);
     if failure_kind == Failure::Connect {
         lease.unreachable(ctx.refusal.as_ref().map_or("unreachable", |refusal| &refusal.cause));
-        ctx.tried.push(lease.address());
+        let endpoint = lease.address();
+        ctx.tried_in_vain(endpoint);
     }
     e.set_retry(retries(session, ctx, failure_kind));
     e
@@ -47,7 +48,8 @@ pub(super) fn broken_off(session: &mut Session, ctx: &mut Context, mut e: Box<Er
     // That an application closes a connection that it had kept says nothing about it.
     if kind == Failure::Reset && !reused {
         lease.broke(e.etype().as_str());
-        ctx.tried.push(lease.address());
+        let endpoint = lease.address();
+        ctx.tried_in_vain(endpoint);
     }
     let silent = ctx.upstream_status.is_none() && session.response_written().is_none();
     e.set_retry(silent && retries(session, ctx, kind));

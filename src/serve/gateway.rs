@@ -12,6 +12,7 @@ use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
 use crate::serve::status::Recent;
 use crate::serve::tls::Handshake;
+use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
 use arc_swap::ArcSwap;
 use decide::facts::RequestId;
@@ -43,7 +44,9 @@ pub struct Shared {
     pub live: Live,
     /// The last refusals.
     pub recent: Recent,
-    traces: RandomState,
+    /// Where records of requests wait to become spans.
+    pub traces: Traces,
+    seeds: RandomState,
 }
 
 impl Shared {
@@ -54,10 +57,11 @@ impl Shared {
         access: AccessLog,
         metrics: Arc<Metrics>,
         assertions: Assertions,
+        traces: Traces,
     ) -> Shared {
-        let (active, traces) = (ArcSwap::new(active), RandomState::new());
+        let (active, seeds) = (ArcSwap::new(active), RandomState::new());
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
-        Shared { active, audit, access, metrics, assertions, reloads, live, recent, traces }
+        Shared { active, audit, access, metrics, assertions, reloads, live, recent, traces, seeds }
     }
 
     /// What is in force now.
@@ -65,12 +69,12 @@ impl Shared {
         self.active.load_full()
     }
 
-    /// What a new trace is named after: a keyed hash of the request's id. Traces must be told apart, not kept secret,
+    /// What a trace and our spans are named after: a keyed hash of the request's id. Traces must be told apart, not kept secret,
     /// and the cryptographic generator asks the processor for fresh entropy at every call.
-    pub fn trace_seed(&self, id: RequestId) -> [u8; 24] {
-        let mut seed = [0; 24];
+    pub fn trace_seed(&self, id: RequestId) -> [u8; 32] {
+        let mut seed = [0; 32];
         for (part, bytes) in (0_u8..).zip(seed.chunks_exact_mut(8)) {
-            bytes.copy_from_slice(&self.traces.hash_one((id.0, part)).to_ne_bytes());
+            bytes.copy_from_slice(&self.seeds.hash_one((id.0, part)).to_ne_bytes());
         }
         seed
     }

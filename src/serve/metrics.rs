@@ -48,6 +48,17 @@ pub enum Stream {
     Access,
 }
 
+/// Counts what becomes of spans. Clones count into the same series.
+#[derive(Clone, Debug)]
+pub struct TraceMetrics {
+    /// The collector took them.
+    pub exported: IntCounter,
+    /// There was no room for them, or traces were switched off while they waited.
+    pub dropped: IntCounter,
+    /// The collector refused them, or could not be reached for too long.
+    pub failed: IntCounter,
+}
+
 impl Metrics {
     /// Fresh metrics; at most `tenant_top` tenants get a label of their own, the rest is `other`.
     ///
@@ -177,6 +188,12 @@ impl Metrics {
     pub fn panics(&self, total: u64) {
         let known = self.families.panics.get();
         self.families.panics.inc_by(total.saturating_sub(known));
+    }
+
+    /// What becomes of spans.
+    pub fn traces(&self) -> TraceMetrics {
+        let counter = |result| self.families.trace_spans.with_label_values(&[result]);
+        TraceMetrics { exported: counter("exported"), dropped: counter("dropped"), failed: counter("failed") }
     }
 
     /// Log lines dropped since the start.

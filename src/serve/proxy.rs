@@ -16,7 +16,6 @@ use bytes::Bytes;
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::changes_state;
 use decide::guards::Guard;
-use decide::headers::TraceParent;
 use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext, Nonce};
 use decide::refusal::{Code, Refusal};
@@ -170,7 +169,7 @@ impl ProxyHttp for Gateway {
             assertion: assertion.as_ref(),
             nonce: ctx.nonce.as_ref(),
             origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
-            trace: (TraceParent::begin(self.shared.trace_seed(facts.id), SAMPLE_PPM), false),
+            trace: ctx.trace_onward(),
             presented: presented(route, &ctx.active),
         };
         wire::edit_request(upstream, |headers| {
@@ -281,10 +280,6 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Share of new traces that are marked as sampled, per million: all. An application that samples by its parent decides
-/// as if it began the trace itself.
-const SAMPLE_PPM: u32 = 1_000_000;
-
 /// What becomes of a request that was not refused.
 enum Admitted {
     /// It goes upstream.
@@ -300,6 +295,7 @@ impl Gateway {
         let conn = conn_info(session).ok_or_else(|| unavailable("the connection is unknown".to_owned()))?;
         conn.request_begins();
         ctx.peer = Some(Peer::of(&conn));
+        ctx.trace_begins(&session.req_header().headers);
         let slot = self.shared.audit.reserve().await;
         let mut slot = slot.map_err(|e| unavailable(format!("the audit log cannot take an entry: {e}")))?;
         slot.identify(ctx.stamp.id);

@@ -20,6 +20,7 @@ use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
 use crate::serve::status::Status;
+use crate::serve::traces::{Exporting, Traces};
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
 use anyhow::{Context as _, Result, anyhow};
@@ -54,6 +55,7 @@ pub struct Running {
     pub(super) tasks: JoinSet<()>,
     /// Ends the admin listener.
     pub(super) close_admin: watch::Sender<bool>,
+    pub(super) exporting: Exporting,
     _janitor: Janitor,
 }
 
@@ -132,7 +134,8 @@ impl Prepared {
         let Prepared { snapshot, certificates, bound, mut given, metrics, access, assertions, .. } = self;
         let Prepared { herald, rings, quotas, active, log, .. } = self;
         let audit = Arc::new(audit);
-        let shared = Arc::new(Shared::new(active, audit.clone(), access, metrics.clone(), assertions));
+        let (traces, exporter) = Traces::new(metrics.traces());
+        let shared = Arc::new(Shared::new(active, audit.clone(), access, metrics.clone(), assertions, traces));
         let loaded = Event::ConfigLoad { digest: &snapshot.digest, previous: None, loosened: &[] };
         shared.audit.system(loaded).map_err(|e| anyhow!("the audit log: {e}"))?;
         herald.begin(audit);
@@ -200,6 +203,7 @@ impl Prepared {
         }
         tracing::info!(digest = snapshot.digest, "ready");
         let janitor = Janitor::start(quotas.clone(), SWEEP_EVERY)?;
+        let exporting = exporter.start(shared.clone());
         Ok(Running {
             shared,
             addresses,
@@ -211,6 +215,7 @@ impl Prepared {
             drain,
             tasks,
             close_admin,
+            exporting,
             _janitor: janitor,
         })
     }

@@ -37,3 +37,4 @@ mod spoofing;
 mod streams;
 mod tidy;
 mod tls;
+mod traces;

@@ -23,19 +23,30 @@ impl TraceParent {
         TraceParent { trace, span, sampled: trace % 1_000_000 < u128::from(sample_ppm) }
     }
 
-    /// Continues the inbound trace where it is trusted and there is exactly one valid header; begins one otherwise.
+    /// What a client says about its place in a trace: `None` unless there is exactly one header, and it is valid.
+    pub fn inbound<'a>(mut lines: impl Iterator<Item = &'a HeaderValue>) -> Option<TraceParent> {
+        let first = lines.next()?;
+        if lines.next().is_some() { None } else { TraceParent::parse(first) }
+    }
+
+    /// Continues the inbound trace where it is trusted, with its decision whether to record; begins one otherwise.
     /// The flag says which: `tracestate` and `baggage` belong to the inbound trace.
-    pub fn at_edge<'a>(
-        mut inbound: impl Iterator<Item = &'a HeaderValue>,
+    pub fn at_edge(
+        inbound: Option<TraceParent>,
         trusted: bool,
         random: [u8; 24],
         sample_ppm: u32,
     ) -> (TraceParent, bool) {
         let begun = TraceParent::begin(random, sample_ppm);
-        match (trusted, inbound.next().and_then(TraceParent::parse), inbound.next()) {
-            (true, Some(parent), None) => (TraceParent { span: begun.span, ..parent }, true),
-            (true | false, _, _) => (begun, false),
+        match inbound.filter(|_| trusted) {
+            Some(parent) => (TraceParent { span: begun.span, ..parent }, true),
+            None => (begun, false),
         }
+    }
+
+    /// The same trace, seen from another span of ours.
+    pub fn from_span(self, span: u64) -> TraceParent {
+        TraceParent { span: span.max(1), ..self }
     }
 
     /// The header's value. By hand, because formatting three padded numbers costs more than the rest of the edit's words.
@@ -109,7 +120,8 @@ mod tests {
         let line = HeaderValue::try_from(format!("00-{T}-{S}-01")).unwrap();
         let bad = HeaderValue::from_static("00-1-2-3");
         let at = |lines: &[HeaderValue], trusted| {
-            let (parent, continued) = TraceParent::at_edge(lines.iter(), trusted, [9; 24], 0);
+            let inbound = TraceParent::inbound(lines.iter());
+            let (parent, continued) = TraceParent::at_edge(inbound, trusted, [9; 24], 0);
             (parent.to_string(), continued)
         };
         let begun = (format!("00-{}-{}-00", "09".repeat(16), "09".repeat(8)), false);

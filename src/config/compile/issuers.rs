@@ -165,7 +165,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn exists(&self, name: &Spanned<String>) {
+    pub(super) fn exists(&self, name: &Spanned<String>) {
         if let Err(error) = std::fs::metadata(self.files.folder.join(&name.value)) {
             let message = format!("`{}` {}", name.value, crate::config::files::reason(&error));
             self.report.problem(name.at, message);

@@ -1,5 +1,6 @@
 //! Brings an issuer's key set from a file or over HTTPS: one deadline, no redirects, no more than a key set's size.
 use crate::config::settings::{Issuer, KeySource};
+use crate::serve::authorities::{causes, client_tls};
 use bytes::Bytes;
 use decide::token::{KeySet, MAX_KEY_SET_BYTES};
 use http::{HeaderMap, Request, StatusCode, Uri, header};
@@ -8,11 +9,8 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for everything that one fetch does: name, connection, TLS, and both documents of discovery.
@@ -86,7 +84,7 @@ struct HttpsClient(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 async fn client(issuer: &Issuer) -> Result<HttpsClient, FetchError> {
     let ca = issuer.ca.clone();
-    let config = tokio::task::spawn_blocking(move || tls(ca.as_deref()))
+    let config = tokio::task::spawn_blocking(move || client_tls(ca.as_deref()))
         .await
         .map_err(|_| FetchError("the certificate authorities could not be read".to_owned()))??;
     let mut tcp = HttpConnector::new();
@@ -98,31 +96,6 @@ async fn client(issuer: &Issuer) -> Result<HttpsClient, FetchError> {
         .enable_http1()
         .wrap_connector(tcp);
     Ok(HttpsClient(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector)))
-}
-
-/// TLS 1.2 or 1.3 under the file's authorities and no others, or under the system's.
-fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig, FetchError> {
-    let mut roots = rustls::RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let shown = path.display();
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| format!("`{shown}`: {error}"))? {
-                let certificate = certificate.map_err(|error| format!("`{shown}`: {error}"))?;
-                roots.add(certificate).map_err(|error| format!("`{shown}`: {error}"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(FetchError("no certificate authority to trust".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The members of a discovery document that we need (OpenID Connect Discovery 1.0, 3). Named twice, each is an error.
@@ -184,12 +157,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         name.eq_ignore_ascii_case("max-age").then(|| seconds.trim_matches('"').parse::<u64>().ok())?
     })?;
     Some(Duration::from_secs(seconds))
-}
-
-/// An error with its causes: hyper alone says only `client error`.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

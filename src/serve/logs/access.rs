@@ -44,6 +44,8 @@ pub struct AccessLine<'a> {
     pub protocol: Option<Protocol>,
     /// TLS version.
     pub tls: Option<&'a str>,
+    /// The trace's id, where spans of it are sent.
+    pub trace: Option<u128>,
 }
 
 /// The access log.
@@ -116,6 +118,9 @@ fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {
     });
     text(out, "protocol", protocol);
     text(out, "tls", line.tls);
+    if let Some(trace) = line.trace {
+        let _ = write!(out, ",\"trace\":\"{trace:032x}\"");
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -172,6 +177,7 @@ mod tests {
         upstream: Some("api"),
         protocol: Some(Protocol::Http2),
         tls: Some("1.3"),
+        trace: None,
     };
 
     fn rendered(line: &AccessLine<'_>) -> String {

@@ -44,6 +44,7 @@ pub(super) struct Families {
     pub(super) build_info: IntGaugeVec,
     pub(super) panics: IntCounter,
     pub(super) log_lines_dropped: IntCounterVec,
+    pub(super) trace_spans: IntCounterVec,
 }
 
 impl Families {
@@ -145,6 +146,7 @@ impl Families {
                 "Log lines dropped because the reader of the log was too slow.",
                 &["stream"],
             )?,
+            trace_spans: r.counters("moat_trace_spans_total", "Spans of recorded traces.", &["result"])?,
         })
     }
 }

@@ -264,6 +264,7 @@ fn headings() -> BTreeSet<String> {
     metrics.issuer_keys("i", 1, Some(1));
     metrics.audit_entry("request");
     metrics.config_loaded("h", "1", 1);
+    metrics.traces();
     metrics.log_lines_dropped(Stream::Access, 0);
     let families = metrics.registry.gather();
     families

@@ -6,16 +6,20 @@ mod audit;
 mod bundle;
 mod client;
 mod gateway;
+mod otlp;
 mod scripted;
 mod tokens;
+mod tools;
 mod upstream;
 
 pub use audit::{entries, outcomes};
 pub use bundle::Bundle;
 pub use client::{Call, Reply};
-pub use gateway::{Gateway, Output, moat};
+pub use gateway::{Gateway, Output, message, moat};
+pub use otlp::{Sink, Span, spans};
 pub use scripted::{Scripted, read_head, read_until};
 pub use tokens::{Token, TokenKey, now};
+pub use tools::{Program, free_address, tool};
 pub use upstream::{Seen, Upstream};
 
 use std::time::Duration;
