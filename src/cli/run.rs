@@ -1,12 +1,11 @@
 //! `moat run`: the real thing, in the foreground, until SIGTERM or SIGINT.
 use crate::cli::check;
 use crate::config::Purpose;
-use crate::config::compare::{loosened, needs_restart};
-use crate::config::settings::Snapshot;
+use crate::config::problem::Problems;
 use crate::serve::ending::Reason;
 use crate::serve::inherited::Inherited;
 use crate::serve::notify::Notifier;
-use crate::serve::reload::{Difference, Loader, Refused, supervise};
+use crate::serve::reload::{Loader, Refused, supervise};
 use crate::serve::run::Running;
 use crate::serve::{logs, tls};
 use anyhow::{Context, Result, anyhow};
@@ -45,7 +44,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         running.notifier = notifier;
         running.notifier.ready();
         tokio::select! {
-            ended = supervise(&running, loader(&args.config), compare) => ended?,
+            ended = supervise(&running, loader(&args.config)) => ended?,
             () = running.notifier.watchdog(&running.listening) => {}
         }
         running.stop(Reason::Asked).await;
@@ -58,13 +57,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// How a running gateway loads its bundle anew.
 pub fn loader(config: &Path) -> Loader {
     let config = config.to_owned();
-    Arc::new(move || match check::load(&config, Purpose::Run) {
-        Ok(loaded) => Ok(loaded.snapshot),
-        Err(problems) => Err(Refused { problems: problems.0.len() as u64, text: problems.text() }),
-    })
+    Arc::new(move || check::load(&config, Purpose::Run).map_err(|problems| refused(&problems)))
 }
 
-/// What an operator must know of the difference between two bundles.
-pub fn compare(before: &Snapshot, after: &Snapshot) -> Difference {
-    Difference { needs_restart: needs_restart(before, after), loosened: loosened(before, after) }
+fn refused(problems: &Problems) -> Refused {
+    Refused {
+        problems: problems.0.len() as u64,
+        text: problems.text(),
+        list: serde_json::from_str(&problems.json()).unwrap_or_default(),
+    }
 }

@@ -1,5 +1,8 @@
 //! Two snapshots side by side: what only a restart can change, and what the new one allows that the old one did not.
-use crate::config::settings::{Issuer, Server, Snapshot, Telemetry, Upstream};
+mod shell;
+pub use shell::needs_restart;
+
+use crate::config::settings::{Issuer, Snapshot, Upstream};
 use decide::rules::{
     Accept, Access, BodyRules, Csrf, Limit, Rate, Route, RouteTenant, Rules, SessionRules, StepUp, Tenant,
     TenantStatus, UnknownTenant,
@@ -10,36 +13,6 @@ use std::sync::Arc;
 /// More lines than this are counted instead.
 const MAX_LINES: usize = 50;
 
-/// What differs between two snapshots and is fixed when the process starts. Any of it refuses a reload: a value that is
-/// in the file and not in force would be a silent failure.
-pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
-    let mut changes = Vec::new();
-    let mut check = |differs: bool, what: String| {
-        if differs {
-            changes.push(what);
-        }
-    };
-    // The drain reads its times when it begins.
-    let Server { drain_timeout, drain_delay, .. } = old.server;
-    let server = Server { drain_timeout, drain_delay, ..new.server.clone() };
-    check(old.server != server, "`server`".to_owned());
-    check(old.admin != new.admin, "`admin`".to_owned());
-    for listener in &old.listeners {
-        match new.listeners.iter().find(|other| other.name == listener.name) {
-            Some(other) => check(other != listener, format!("`listeners.{}`", listener.name)),
-            None => check(true, format!("`listeners.{}`, which is gone", listener.name)),
-        }
-    }
-    for listener in new.listeners.iter().filter(|l| !old.listeners.iter().any(|other| other.name == l.name)) {
-        check(true, format!("`listeners.{}`, which is new", listener.name));
-    }
-    check(old.tls != new.tls, "`tls`".to_owned());
-    check(old.audit != new.audit, "`audit`".to_owned());
-    let telemetry = Telemetry { exclude_paths: old.telemetry.exclude_paths.clone(), ..new.telemetry.clone() };
-    check(old.telemetry != telemetry, "`logs` or `metrics`".to_owned());
-    changes
-}
-
 /// What the new snapshot allows that the old one did not, one sentence each, for the audit log.
 pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let mut lines = Lines(Vec::new());
@@ -49,6 +22,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     issuers(&old.issuers, &new.issuers, &mut lines);
     profiles(old, new, &mut lines);
     upstreams(&old.upstreams, &new.upstreams, &mut lines);
+    shell::loosened(old, new, &mut lines);
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
     });

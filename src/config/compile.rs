@@ -13,6 +13,7 @@ mod upstreams;
 use crate::config::World;
 use crate::config::files::Files;
 use crate::config::options::{CloseAtExpiryOption, DurabilityOption, Gateway, LogFormat, Workers};
+use crate::config::outline::Outline;
 use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned, choice};
 use crate::config::settings::{Admin, Audit, CloseAtExpiry, Durability, Server, Snapshot, Telemetry};
@@ -121,6 +122,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         },
         telemetry: c.telemetry(),
         traces: c.traces(),
+        outline: Outline::default(),
         files: Vec::new(),
     })
 }

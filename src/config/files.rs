@@ -1,4 +1,5 @@
 //! The files of a bundle: reads them, keeps their text for messages, and merges included ones.
+use crate::config::outline::Outline;
 use crate::config::problem::{At, Report, Source};
 use crate::config::read;
 use crate::config::yaml::{self, Key, Kind, Node};
@@ -24,7 +25,7 @@ pub struct Files<'a> {
     sources: RefCell<Vec<Source>>,
     watched: RefCell<Vec<PathBuf>>,
     /// Digests of the files that are not ours to parse.
-    others: RefCell<Vec<String>>,
+    others: RefCell<Vec<(PathBuf, String)>>,
     ids: Cell<u32>,
     places: RefCell<BTreeMap<String, At>>,
 }
@@ -179,7 +180,7 @@ impl<'a> Files<'a> {
             // What cannot be read is reported by those who read it.
             let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
         }
-        self.others.borrow_mut().push(hex(digest(&SHA256, &bytes).as_ref()));
+        self.others.borrow_mut().push((path.clone(), hex(digest(&SHA256, &bytes).as_ref())));
         self.watched.borrow_mut().push(path);
     }
 
@@ -198,8 +199,18 @@ impl<'a> Files<'a> {
             field(name);
             field(value);
         }
-        self.others.borrow().iter().for_each(|other| bytes.extend(other.as_bytes()));
+        self.others.borrow().iter().for_each(|(_, other)| bytes.extend(other.as_bytes()));
         hex(digest(&SHA256, &bytes).as_ref())
+    }
+
+    /// How many files were parsed so far.
+    pub fn parsed(&self) -> usize {
+        self.sources.borrow().len()
+    }
+
+    /// What the bundle consists of; `tree` is made of the first `merged` files.
+    pub fn outline(&self, tree: &Node, merged: usize) -> Outline {
+        Outline::new(tree, self.sources.borrow().get(merged..).unwrap_or_default(), &self.others.borrow())
     }
 
     /// The texts, for messages, and the paths, for the watcher.

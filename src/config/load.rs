@@ -51,8 +51,7 @@ pub struct Loaded {
     pub names: Vec<String>,
     /// Number of policy tests that passed.
     pub tests: usize,
-    /// Where each key of the files stands, by its dotted path: `roles.cashier` → `policies/roles.yaml:12`. Only of a
-    /// snapshot to be looked at.
+    /// Where each key of the files stands, by its dotted path: `roles.cashier` → `policies/roles.yaml:12`.
     pub places: BTreeMap<String, String>,
 }
 
@@ -90,6 +89,7 @@ fn load(path: &Path, files: &Files<'_>, world: &World<'_>) -> Option<Loaded> {
     let name = path.file_name()?.to_string_lossy();
     let mut tree = files.open(&name, None)?;
     files.include(&mut tree);
+    let merged = files.parsed();
     let options: Gateway = read::read(&tree, files.report)?;
     let snapshot = compile::compile(files, &tree, &options, world);
     let tests = tests(&options, files);
@@ -105,10 +105,8 @@ fn load(path: &Path, files: &Files<'_>, world: &World<'_>) -> Option<Loaded> {
         }
     }
     snapshot.digest = files.digest();
-    let places = match world.purpose {
-        Purpose::Check => files.places(),
-        Purpose::Run => BTreeMap::new(),
-    };
+    snapshot.outline = files.outline(&tree, merged);
+    let places = files.places();
     Some(Loaded { snapshot, options, tree, names: Vec::new(), tests: passed, places })
 }
 

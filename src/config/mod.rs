@@ -2,6 +2,7 @@
 pub mod settings;
 
 pub mod compare;
+pub mod outline;
 mod load;
 pub use load::{Complaint, Loaded, Purpose, World, process_env};
 

@@ -2,6 +2,7 @@
 mod upstreams;
 pub use upstreams::*;
 
+use crate::config::outline::Outline;
 use decide::facts::Protocol;
 use decide::forwarded::ClientHeader;
 use decide::head::HeadLimits;
@@ -22,7 +23,7 @@ pub struct Snapshot {
     pub digest: String,
     /// The pure rules that the deliberation runs on.
     pub rules: Arc<Rules>,
-    /// Process-wide settings; a change needs a restart.
+    /// Process-wide settings.
     pub server: Server,
     /// The admin listener.
     pub admin: Admin,
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub telemetry: Telemetry,
     /// Traces.
     pub traces: Traces,
+    /// What it was made from, piece by piece.
+    pub outline: Outline,
     /// Every file that was read, for the watcher.
     pub files: Vec<PathBuf>,
 }

@@ -1,11 +1,12 @@
 //! The accept loop: takes connections as fast as the permits allow and gives each a task of its own.
 use super::drain;
 use super::limits::{PerAddress, Rejection, Slot};
-use super::listener::{Bound, ConnInfo, Front, House};
+use super::listener::{Bound, ConnInfo, Front, Frontage, House};
 use super::stream::{Transport, Wire};
-use super::tls::{Handshake, TlsAcceptor};
+use super::tls::Handshake;
 use super::{http1, http2, redirect};
-use crate::config::settings::{Listener, ListenerKind};
+use crate::config::settings::ListenerKind;
+use arc_swap::ArcSwap;
 use decide::facts::Protocol;
 use pingora_core::apps::HttpServerApp;
 use std::io;
@@ -25,11 +26,11 @@ where
     A: HttpServerApp + Send + Sync + 'static,
     F: Front,
 {
-    let Bound { settings, socket, tls, .. } = bound;
-    let mut enlisted = house.listening.enlist(&settings.name, &socket)?;
+    let Bound { name, frontage, socket, .. } = bound;
+    let mut enlisted = house.listening.enlist(&name, &socket)?;
     let socket = TcpListener::from_std(socket)?;
-    let door = Arc::new(Door { settings, tls, addresses: PerAddress::default(), house });
-    let mut draining = door.house.drain.watch();
+    let door = Arc::new(Door { frontage, addresses: PerAddress::default(), house });
+    let mut draining = door.house.drain.watch_left();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -41,7 +42,7 @@ where
             Ok((tcp, peer)) => door.admit(tcp, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(listener = &*door.settings.name, %error, "cannot accept connections");
+                tracing::error!(listener = &*door.frontage.load().settings.name, %error, "cannot accept connections");
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
@@ -56,8 +57,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 /// One listener at work.
 struct Door<A, F> {
-    settings: Arc<Listener>,
-    tls: Option<Arc<TlsAcceptor>>,
+    frontage: Arc<ArcSwap<Frontage>>,
     addresses: PerAddress,
     house: House<A, F>,
 }
@@ -68,12 +68,14 @@ where
     F: Front,
 {
     fn admit(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr) {
-        let trusted_peer = self.settings.trusts(peer.ip());
-        let cap = (!trusted_peer).then_some(self.settings.connections_per_ip);
+        let frontage = self.frontage.load_full();
+        let settings = &frontage.settings;
+        let trusted_peer = settings.trusts(peer.ip());
+        let cap = (!trusted_peer).then_some(settings.connections_per_ip);
         match Slot::take(&self.house.budget, &self.addresses, peer.ip(), cap) {
             Ok(slot) => {
-                let visit = Visit { peer, trusted_peer, accepted_at: Instant::now() };
-                let counted = Counted::new(self.clone());
+                let counted = Counted::new(self.clone(), settings.name.clone());
+                let visit = Visit { frontage, peer, trusted_peer, accepted_at: Instant::now() };
                 let mut cut = self.house.drain.watch_cut();
                 tokio::spawn(async move {
                     tokio::select! {
@@ -83,12 +85,12 @@ where
                     }
                 });
             }
-            Err(reason) => self.reject(tcp, reason),
+            Err(reason) => self.reject(tcp, &settings.name, reason),
         }
     }
 
-    fn reject(&self, tcp: TcpStream, reason: Rejection) {
-        self.house.front.connection_rejected(&self.settings.name, reason);
+    fn reject(&self, tcp: TcpStream, listener: &str, reason: Rejection) {
+        self.house.front.connection_rejected(listener, reason);
         // Closed at once and with RST: a rejected client must not cost us a socket in TIME_WAIT.
         let _ = tcp.set_zero_linger();
     }
@@ -98,9 +100,11 @@ where
         if tcp.set_nodelay(true).is_err() {
             return;
         }
+        let Frontage { settings, tls } = &*visit.frontage;
         let mut conn = ConnInfo {
             id: next_id(),
-            listener: self.settings.name.clone(),
+            listener: settings.name.clone(),
+            settings: settings.clone(),
             peer: visit.peer,
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             tls: None,
@@ -111,16 +115,16 @@ where
             begun: AtomicU64::new(0),
             drain: self.house.drain.clone(),
         };
-        let (transport, protocol) = match &self.tls {
+        let (transport, protocol) = match tls {
             None => (Transport::Plain(tcp), Protocol::Http1),
             Some(acceptor) => {
-                let deadline = tokio::time::Instant::from_std(visit.accepted_at) + self.settings.handshake_timeout;
+                let deadline = tokio::time::Instant::from_std(visit.accepted_at) + settings.handshake_timeout;
                 // In a box of its own: its kilobytes are given back before the connection's long life begins.
                 let secured = match Box::pin(acceptor.accept(tcp, deadline)).await {
                     Ok(secured) => secured,
-                    Err(outcome) => return self.house.front.tls_handshake(&self.settings.name, &outcome),
+                    Err(outcome) => return self.house.front.tls_handshake(&settings.name, &outcome),
                 };
-                self.house.front.tls_handshake(&self.settings.name, &Handshake::Done(secured.facts.clone()));
+                self.house.front.tls_handshake(&settings.name, &Handshake::Done(secured.facts.clone()));
                 conn.tls = Some(secured.facts);
                 conn.sni = secured.server_name;
                 conn.certificate = Some(secured.certificate);
@@ -129,15 +133,15 @@ where
         };
         let Ok(wire) = Wire::new(transport, Arc::new(conn), slot) else { return };
         let wire = Box::new(wire);
-        match (&self.settings.kind, protocol) {
+        match (&settings.kind, protocol) {
             (ListenerKind::Redirect { https_port }, _) => {
-                redirect::run(wire, *https_port, &self.settings, &self.house).await;
+                redirect::run(wire, *https_port, settings, &self.house).await;
             }
             (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http1) => {
-                http1::run(wire, &self.settings, &self.house).await;
+                http1::run(wire, settings, &self.house).await;
             }
             (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http2) => {
-                Box::pin(http2::run(wire, &self.settings, &self.house)).await;
+                Box::pin(http2::run(wire, settings, &self.house)).await;
             }
         }
     }
@@ -149,6 +153,7 @@ fn next_id() -> u64 {
 }
 
 struct Visit {
+    frontage: Arc<Frontage>,
     peer: SocketAddr,
     trusted_peer: bool,
     accepted_at: Instant,
@@ -157,18 +162,19 @@ struct Visit {
 /// Keeps the counts right however a connection's task ends.
 struct Counted<A, F: Front> {
     door: Arc<Door<A, F>>,
+    listener: Arc<str>,
     _live: super::drain::Live,
 }
 
 impl<A, F: Front> Counted<A, F> {
-    fn new(door: Arc<Door<A, F>>) -> Self {
-        door.house.front.connections(&door.settings.name, 1);
-        Counted { _live: door.house.drain.enter(), door }
+    fn new(door: Arc<Door<A, F>>, listener: Arc<str>) -> Self {
+        door.house.front.connections(&listener, 1);
+        Counted { _live: door.house.drain.enter(), door, listener }
     }
 }
 
 impl<A, F: Front> Drop for Counted<A, F> {
     fn drop(&mut self) {
-        self.door.house.front.connections(&self.door.settings.name, -1);
+        self.door.house.front.connections(&self.listener, -1);
     }
 }

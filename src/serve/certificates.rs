@@ -83,10 +83,16 @@ impl Certificates {
     }
 }
 
-/// The folder's certificates, replaced atomically by [`CertStore::refresh`].
-pub struct CertStore {
+/// Where certificates are, and which one is for clients without a known server name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct CertPlace {
     dir: PathBuf,
     default: Option<String>,
+}
+
+/// The folder's certificates, replaced atomically by [`CertStore::refresh`].
+pub struct CertStore {
+    place: ArcSwap<CertPlace>,
     current: ArcSwap<Certificates>,
     generations: AtomicU64,
     refreshing: Mutex<()>,
@@ -95,7 +101,7 @@ pub struct CertStore {
 
 impl std::fmt::Debug for CertStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CertStore").field("dir", &self.dir).field("default", &self.default).finish_non_exhaustive()
+        f.debug_struct("CertStore").field("place", &self.place.load()).finish_non_exhaustive()
     }
 }
 
@@ -112,8 +118,7 @@ impl CertStore {
 
     fn open(dir: &Path, default: Option<&str>) -> (CertStore, RefreshReport) {
         let store = CertStore {
-            dir: dir.to_path_buf(),
-            default: default.map(str::to_owned),
+            place: ArcSwap::from_pointee(CertPlace { dir: dir.to_path_buf(), default: default.map(str::to_owned) }),
             current: ArcSwap::default(),
             generations: AtomicU64::new(0),
             refreshing: Mutex::new(()),
@@ -155,12 +160,16 @@ impl CertStore {
     }
 
     fn read_again(&self) -> RefreshReport {
+        let place = self.place.load_full();
         let mut report = RefreshReport::default();
-        let found = match pairs(&self.dir) {
+        if place.dir.as_os_str().is_empty() {
+            return report;
+        }
+        let found = match pairs(&place.dir) {
             Ok(found) => found,
             Err(error) => {
                 let message = format!("cannot read the folder: {error}");
-                report.problems.push(CertProblem::new(&self.dir, message, "check `tls.certificates`"));
+                report.problems.push(CertProblem::new(&place.dir, message, "check `tls.certificates`"));
                 return report;
             }
         };
@@ -169,7 +178,7 @@ impl CertStore {
         let mut entries = Vec::with_capacity(found.len());
         for name in found {
             let last_good = old.remove(name.as_str());
-            match read_pair(&self.dir, &name, last_good, &mut report.warnings) {
+            match read_pair(&place.dir, &name, last_good, &mut report.warnings) {
                 Ok(pair) => {
                     if last_good.is_none_or(|last| last.digest != pair.digest) {
                         report.changed.push(name);
@@ -183,9 +192,9 @@ impl CertStore {
             }
         }
         for (name, last_good) in old {
-            if self.default.as_deref() == Some(name) || self.dir.join(format!("{name}.key")).exists() {
+            if place.default.as_deref() == Some(name) || place.dir.join(format!("{name}.key")).exists() {
                 report.problems.push(CertProblem::new(
-                    &self.dir.join(format!("{name}.crt")),
+                    &place.dir.join(format!("{name}.crt")),
                     "the file is gone; the last good pair stays in use",
                     "restore it; to retire a pair remove its key too, and see `tls.default_certificate`",
                 ));
@@ -196,9 +205,31 @@ impl CertStore {
         }
         if !report.changed.is_empty() || !report.removed.is_empty() {
             let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-            self.current.store(Arc::new(Certificates::new(generation, entries, self.default.as_deref(), now_s())));
+            self.current.store(Arc::new(Certificates::new(generation, entries, place.default.as_deref(), now_s())));
         }
         report
+    }
+
+    /// Takes over another store: its folder, its default, and what it has read. Listeners and whoever else holds this
+    /// one follow with the next handshake.
+    pub fn adopt(&self, other: &CertStore) {
+        let _one_at_a_time = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = other.place.load_full();
+        let entries = other.current.load().entries.clone();
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        self.current.store(Arc::new(Certificates::new(generation, entries, place.default.as_deref(), now_s())));
+        self.place.store(place);
+    }
+
+    /// A store without certificates and without a folder, for a gateway without TLS; [`CertStore::adopt`] fills it.
+    pub fn empty() -> CertStore {
+        CertStore {
+            place: ArcSwap::default(),
+            complaints: ArcSwap::default(),
+            current: ArcSwap::default(),
+            generations: AtomicU64::new(0),
+            refreshing: Mutex::new(()),
+        }
     }
 
     /// Whether a connection that was given `certificate` may ask for `host`.

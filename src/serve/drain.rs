@@ -1,5 +1,5 @@
 //! The orderly end: listeners close, connections finish what they are doing, and somebody waits for the last of them.
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -10,6 +10,10 @@ pub struct Drain {
     begun: Arc<watch::Sender<bool>>,
     cut: Arc<watch::Sender<bool>>,
     live: Arc<watch::Sender<usize>>,
+    /// Turns `true` when this part is left, at the latest when the whole begins.
+    left: Arc<watch::Sender<bool>>,
+    /// The same of all other parts.
+    parts: Arc<Mutex<Vec<Weak<watch::Sender<bool>>>>>,
 }
 
 impl Default for Drain {
@@ -22,7 +26,41 @@ impl Drain {
     /// A drain that has not begun.
     pub fn new() -> Drain {
         let no = || Arc::new(watch::Sender::new(false));
-        Drain { announced: no(), begun: no(), cut: no(), live: Arc::new(watch::Sender::new(0)) }
+        let live = Arc::new(watch::Sender::new(0));
+        Drain { announced: no(), begun: no(), cut: no(), live, left: no(), parts: Arc::default() }
+    }
+
+    /// A part, such as one listener, that can be left before the whole begins.
+    pub fn part(&self) -> Drain {
+        let left = Arc::new(watch::Sender::new(false));
+        let mut parts = self.parts();
+        parts.retain(|part| part.strong_count() > 0);
+        parts.push(Arc::downgrade(&left));
+        if self.begun() {
+            left.send_replace(true);
+        }
+        drop(parts);
+        Drain { left, ..self.clone() }
+    }
+
+    /// Leaves this part: nothing new is accepted, and connections end with an answer that says so, or when they have
+    /// been idle for long enough. None is closed under the hands of a client that is about to send a request.
+    pub fn leave(&self) {
+        self.left.send_replace(true);
+    }
+
+    /// Whether this part was left, or the whole has begun.
+    pub fn left(&self) -> bool {
+        *self.left.borrow()
+    }
+
+    /// Turns `true` when this part is left or the whole begins.
+    pub fn watch_left(&self) -> watch::Receiver<bool> {
+        self.left.subscribe()
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Weak<watch::Sender<bool>>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that it will begin: readiness fails from now on, and everything else goes on.
@@ -38,7 +76,12 @@ impl Drain {
     /// Begins: listeners close, idle connections close, busy ones close after the current request, HTTP/2 ones send
     /// GOAWAY. Calling it again changes nothing.
     pub fn begin(&self) {
+        let parts = self.parts();
         self.begun.send_replace(true);
+        self.leave();
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.send_replace(true);
+        }
     }
 
     /// Whether it has begun.
@@ -104,5 +147,23 @@ impl Drop for Live {
 pub(crate) async fn begun(watch: &mut watch::Receiver<bool>) {
     if watch.wait_for(|begun| *begun).await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_left_alone_or_with_the_whole() {
+        let whole = Drain::new();
+        let (one, other) = (whole.part(), whole.part());
+        one.leave();
+        assert!(one.left() && !one.begun() && !other.left() && !whole.begun());
+        let live = one.enter();
+        assert_eq!((whole.live(), other.live()), (1, 1), "connections are counted together");
+        drop(live);
+        whole.begin();
+        assert!(other.left() && other.clone().begun() && whole.left() && whole.part().left());
     }
 }

@@ -8,6 +8,7 @@ use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
 use crate::serve::live::Live;
 use crate::serve::logs::AccessLog;
 use crate::serve::metrics::Metrics;
+use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
 use crate::serve::status::Recent;
@@ -19,6 +20,7 @@ use decide::facts::RequestId;
 use decide::refusal::{Code, Refusal};
 use http::HeaderValue;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The proxy's filters: a handle on what all requests share.
@@ -46,6 +48,10 @@ pub struct Shared {
     pub recent: Recent,
     /// Where records of requests wait to become spans.
     pub traces: Traces,
+    /// Bound addresses by listener; `admin` is one of them.
+    pub addresses: ArcSwap<Vec<(Arc<str>, SocketAddr)>>,
+    /// Orders to reload.
+    pub asks: Asks,
     seeds: RandomState,
 }
 
@@ -60,8 +66,9 @@ impl Shared {
         traces: Traces,
     ) -> Shared {
         let (active, seeds) = (ArcSwap::new(active), RandomState::new());
+        let (addresses, asks) = (ArcSwap::default(), Asks::default());
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
-        Shared { active, audit, access, metrics, assertions, reloads, live, recent, traces, seeds }
+        Shared { active, audit, access, metrics, assertions, reloads, live, recent, traces, addresses, asks, seeds }
     }
 
     /// What is in force now.

@@ -62,7 +62,7 @@ where
     };
 
     let shutdown = house.drain.watch();
-    let mut draining = shutdown.clone();
+    let mut draining = house.drain.watch_left();
     let (mut going, mut rejected) = (false, 0);
     let mut streams = JoinSet::new();
     let mut idle_since = Instant::now();

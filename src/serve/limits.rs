@@ -1,9 +1,10 @@
 //! How much one client, or all of them, may hold open: connection slots, and the frames that HTTP/2 floods are made of.
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 /// Why a connection was closed by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,12 +30,40 @@ impl Rejection {
 
 /// The process's budget of open connections, shared by all listeners.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Semaphore>);
+pub struct Budget(Arc<Tally>);
+
+#[derive(Debug)]
+struct Tally {
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
 
 impl Budget {
     /// A budget of `max_connections`.
     pub fn new(max_connections: usize) -> Budget {
-        Budget(Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))))
+        Budget(Arc::new(Tally { open: AtomicUsize::new(0), most: AtomicUsize::new(max_connections) }))
+    }
+
+    /// Changes the budget for connections that come from now on; those that are open stay.
+    pub fn resize(&self, max_connections: usize) {
+        self.0.most.store(max_connections, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Option<Place> {
+        let most = self.0.most.load(Ordering::Relaxed);
+        let more = |open: usize| (open < most).then_some(open + 1);
+        self.0.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Place(self.clone()))
+    }
+}
+
+/// One open connection of the budget.
+#[derive(Debug)]
+struct Place(Budget);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,7 +86,7 @@ struct Held {
 /// The right to be connected; gives itself back when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
     counted: Option<(PerAddress, IpAddr)>,
     streams: Option<Arc<Semaphore>>,
 }
@@ -70,8 +99,8 @@ impl Slot {
         client: IpAddr,
         cap: Option<usize>,
     ) -> Result<Slot, Rejection> {
-        let permit = budget.0.clone().try_acquire_owned().map_err(|_| Rejection::Total)?;
-        let Some(cap) = cap else { return Ok(Slot { _permit: permit, counted: None, streams: None }) };
+        let place = budget.take().ok_or(Rejection::Total)?;
+        let Some(cap) = cap else { return Ok(Slot { _place: place, counted: None, streams: None }) };
         let prefix = prefix(client);
         let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
         if open.get(&prefix).map_or(0, |held| held.connections) >= cap {
@@ -83,7 +112,7 @@ impl Slot {
         held.connections += 1;
         let streams = Some(held.streams.clone());
         drop(open);
-        Ok(Slot { _permit: permit, counted: Some((addresses.clone(), prefix)), streams })
+        Ok(Slot { _place: place, counted: Some((addresses.clone(), prefix)), streams })
     }
 
     /// Places for HTTP/2 requests of the client's prefix; `None` for trusted hops, which speak for many.
@@ -216,6 +245,13 @@ mod tests {
         assert_eq!(Slot::take(&budget, &open, client, None).unwrap_err(), Rejection::Total);
         drop(slot);
         assert!(open.0.lock().unwrap().is_empty());
+        let kept = Slot::take(&budget, &open, client, None).unwrap();
+        budget.resize(2);
+        let more = Slot::take(&budget, &open, client, None).unwrap();
+        budget.resize(1);
+        drop(more);
+        assert_eq!(Slot::take(&budget, &open, client, None).unwrap_err(), Rejection::Total, "one is open still");
+        drop(kept);
         assert!(Slot::take(&budget, &open, client, None).is_ok());
     }
 

@@ -6,6 +6,7 @@ use super::limits::{Budget, Rejection};
 use super::listening::Listening;
 use super::tls::{Handshake, TlsAcceptor};
 use crate::config::settings::{Listener, ListenerKind};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use decide::facts::TlsFacts;
 use decide::refusal::Refusal;
@@ -33,6 +34,8 @@ pub struct ConnInfo {
     pub local: SocketAddr,
     /// What the TLS handshake settled; `None` without TLS.
     pub tls: Option<Arc<TlsFacts>>,
+    /// What the listener was set to when it was accepted.
+    pub settings: Arc<Listener>,
     /// Whether the peer is one of the hops whose forwarding headers are believed.
     pub trusted_peer: bool,
     /// When the connection was accepted.
@@ -56,10 +59,10 @@ impl ConnInfo {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Whether the process is draining, so that an HTTP/1 answer should say `Connection: close`
+    /// Whether the listener or the process is draining, so that an HTTP/1 answer should say `Connection: close`
     /// (`session.set_keepalive(None)` in `response_filter`).
     pub fn draining(&self) -> bool {
-        self.drain.begun()
+        self.drain.left()
     }
 }
 
@@ -140,9 +143,46 @@ pub struct Bound {
     pub name: Arc<str>,
     /// The address in use: the port is real even where 0 was asked for.
     pub address: SocketAddr,
-    pub(crate) settings: Arc<Listener>,
+    /// What it does with connections; a reload may put another one here.
+    pub frontage: Arc<ArcSwap<Frontage>>,
     pub(crate) socket: std::net::TcpListener,
+}
+
+/// What a listener does with a connection: settings, and the acceptor that goes with them.
+#[derive(Debug)]
+pub struct Frontage {
+    pub(crate) settings: Arc<Listener>,
     pub(crate) tls: Option<Arc<TlsAcceptor>>,
+}
+
+impl Frontage {
+    /// Of these settings; `certificates` is needed for listeners with TLS. The acceptor of the one `before` is kept where
+    /// its part of the settings is the same, so that sessions can still be resumed.
+    pub fn new(
+        settings: Arc<Listener>,
+        certificates: Option<&Arc<CertStore>>,
+        before: Option<&Frontage>,
+    ) -> Result<Frontage, BindError> {
+        let name = || settings.name.clone();
+        let tls = match (&settings.kind, certificates) {
+            (kind @ ListenerKind::Tls { protocols, profile }, Some(store)) => {
+                let kept = before.filter(|before| before.settings.kind == *kind).and_then(|before| before.tls.clone());
+                match kept {
+                    Some(kept) => Some(kept),
+                    None => {
+                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone());
+                        Some(Arc::new(acceptor.map_err(|message| BindError::Tls { name: name(), message })?))
+                    }
+                }
+            }
+            (ListenerKind::Tls { .. }, None) => {
+                let message = "no certificates: `tls.certificates` is not set".to_owned();
+                return Err(BindError::Tls { name: name(), message });
+            }
+            (ListenerKind::Redirect { .. } | ListenerKind::Plaintext, _) => None,
+        };
+        Ok(Frontage { settings, tls })
+    }
 }
 
 /// Why a listener could not be opened.
@@ -186,23 +226,13 @@ pub fn bind(
     given: &mut Inherited,
     reuse_port: bool,
 ) -> Result<Bound, BindError> {
-    let name = settings.name.clone();
-    let tls = match (&settings.kind, certificates) {
-        (ListenerKind::Tls { protocols, profile }, Some(store)) => {
-            let acceptor = TlsAcceptor::new(profile, protocols, store.clone());
-            Some(Arc::new(acceptor.map_err(|message| BindError::Tls { name: name.clone(), message })?))
-        }
-        (ListenerKind::Tls { .. }, None) => {
-            return Err(BindError::Tls { name, message: "no certificates: `tls.certificates` is not set".to_owned() });
-        }
-        (ListenerKind::Redirect { .. } | ListenerKind::Plaintext, _) => None,
-    };
+    let frontage = Frontage::new(settings.clone(), certificates, None)?;
     let fail = |source| BindError::Socket { name: settings.name.clone(), address: settings.address, source };
     let taken = given.take(&settings.name, settings.address);
     let taken = taken.map_err(|message| BindError::Given { name: settings.name.clone(), message })?;
     let socket = taken.map_or_else(|| listen(settings.address, reuse_port), Ok).map_err(fail)?;
     let address = socket.local_addr().map_err(fail)?;
-    Ok(Bound { name, address, settings: settings.clone(), socket, tls })
+    Ok(Bound { name: settings.name.clone(), address, frontage: Arc::new(ArcSwap::from_pointee(frontage)), socket })
 }
 
 pub(crate) fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {

@@ -9,11 +9,12 @@ pub use access::{AccessLine, AccessLog};
 pub use lines::Lines;
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use tracing_subscriber::EnvFilter;
+use std::sync::{Arc, OnceLock, Weak};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Layered;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// Bytes that may wait for a slow reader of either log.
 pub const QUEUE_BYTES: usize = 4 << 20;
@@ -40,24 +41,75 @@ pub enum LogFault {
 /// `tracing`. Keep the result until the process ends: dropping the last of it writes what still waits.
 pub fn init(json: bool, level: &str) -> Result<Arc<Lines>, LogFault> {
     let lines = Arc::new(Lines::start("log", Box::new(io::stderr()), QUEUE_BYTES)?);
-    subscriber(json, level, lines.clone())?.try_init()?;
+    let (subscriber, handles) = subscriber(json, level, lines.clone())?;
+    subscriber.try_init()?;
+    // Whoever comes second has failed at the line above.
+    let _ = HANDLES.set((handles, Arc::downgrade(&lines)));
     Ok(lines)
+}
+
+/// The application log of this process, for those who change it.
+static HANDLES: OnceLock<(Handles, Weak<Lines>)> = OnceLock::new();
+
+/// Lines that pass the filter, on their way into the form of the log.
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Form = Box<dyn Layer<Filtered> + Send + Sync>;
+
+/// By which level and form of the log are changed.
+#[derive(Clone)]
+struct Handles {
+    filter: reload::Handle<EnvFilter, Registry>,
+    form: reload::Handle<Form, Filtered>,
+}
+
+/// Another level and form of the application log, ready to be put in force.
+pub struct Change {
+    filter: EnvFilter,
+    json: bool,
+}
+
+impl Change {
+    /// Prepares a change; refuses a level that is none.
+    pub fn prepare(json: bool, level: &str) -> Result<Change, LogFault> {
+        Ok(Change { filter: filter(level)?, json })
+    }
+
+    /// Puts it in force, where this process has a log.
+    pub fn apply(self) {
+        let Some((handles, lines)) = HANDLES.get() else { return };
+        let Some(lines) = lines.upgrade() else { return };
+        self.apply_to(handles, lines);
+    }
+
+    fn apply_to(self, handles: &Handles, lines: Arc<Lines>) {
+        // Fails only where the subscriber is gone, and nobody logs any more.
+        let _ = handles.filter.reload(self.filter);
+        let _ = handles.form.reload(form(self.json, lines));
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogFault> {
+    EnvFilter::try_new(format!("{CAPS},{level}")).map_err(|_| LogFault::Filter(level.to_owned()))
+}
+
+fn form(json: bool, lines: Arc<Lines>) -> Form {
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+    if json {
+        Box::new(layer.json().flatten_event(true).with_writer(Sink { lines, escape: false }))
+    } else {
+        Box::new(layer.with_writer(Sink { lines, escape: true }))
+    }
 }
 
 fn subscriber(
     json: bool,
     level: &str,
     lines: Arc<Lines>,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LogFault> {
-    let refuse = |_| LogFault::Filter(level.to_owned());
-    let filter = EnvFilter::try_new(format!("{CAPS},{level}")).map_err(refuse)?;
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false);
-    Ok(if json {
-        Box::new(registry.with(layer.json().flatten_event(true).with_writer(Sink { lines, escape: false })))
-    } else {
-        Box::new(registry.with(layer.with_writer(Sink { lines, escape: true })))
-    })
+) -> Result<(impl tracing::Subscriber + Send + Sync, Handles), LogFault> {
+    let (filter, filter_handle) = reload::Layer::new(filter(level)?);
+    let (form, form_handle) = reload::Layer::new(form(json, lines));
+    let subscriber = tracing_subscriber::registry().with(filter).with(form);
+    Ok((subscriber, Handles { filter: filter_handle, form: form_handle }))
 }
 
 /// Where `tracing` writes: one call per event, the whole line in it.
@@ -113,9 +165,9 @@ mod tests {
     fn logged(json: bool, level: &str, log: impl FnOnce()) -> String {
         let captured = Captured::default();
         let lines = Arc::new(Lines::start("test", Box::new(captured.clone()), QUEUE_BYTES).expect("a thread"));
-        let subscriber = subscriber(json, level, lines.clone()).expect("a filter");
+        let (subscriber, handles) = subscriber(json, level, lines.clone()).expect("a filter");
         tracing::subscriber::with_default(subscriber, log);
-        drop(lines);
+        drop((lines, handles));
         captured.text()
     }
 
@@ -143,6 +195,21 @@ mod tests {
         assert!(quiet.contains("started") && quiet.lines().count() == 1, "{quiet}");
         let asked = logged(false, "warn,pingora_proxy=debug", log);
         assert!(asked.contains("pingora_proxy") && asked.lines().count() == 1, "{asked}");
+    }
+
+    #[test]
+    fn level_and_form_change_while_it_is_written() {
+        let captured = Captured::default();
+        let lines = Arc::new(Lines::start("test", Box::new(captured.clone()), QUEUE_BYTES).expect("a thread"));
+        let (subscriber, handles) = subscriber(false, "info", lines.clone()).expect("a filter");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("unseen");
+            Change::prepare(true, "debug").expect("a level").apply_to(&handles, lines.clone());
+            tracing::debug!(answer = 42, "seen");
+        });
+        drop((lines, handles));
+        let line: serde_json::Value = serde_json::from_str(&captured.text()).expect("one line of JSON");
+        assert_eq!((&line["message"], &line["answer"]), (&"seen".into(), &42.into()), "{line}");
     }
 
     #[test]

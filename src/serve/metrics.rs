@@ -77,6 +77,11 @@ impl Metrics {
         })
     }
 
+    /// Changes how many tenants may have a label of their own; labels that were given are kept.
+    pub fn resize_tenants(&self, tenant_top: usize) {
+        self.tenants.resize(tenant_top);
+    }
+
     /// The handle for a route, `none` for requests without one. Make it once per snapshot and keep it: counting through
     /// it looks nothing up.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {

@@ -4,6 +4,7 @@ pub mod logs;
 pub mod metrics;
 pub mod listener;
 pub mod accept;
+pub mod doors;
 pub mod inherited;
 pub mod listening;
 pub mod notify;

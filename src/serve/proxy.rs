@@ -301,9 +301,14 @@ impl Gateway {
         slot.identify(ctx.stamp.id);
         ctx.slot = Some(slot);
         let active = ctx.active.clone();
-        let door = active.door(&conn.listener).ok_or_else(|| unavailable("the listener is gone".to_owned()))?;
-        ctx.counted = Some(door.metrics.request());
-        let (request, facts) = match gather(session, &conn, &door.settings, &active.snapshot.identity, ctx.stamp) {
+        let door = active.door(&conn.listener);
+        // A connection may outlive its listener.
+        let settings = door.map_or(&conn.settings, |door| &door.settings);
+        ctx.counted = Some(match door {
+            Some(door) => door.metrics.request(),
+            None => self.shared.metrics.listener(&conn.listener).request(),
+        });
+        let (request, facts) = match gather(session, &conn, settings, &active.snapshot.identity, ctx.stamp) {
             Ok(read) => read,
             Err(refusal) => {
                 ctx.glimpse = crate::serve::gather::glimpse(session.req_header());

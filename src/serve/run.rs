@@ -1,10 +1,10 @@
 //! Starts the gateway from a snapshot (audit log, keys, listeners, admin), and ends it in order.
 use crate::config::settings::{self, Snapshot};
-use crate::serve::accept;
 use crate::serve::active::Active;
 use crate::serve::admin::{AdminServer, Check, Paths};
 use crate::serve::assertion::Assertions;
 use crate::serve::certificates::CertStore;
+use crate::serve::doors::Doors;
 use crate::serve::drain::Drain;
 use crate::serve::gateway::{Gateway, Shared};
 use crate::serve::herald::Herald;
@@ -42,12 +42,14 @@ pub struct Running {
     pub addresses: Vec<(Arc<str>, SocketAddr)>,
     /// Looks after key sets over reloads.
     pub rings: KeyRings,
-    /// The certificates in use; `None` without TLS.
+    /// The certificates in use; an empty store without TLS.
     pub certificates: Option<Arc<CertStore>>,
     /// The limits, kept over reloads.
     pub quotas: Arc<Quotas>,
     /// The sockets that are accepted from.
     pub listening: Listening,
+    /// The listeners, kept over reloads as far as their addresses are.
+    pub doors: Doors,
     /// The way to the service manager; to none, unless set.
     pub notifier: Notifier,
     /// The orderly end.
@@ -91,10 +93,10 @@ impl Prepared {
         let snapshot = Arc::new(snapshot);
         let state_dir = &snapshot.server.state_dir;
         make_private(state_dir).with_context(|| format!("cannot use the state folder `{}`", state_dir.display()))?;
-        let certificates = match &snapshot.tls {
-            Some(tls) => Some(Arc::new(load_certificates(tls)?)),
-            None => None,
-        };
+        let certificates = Some(Arc::new(match &snapshot.tls {
+            Some(tls) => load_certificates(tls)?,
+            None => CertStore::empty(),
+        }));
         let bound = snapshot
             .listeners
             .iter()
@@ -161,9 +163,9 @@ impl Prepared {
         given.finish().map_err(|message| anyhow!(message))?;
         let mut addresses: Vec<(Arc<str>, SocketAddr)> = bound.iter().map(|b| (b.name.clone(), b.address)).collect();
         addresses.push((Arc::from("admin"), desk.address()));
+        shared.addresses.store(Arc::new(addresses.clone()));
         let listening = Listening::default();
-        let status =
-            Status::new(shared.clone(), certificates.clone(), quotas.clone(), drain.clone(), addresses.clone());
+        let status = Status::new(shared.clone(), certificates.clone(), quotas.clone(), drain.clone());
         let status = snapshot.admin.status_page.then(|| Arc::new(status));
         let desk = match &status {
             Some(status) => desk.with_status(status.clone()),
@@ -178,14 +180,8 @@ impl Prepared {
             listening: listening.clone(),
         };
         let mut tasks = JoinSet::new();
-        for bound in bound {
-            let (name, house) = (bound.name.clone(), house.clone());
-            tasks.spawn(async move {
-                if let Err(error) = accept::serve(bound, house).await {
-                    tracing::error!(listener = &*name, %error, "the listener has stopped");
-                }
-            });
-        }
+        let doors = Doors::new(house);
+        bound.into_iter().for_each(|bound| doors.open(bound));
         tasks.spawn(live::watch_over(shared.clone()));
         if let Some(status) = status {
             tasks.spawn(status.keep_time());
@@ -211,6 +207,7 @@ impl Prepared {
             certificates,
             quotas,
             listening,
+            doors,
             notifier: Notifier::default(),
             drain,
             tasks,
@@ -244,7 +241,7 @@ pub fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn audit_options(snapshot: &Snapshot) -> audit::Options {
+pub(super) fn audit_options(snapshot: &Snapshot) -> audit::Options {
     let from = &snapshot.audit;
     let state_dir = snapshot.server.state_dir.clone();
     let mut options = audit::Options::new(from.directory.clone(), state_dir, snapshot.server.instance.clone());

@@ -18,7 +18,6 @@ use crate::serve::drain::Drain;
 use crate::serve::gateway::Shared;
 use crate::serve::metrics::Reading;
 use crate::store::quota::Quotas;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use window::{PACE, Window};
@@ -29,24 +28,17 @@ pub struct Status {
     certificates: Option<Arc<CertStore>>,
     quotas: Arc<Quotas>,
     drain: Drain,
-    addresses: Vec<(Arc<str>, SocketAddr)>,
     started: Instant,
     started_ms: u64,
     window: Mutex<Window>,
 }
 
 impl Status {
-    /// Of a process that starts now and listens at `addresses`.
-    pub fn new(
-        shared: Arc<Shared>,
-        certificates: Option<Arc<CertStore>>,
-        quotas: Arc<Quotas>,
-        drain: Drain,
-        addresses: Vec<(Arc<str>, SocketAddr)>,
-    ) -> Status {
+    /// Of a process that starts now.
+    pub fn new(shared: Arc<Shared>, certificates: Option<Arc<CertStore>>, quotas: Arc<Quotas>, drain: Drain) -> Status {
         let started = Instant::now();
         let (started_ms, window) = (crate::serve::run::now_ms(), Mutex::new(Window::new(started)));
-        Status { shared, certificates, quotas, drain, addresses, started, started_ms, window }
+        Status { shared, certificates, quotas, drain, started, started_ms, window }
     }
 
     /// Reads the counters at an even pace, for the figures of the last minute. Never ends.

@@ -159,6 +159,12 @@ impl AuditLog {
         Ok(())
     }
 
+    /// Changes how the log is kept from now on: segments, retention, durability, heads, heartbeat. Room for more
+    /// requests is added, never taken away. Folders, name and key stay what they were.
+    pub fn reconfigure(&self, options: Options) {
+        self.shared.reconfigure(options);
+    }
+
     /// How the log is doing, for metrics and readiness.
     pub fn state(&self) -> AuditState {
         self.shared.state()

@@ -33,6 +33,7 @@ mod readme;
 mod refusals;
 mod reload;
 mod scale;
+mod settings;
 mod spoofing;
 mod streams;
 mod tidy;

@@ -3,6 +3,7 @@ use super::Lines;
 use decide::facts::{Protocol, RequestId};
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub struct AccessLine<'a> {
 pub struct AccessLog {
     lines: Arc<Lines>,
     /// Of 2^32 requests that were not refused, so many are logged.
-    sample: u64,
+    sample: AtomicU64,
     /// Buffers to be used again.
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -60,15 +61,19 @@ pub struct AccessLog {
 impl AccessLog {
     /// A log to `lines` with this share (0 to 1) of the requests that were not refused; refused ones are all logged.
     pub fn new(lines: Arc<Lines>, share: f64) -> AccessLog {
-        let all = (1u64 << 32) as f64;
-        AccessLog { lines, sample: (share.clamp(0.0, 1.0) * all) as u64, spare: Mutex::default() }
+        AccessLog { lines, sample: AtomicU64::new(sample(share)), spare: Mutex::default() }
+    }
+
+    /// Changes the share.
+    pub fn resample(&self, share: f64) {
+        self.sample.store(sample(share), Ordering::Relaxed);
     }
 
     /// Logs a request.
     pub fn write(&self, line: &AccessLine<'_>) {
         // The last bits of a UUIDv7 are random, so every replica and every log of the same request agree.
         let random = (line.id.0 & 0xffff_ffff) as u64;
-        if random >= self.sample && line.code.is_none() {
+        if random >= self.sample.load(Ordering::Relaxed) && line.code.is_none() {
             return;
         }
         let mut out = self.spare().pop().unwrap_or_else(|| Vec::with_capacity(512));
@@ -89,6 +94,12 @@ impl AccessLog {
     fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of 2^32 requests, so many make this share.
+fn sample(share: f64) -> u64 {
+    let all = (1u64 << 32) as f64;
+    (share.clamp(0.0, 1.0) * all) as u64
 }
 
 fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {

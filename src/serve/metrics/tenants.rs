@@ -7,7 +7,7 @@
 //! `top` + 2 values of the label, whatever clients send.
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Count in the sketch at which a tenant has earned its label.
@@ -26,7 +26,7 @@ impl Slot {
 
 /// The labels given so far.
 pub(super) struct TenantLabels {
-    top: usize,
+    top: AtomicUsize,
     given: ArcSwap<Given>,
     /// No label is left: nothing is sketched any more.
     spent: AtomicBool,
@@ -43,7 +43,7 @@ impl TenantLabels {
     pub(super) fn new(top: usize) -> TenantLabels {
         let names = vec![Arc::from("none"), Arc::from("other")];
         TenantLabels {
-            top,
+            top: AtomicUsize::new(top),
             given: ArcSwap::from_pointee(Given { slots: HashMap::new(), names }),
             spent: AtomicBool::new(top == 0),
             sketch: Mutex::default(),
@@ -52,7 +52,13 @@ impl TenantLabels {
 
     /// How many slots there can be.
     pub(super) fn slots(&self) -> usize {
-        self.top + 2
+        (self.top.load(Ordering::Relaxed) + 2).max(self.given.load().names.len())
+    }
+
+    /// Changes how many labels there may be. Labels that were given are kept.
+    pub(super) fn resize(&self, top: usize) {
+        self.top.store(top, Ordering::Relaxed);
+        self.spent.store(self.given.load().slots.len() >= top, Ordering::Relaxed);
     }
 
     /// The slot of a tenant. Counts it in the sketch where it has no label yet.
@@ -82,14 +88,19 @@ impl TenantLabels {
         if let Some(slot) = given.slots.get(tenant) {
             return *slot;
         }
-        if given.slots.len() >= self.top.div_ceil(2) && !count(&mut sketch, tenant, 2 * self.top) {
+        let top = self.top.load(Ordering::Relaxed);
+        if given.slots.len() >= top {
+            self.spent.store(true, Ordering::Relaxed);
+            return Slot::OTHER;
+        }
+        if given.slots.len() >= top.div_ceil(2) && !count(&mut sketch, tenant, 2 * top) {
             return Slot::OTHER;
         }
         let mut given = Given::clone(&given);
         let (slot, name) = (Slot(given.names.len()), Arc::<str>::from(tenant));
         given.slots.insert(name.clone(), slot);
         given.names.push(name);
-        if given.slots.len() >= self.top {
+        if given.slots.len() >= top {
             self.spent.store(true, Ordering::Relaxed);
             *sketch = HashMap::new();
         }

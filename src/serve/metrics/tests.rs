@@ -263,6 +263,7 @@ fn headings() -> BTreeSet<String> {
     metrics.quota_keys([("l".into(), 1)]);
     metrics.issuer_keys("i", 1, Some(1));
     metrics.audit_entry("request");
+    metrics.stream_closed(Code::TenantSuspended);
     metrics.config_loaded("h", "1", 1);
     metrics.traces();
     metrics.log_lines_dropped(Stream::Access, 0);

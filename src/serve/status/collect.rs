@@ -99,11 +99,12 @@ impl Status {
 
     fn listeners(&self, active: &Active, now: &Reading, counted: &Reading) -> Vec<Listener> {
         let none = ListenerCount::default();
+        let addresses = self.shared.addresses.load();
         let listener = |settings: &std::sync::Arc<settings::Listener>| {
             let name = &*settings.name;
             let (total, lately) = (now.listeners.get(name), counted.listeners.get(name));
             let (total, lately) = (total.unwrap_or(&none), lately.unwrap_or(&none));
-            let bound = self.addresses.iter().find(|(bound, _)| **bound == *name).map(|(_, address)| *address);
+            let bound = addresses.iter().find(|(bound, _)| **bound == *name).map(|(_, address)| *address);
             let (kind, protocols) = match &settings.kind {
                 ListenerKind::Tls { protocols, .. } => ("tls", protocols.iter().map(|p| protocol(*p)).collect()),
                 ListenerKind::Redirect { .. } => ("redirect", vec!["h1".to_owned()]),

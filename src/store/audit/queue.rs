@@ -56,6 +56,7 @@ struct State {
     hurry: bool,
     closing: Option<Instant>,
     open_slots: usize,
+    nudged: bool,
 }
 
 impl State {
@@ -114,6 +115,12 @@ impl Queue {
         }
     }
 
+    /// Has the writer look around, though there is nothing to write.
+    pub fn nudge(&self) {
+        self.lock().nudged = true;
+        self.wake.notify_one();
+    }
+
     /// Lets the writer come to an end; slots may come back until then.
     pub fn close(&self, until: Instant) {
         self.lock().closing = Some(until);
@@ -124,7 +131,7 @@ impl Queue {
     /// log is being closed, also returns when no slot is out, or at the end of the grace.
     pub fn take(&self, until: Instant, spare: &mut Batch) -> Glance {
         let mut state = self.lock();
-        while state.batch.items.is_empty() && !state.glance().last() {
+        while state.batch.items.is_empty() && !state.nudged && !state.glance().last() {
             let now = Instant::now();
             let limit = state.closing.map_or(until, |end| end.min(until));
             if now >= limit {
@@ -136,6 +143,7 @@ impl Queue {
             state = self.wait(state, LINGER, |state| !state.hurry && state.closing.is_none());
         }
         state.hurry = false;
+        state.nudged = false;
         std::mem::swap(&mut state.batch, spare);
         state.glance()
     }

@@ -2,7 +2,8 @@
 use super::fault::AuditUnavailable;
 use super::queue::{Class, Queue, Waiter};
 use super::{Clock, Options};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub write_errors: AtomicU64,
     refused: AtomicU64,
     backlog: AtomicU64,
+    capacity: AtomicUsize,
+    options: Mutex<Option<Options>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -68,6 +71,8 @@ impl Shared {
             queue: Queue::default(),
             clock,
             room: Semaphore::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
+            capacity: AtomicUsize::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
+            options: Mutex::default(),
             healthy: Notify::new(),
             failing: AtomicBool::new(false),
             failing_long: AtomicBool::new(false),
@@ -84,6 +89,20 @@ impl Shared {
             refused: AtomicU64::new(0),
             backlog: AtomicU64::new(0),
         }
+    }
+
+    /// Leaves other options for the writer, and adds room.
+    pub fn reconfigure(&self, options: Options) {
+        let capacity = options.capacity.clamp(1, Semaphore::MAX_PERMITS);
+        *self.options.lock().unwrap_or_else(PoisonError::into_inner) = Some(options);
+        let before = self.capacity.fetch_max(capacity, SeqCst);
+        self.room.add_permits(capacity.saturating_sub(before));
+        self.queue.nudge();
+    }
+
+    /// Takes the options that were left.
+    pub fn take_options(&self) -> Option<Options> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub fn now_ms(&self) -> u64 {

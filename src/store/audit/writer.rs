@@ -114,8 +114,26 @@ impl Writer {
             if glance.last() {
                 return self.finish(glance, &mut batch);
             }
+            if let Some(options) = self.shared.take_options() {
+                self.reconfigure(options);
+            }
             self.seal(&mut batch);
             self.attempt();
+        }
+    }
+
+    /// Takes over what may change while the log is written.
+    fn reconfigure(&mut self, options: Options) {
+        let to = &mut self.options;
+        to.roll_bytes = options.roll_bytes;
+        to.durability = options.durability;
+        to.checkpoint_every = options.checkpoint_every;
+        to.checkpoint_entries = options.checkpoint_entries;
+        to.heartbeat = options.heartbeat;
+        if to.retain != options.retain {
+            to.retain = options.retain;
+            // What is too old may be another matter now.
+            self.last_retain = Instant::now().checked_sub(RETAIN_EVERY).unwrap_or(self.last_retain);
         }
     }
 

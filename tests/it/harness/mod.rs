@@ -15,7 +15,7 @@ mod upstream;
 pub use audit::{entries, outcomes};
 pub use bundle::Bundle;
 pub use client::{Call, Reply};
-pub use gateway::{Gateway, Output, message, moat};
+pub use gateway::{Gateway, Output, field, message, moat};
 pub use otlp::{Sink, Span, spans};
 pub use scripted::{Scripted, read_head, read_until};
 pub use tokens::{Token, TokenKey, now};

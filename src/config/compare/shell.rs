@@ -1,0 +1,99 @@
+//! What the process itself is set to: what only a restart can change, and what a reload of listeners, `tls`, `audit` and
+//! `logs` lets through that was kept out before.
+use super::Lines;
+use crate::config::settings::{Audit, Durability, Listener, ListenerKind, Server, Snapshot};
+use std::sync::Arc;
+
+/// Keys whose values are fixed when the process starts and differ. Any of them refuses a reload: a value that is in the
+/// file and not in force would be a silent failure.
+pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
+    let Server {
+        worker_threads,
+        state_dir,
+        instance,
+        reuse_port,
+        zone: _,
+        drain_timeout: _,
+        drain_delay: _,
+        max_connections: _,
+    } = &old.server;
+    let server = &new.server;
+    let differs = [
+        (*worker_threads != server.worker_threads, "server.worker_threads"),
+        (*state_dir != server.state_dir, "server.state_dir"),
+        (*instance != server.instance, "server.instance"),
+        (*reuse_port != server.reuse_port, "server.reuse_port"),
+        (old.admin.address != new.admin.address, "admin.address"),
+        (old.admin != new.admin, "admin"),
+        (old.audit.directory != new.audit.directory, "audit.directory"),
+        (old.audit.key != new.audit.key, "audit.chain.checkpoint.key"),
+    ];
+    differs.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
+}
+
+pub(super) fn loosened(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    for listener in &new.listeners {
+        let name = &listener.name;
+        match old.listeners.iter().find(|other| other.name == *name) {
+            Some(before) => compare_listeners(before, listener, lines),
+            None => lines.when(true, || match listener.kind {
+                ListenerKind::Plaintext => format!("listener `{name}` is new and without TLS, on {}", listener.address),
+                ListenerKind::Tls { .. } | ListenerKind::Redirect { .. } => {
+                    format!("listener `{name}` is new, on {}", listener.address)
+                }
+            }),
+        }
+    }
+    audit(&old.audit, &new.audit, lines);
+}
+
+fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines) {
+    let name = &new.name;
+    lines.when(old.address != new.address, || {
+        format!("listener `{name}` is on {} instead of {}", new.address, old.address)
+    });
+    match (&old.kind, &new.kind) {
+        (ListenerKind::Tls { profile: before, .. }, ListenerKind::Tls { profile: after, .. }) => {
+            lines.when(after.tls12 && !before.tls12, || format!("listener `{name}` accepts TLS 1.2 too"));
+            lines.when(after.groups.iter().any(|group| !before.groups.contains(group)), || {
+                format!("listener `{name}` accepts more key exchange groups")
+            });
+        }
+        (ListenerKind::Tls { .. } | ListenerKind::Redirect { .. }, ListenerKind::Plaintext) => {
+            lines.when(true, || format!("listener `{name}` serves without TLS"));
+        }
+        (ListenerKind::Redirect { .. }, ListenerKind::Tls { .. })
+        | (ListenerKind::Tls { .. } | ListenerKind::Redirect { .. }, ListenerKind::Redirect { .. })
+        | (ListenerKind::Plaintext, _) => {}
+    }
+    let outside = |net: &ipnet::IpNet| !old.trusted.iter().any(|known| known.contains(net));
+    lines.when(new.trusted.iter().any(outside), || format!("listener `{name}` believes more hops"));
+    lines.when(old.client_header != new.client_header, || {
+        format!("listener `{name}` reads the client's address from another header")
+    });
+    let more = new.head.bytes > old.head.bytes || new.head.count > old.head.count || new.head.line > old.head.line;
+    let longer = new.header_timeout > old.header_timeout
+        || new.idle_timeout > old.idle_timeout
+        || new.handshake_timeout > old.handshake_timeout;
+    let wider = new.connections_per_ip > old.connections_per_ip
+        || new.h2_concurrent_streams > old.h2_concurrent_streams
+        || new.h2_resets_per_second > old.h2_resets_per_second;
+    lines.when(more || longer || wider, || format!("listener `{name}` has higher limits"));
+}
+
+fn audit(old: &Audit, new: &Audit, lines: &mut Lines) {
+    let strength = |durability: Durability| match durability {
+        Durability::Os => 0,
+        Durability::Batch => 1,
+        Durability::Each => 2,
+    };
+    lines.when(strength(new.durability) < strength(old.durability), || {
+        "the audit log is synced less often (`audit.durability`)".to_owned()
+    });
+    lines.when(new.retain.is_some_and(|new| old.retain.is_none_or(|old| new < old)), || {
+        "audit entries are kept for a shorter time".to_owned()
+    });
+    lines.when(new.checkpoint_every > old.checkpoint_every || new.checkpoint_entries > old.checkpoint_entries, || {
+        "heads of the audit log are signed less often".to_owned()
+    });
+}
