@@ -8,6 +8,7 @@
 //! Format and guarantees are described in `docs/audit.md`.
 mod fault;
 mod folder;
+mod handover;
 mod key;
 mod queue;
 mod recover;
@@ -21,11 +22,14 @@ mod writer;
 mod tests;
 
 pub use fault::{AuditFault, AuditUnavailable};
+pub use handover::{Courier, Delivery, Parcel};
+pub use queue::Class;
 pub use shared::AuditState;
 pub use slot::Slot;
 pub use verify::{Broken, Verified, read_keys, segments, verify};
 
 use decide::record::{Entry, Event, Kind};
+use handover::Opening;
 use segment::Medium;
 use shared::Shared;
 use std::fs::File;
@@ -112,14 +116,28 @@ impl AuditLog {
     /// Fails when another process has the folder, when the newest segment or the signed head beside it is not what was
     /// written, or when the disk refuses. It never repairs what it does not understand.
     pub fn open(options: Options, clock: Clock) -> Result<AuditLog, AuditFault> {
-        AuditLog::open_on(options, clock, Box::new(|file| Box::new(file)))
+        AuditLog::start(options, clock, Box::new(|file| Box::new(file)), &Opening::Start)
     }
 
-    /// The same, on files that a test may let fail.
+    /// Opens a log that another process has just left to this one.
+    pub fn succeed(options: Options, clock: Clock) -> Result<AuditLog, AuditFault> {
+        AuditLog::start(options, clock, Box::new(|file| Box::new(file)), &Opening::Succession)
+    }
+
+    /// As [`AuditLog::open`], on files that a test may let fail.
+    #[cfg(test)]
     fn open_on(options: Options, clock: Clock, medium: MediumMaker) -> Result<AuditLog, AuditFault> {
+        AuditLog::start(options, clock, medium, &Opening::Start)
+    }
+
+    fn start(options: Options, clock: Clock, medium: MediumMaker, opening: &Opening) -> Result<AuditLog, AuditFault> {
         let shared = Arc::new(Shared::new(&options, clock));
-        let writer = writer::Writer::open(options, Arc::clone(&shared), medium)?;
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
+        let writer = writer::Writer::open(options, Arc::clone(&shared), medium, opening)?;
+        let gone = writer::Gone(Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            let _gone = gone;
+            writer.run()
+        });
         let thread = thread.map_err(|source| AuditFault::Thread { source })?;
         Ok(AuditLog { shared, writer: Mutex::new(Some(thread)) })
     }

@@ -96,6 +96,15 @@ impl Chain {
     }
 }
 
+/// The body of a line that [`Chain::seal`] made; `None` where it does not have that form. Its hash is not looked at.
+pub fn body(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(SEQ)?;
+    let rest = rest.get(rest.iter().position(|byte| !byte.is_ascii_digit())?..)?;
+    let rest = rest.strip_prefix(PREV)?.get(64..)?.strip_prefix(BODY)?;
+    let (body, tail) = rest.split_at_checked(rest.len().checked_sub(HASH.len() + 64 + END.len())?)?;
+    (tail.starts_with(HASH) && tail.ends_with(END)).then_some(body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +115,9 @@ mod tests {
         let mut out = Vec::new();
         chain.seal(b"\"time\":\"t\"", &mut out);
         chain.seal(b"\"time\":\"u\"", &mut out);
+        let bodies: Vec<_> = out.split_inclusive(|byte| *byte == b'\n').map(body).collect();
+        assert_eq!(bodies, [Some(&b"\"time\":\"t\""[..]), Some(b"\"time\":\"u\"")]);
+        assert!((0..out.len() / 2).all(|end| body(&out[..end]).is_none()));
         let zeros = "0".repeat(64);
         let first = format!("{{\"seq\":1,\"prev\":\"{zeros}\",\"time\":\"t\"");
         let one = Hash::of(first.as_bytes());

@@ -20,6 +20,23 @@ pub enum Event<'a> {
         /// Requests that had not ended; they have no entry.
         unfinished: u64,
     },
+    /// `handover`: another process goes on with this log.
+    HandOver {
+        /// Its process id.
+        successor: u64,
+    },
+    /// `handover.end`: the process that handed the log over has ended; its entries until then were passed on.
+    HandOverEnd {
+        /// Its process id.
+        predecessor: u64,
+        /// Requests of it that had not ended; they have no entry.
+        unfinished: u64,
+    },
+    /// `handover.failed`: the process that handed the log over writes it again.
+    HandOverFailed {
+        /// Why, in words.
+        reason: &'a str,
+    },
     /// `config.load`: another snapshot took over.
     ConfigLoad {
         /// Its digest.
@@ -93,6 +110,8 @@ pub enum Ended {
     Orderly,
     /// Without one.
     Abruptly,
+    /// With a `handover` entry to this one.
+    HandedOver,
 }
 
 impl Event<'_> {
@@ -101,6 +120,9 @@ impl Event<'_> {
         match self {
             Event::Start { .. } => "start",
             Event::Stop { .. } => "stop",
+            Event::HandOver { .. } => "handover",
+            Event::HandOverEnd { .. } => "handover.end",
+            Event::HandOverFailed { .. } => "handover.failed",
             Event::ConfigLoad { .. } => "config.load",
             Event::ConfigRefuse { .. } => "config.refuse",
             Event::KeysChange { .. } => "keys.change",
@@ -127,11 +149,18 @@ impl Event<'_> {
                     Ended::Never => "none",
                     Ended::Orderly => "stopped",
                     Ended::Abruptly => "interrupted",
+                    Ended::HandedOver => "handed-over",
                 };
                 json::text(out, ",\"previous\":", previous);
                 json::text(out, ",\"key\":", key);
             }
             Event::Stop { unfinished } => json::number(out, ",\"detail\":{\"unfinished\":", unfinished),
+            Event::HandOver { successor } => json::number(out, ",\"detail\":{\"successor\":", successor),
+            Event::HandOverEnd { predecessor, unfinished } => {
+                json::number(out, ",\"detail\":{\"predecessor\":", predecessor);
+                json::number(out, ",\"unfinished\":", unfinished);
+            }
+            Event::HandOverFailed { reason } => json::text(out, ",\"detail\":{\"reason\":", reason),
             Event::ConfigLoad { digest, previous, loosened } => {
                 json::text(out, ",\"detail\":{\"digest\":", digest);
                 json::optional(out, ",\"previous\":", previous);
@@ -194,6 +223,9 @@ mod tests {
         let events = [
             Event::Start { version: "0.1.0", previous: Ended::Abruptly, key: "k" },
             Event::Stop { unfinished: 2 },
+            Event::HandOver { successor: 7 },
+            Event::HandOverEnd { predecessor: 6, unfinished: 1 },
+            Event::HandOverFailed { reason: "it ended" },
             Event::ConfigLoad { digest: "ab", previous: Some("cd"), loosened: some },
             Event::ConfigRefuse { problems: 3 },
             Event::KeysChange { owner: "main", added: some, removed: none },

@@ -1,4 +1,5 @@
 //! The way from requests to the writer: bodies one after the other in one buffer, so that a push allocates nothing.
+use super::handover::Order;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -10,9 +11,12 @@ const PLENTY: usize = 256 << 10;
 
 /// What an item is; also its class in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub enum Class {
+    /// The entry of a request that has ended.
     Request,
+    /// The entry of a state-changing request that is to be forwarded.
     Intent,
+    /// What the gateway itself did or noticed.
     System,
 }
 
@@ -53,6 +57,7 @@ impl Batch {
 #[derive(Debug, Default)]
 struct State {
     batch: Batch,
+    order: Option<Order>,
     hurry: bool,
     closing: Option<Instant>,
     open_slots: usize,
@@ -127,11 +132,32 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Tells the writer about another process.
+    pub fn order(&self, order: Order) {
+        self.lock().order = Some(order);
+        self.wake.notify_one();
+    }
+
+    /// What the writer was told, once.
+    pub fn take_order(&self) -> Option<Order> {
+        self.lock().order.take()
+    }
+
+    /// Waits until the writer is told something; `None` when the log is being closed instead.
+    pub fn wait_for_order(&self) -> Option<Order> {
+        let mut state = self.lock();
+        while state.order.is_none() && state.closing.is_none() {
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.order.take()
+    }
+
     /// Waits until there is something, or until the given time, and takes all there is in exchange for `spare`. Once the
     /// log is being closed, also returns when no slot is out, or at the end of the grace.
     pub fn take(&self, until: Instant, spare: &mut Batch) -> Glance {
         let mut state = self.lock();
-        while state.batch.items.is_empty() && !state.nudged && !state.glance().last() {
+        let idle = |state: &State| state.batch.items.is_empty() && !state.nudged && state.order.is_none();
+        while idle(&state) && !state.glance().last() {
             let now = Instant::now();
             let limit = state.closing.map_or(until, |end| end.min(until));
             if now >= limit {
@@ -140,7 +166,8 @@ impl Queue {
             state = self.wake.wait_timeout(state, limit - now).unwrap_or_else(PoisonError::into_inner).0;
         }
         if !state.batch.items.is_empty() {
-            state = self.wait(state, LINGER, |state| !state.hurry && state.closing.is_none());
+            let patient = |state: &mut State| !state.hurry && state.order.is_none() && state.closing.is_none();
+            state = self.wait(state, LINGER, patient);
         }
         state.hurry = false;
         state.nudged = false;
@@ -148,10 +175,11 @@ impl Queue {
         state.glance()
     }
 
-    /// Waits without taking anything, or until the end of the grace.
+    /// Waits without taking anything, or until an order or the end of the grace.
     pub fn pause(&self, time: Duration) -> Glance {
         let state = self.lock();
-        self.wait(state, time, |state| state.closing.is_none_or(|end| Instant::now() < end)).glance()
+        let patient = |state: &mut State| state.order.is_none() && state.closing.is_none_or(|end| Instant::now() < end);
+        self.wait(state, time, patient).glance()
     }
 
     fn wait<'a>(

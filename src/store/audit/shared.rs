@@ -175,6 +175,11 @@ impl Shared {
         self.push(body, Class::System, None, false);
     }
 
+    /// Counts an entry that is to be written and did not come through the queue.
+    pub fn expect_one_more(&self) {
+        self.backlog.fetch_add(1, Relaxed);
+    }
+
     /// Counts entries that are written now.
     pub fn written(&self, entries: u64) {
         self.backlog.fetch_sub(entries, Relaxed);

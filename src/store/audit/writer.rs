@@ -1,13 +1,14 @@
 //! The one thread that writes: takes what requests left, chains it, writes, syncs, signs, rolls and retains.
 use super::fault::AuditFault;
 use super::folder::Folder;
+use super::handover::{Away, Opening, Order};
 use super::key::{self, Signer};
 use super::queue::{Batch, Class, Glance, Item};
 use super::recover::{self, Found};
 use super::segment::Segment;
 use super::shared::Shared;
 use super::{Durability, MediumMaker, Options};
-use decide::record::{Chain, Entry, Event, Kind};
+use decide::record::{Chain, Ended, Entry, Event, Kind};
 use std::fs::OpenOptions;
 use std::io;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const RETAIN_EVERY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Writer {
     options: Options,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     medium: MediumMaker,
     folder: Folder,
     signer: Signer,
@@ -50,7 +51,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Recovers the log and writes its first entries of this process.
-    pub fn open(options: Options, shared: Arc<Shared>, medium: MediumMaker) -> Result<Writer, AuditFault> {
+    pub fn open(
+        options: Options,
+        shared: Arc<Shared>,
+        medium: MediumMaker,
+        opening: &Opening,
+    ) -> Result<Writer, AuditFault> {
         let folder = Folder::open(&options.directory)?;
         let key_path = options.key.clone().unwrap_or_else(|| options.state_dir.join(key::FILE));
         if options.key.is_none() {
@@ -92,7 +98,12 @@ impl Writer {
             writer.system(Event::Recovered { file, bytes: *bytes });
         }
         let label = writer.signer.key().label();
-        writer.system(Event::Start { version: env!("CARGO_PKG_VERSION"), previous: found.ended, key: &label });
+        let version = env!("CARGO_PKG_VERSION");
+        writer.system(match opening {
+            Opening::Start => Event::Start { version, previous: found.ended, key: &label },
+            Opening::Succession => Event::Start { version, previous: Ended::HandedOver, key: &label },
+            Opening::Return { reason } => Event::HandOverFailed { reason },
+        });
         if changed {
             writer.system(Event::KeysChange { owner: "audit", added: &[label], removed: &[] });
         }
@@ -101,9 +112,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Writes until the log is closed.
+    /// Writes until the log is closed, here or by a successor.
     pub fn run(mut self) -> Result<(), AuditFault> {
-        let _gone = Gone(Arc::clone(&self.shared));
         let mut batch = Batch::default();
         loop {
             // While the disk refuses, what requests leave stays in the queue: its bound is the back pressure.
@@ -119,6 +129,21 @@ impl Writer {
             }
             self.seal(&mut batch);
             self.attempt();
+            match self.shared.queue.take_order() {
+                Some(Order::Yield { successor, done }) => match self.leave(successor) {
+                    Ok(chain) => {
+                        let Writer { options, shared, medium, folder, .. } = self;
+                        // Unlocked before the successor may know of it.
+                        drop(folder);
+                        let _ = done.send(Ok(chain));
+                        return Away { options, shared, medium }.run();
+                    }
+                    Err(fault) => drop(done.send(Err(fault))),
+                },
+                // Nothing was yielded.
+                Some(Order::Resume { done, .. }) => drop(done.send(Ok(()))),
+                Some(Order::Forward(_)) | None => {}
+            }
         }
     }
 
@@ -135,6 +160,26 @@ impl Writer {
             // What is too old may be another matter now.
             self.last_retain = Instant::now().checked_sub(RETAIN_EVERY).unwrap_or(self.last_retain);
         }
+    }
+
+    /// Writes everything, names the successor, and leaves it an empty segment, so that it need not read a long one.
+    fn leave(&mut self, successor: u64) -> Result<Chain, AuditFault> {
+        let path = self.folder.segment(self.segment.first);
+        if self.failing_since.is_some() {
+            let source = io::Error::other("the log cannot be written at this time");
+            return Err(AuditFault::Io { path, source });
+        }
+        self.account_for_gap();
+        self.system(Event::HandOver { successor });
+        self.seal_head();
+        let left = self.step().and_then(|()| if self.segment.len() > 0 { self.roll() } else { Ok(()) });
+        left.inspect_err(|error| self.failed(error)).map_err(AuditFault::io(&path))?;
+        Ok(self.chain)
+    }
+
+    /// Chains entries that a successor was to write and may not have.
+    pub(super) fn seal_undelivered(&mut self, batch: &mut Batch) {
+        self.seal(batch);
     }
 
     /// The end: everything that is left, `stop`, a head. Tried for as long as there is grace.
@@ -390,7 +435,7 @@ fn open_segment(
 }
 
 /// However the writer ends, nobody may believe that it still writes.
-struct Gone(Arc<Shared>);
+pub(super) struct Gone(pub(super) Arc<Shared>);
 
 impl Drop for Gone {
     fn drop(&mut self) {
