@@ -11,6 +11,7 @@ pub mod init;
 pub mod man;
 pub mod run;
 pub mod token;
+pub mod upgrade;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io;
@@ -44,6 +45,8 @@ enum Command {
     Init(init::Args),
     /// Run the gateway in the foreground
     Run(run::Args),
+    /// Replace the running gateway by the program installed now, without refusing a connection
+    Upgrade(upgrade::Args),
     /// Report every problem of a configuration, and run its policy tests
     #[command(short_flag = 't')]
     Check(check::Args),
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
+        Command::Upgrade(args) => upgrade::run(args),
         Command::Check(args) => check::run(args),
         Command::Audit(command) => audit::run(command),
         Command::Explain(args) => explain::run(args),

@@ -3,6 +3,7 @@ use crate::cli::check;
 use crate::config::Purpose;
 use crate::config::problem::Problems;
 use crate::serve::ending::Reason;
+use crate::serve::handover::{Predecessor, Program, Steward};
 use crate::serve::inherited::Inherited;
 use crate::serve::notify::Notifier;
 use crate::serve::reload::{Loader, Refused, supervise};
@@ -19,6 +20,11 @@ pub struct Args {
     /// The configuration; paths in it are relative to its folder
     #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml", env = "MOAT_CONFIG")]
     config: PathBuf,
+    /// Replace the gateway that runs with the same state folder: take its sockets, then let it drain
+    ///
+    /// It goes on as if nothing had happened should this one not start. `moat upgrade` has it start its own successor.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Runs the gateway. A bundle with problems starts nothing and exits with 78.
@@ -32,6 +38,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Err(problems) => return check::report(&problems, check::Format::Text),
     };
     let snapshot = loaded.snapshot;
+    let program = Program::of_this_process().context("cannot find out which program this is")?;
     let log = logs::init(snapshot.telemetry.json, &snapshot.telemetry.level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(snapshot.server.worker_threads)
@@ -40,18 +47,36 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the workers")?;
     let result = runtime.block_on(async {
-        let mut running = Running::start(snapshot, Some(log.clone()), given).await?;
-        running.notifier = notifier;
-        running.notifier.ready();
-        tokio::select! {
-            ended = supervise(&running, loader(&args.config)) => ended?,
-            () = running.notifier.watchdog(&running.listening) => {}
+        let mut running = match args.take_over {
+            false => Running::start(snapshot, Some(log.clone()), given).await?,
+            true => {
+                let (predecessor, sockets) = Predecessor::ask(&snapshot.server.state_dir)?;
+                Running::succeed(snapshot, Some(log.clone()), sockets, predecessor).await?
+            }
+        };
+        running.notifier = Arc::new(notifier);
+        let steward = Steward::bind(&running, program);
+        if let Err(error) = &steward {
+            tracing::warn!("this process cannot be replaced while it runs: {error:#}");
         }
-        running.stop(Reason::Asked).await;
+        running.notifier.ready();
+        let reason = tokio::select! {
+            ended = supervise(&running, loader(&args.config)) => ended.map(|()| Reason::Asked)?,
+            pid = replaced(steward.as_ref().ok()) => pid.map(|_| Reason::Replaced)?,
+            () = running.notifier.watchdog(&running.listening) => Reason::Asked,
+        };
+        running.stop(reason).await;
         Ok(ExitCode::SUCCESS)
     });
     runtime.shutdown_background();
     result
+}
+
+async fn replaced(steward: Option<&Steward>) -> std::io::Result<u32> {
+    match steward {
+        Some(steward) => steward.replaced().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How a running gateway loads its bundle anew.

@@ -5,6 +5,7 @@ pub mod metrics;
 pub mod listener;
 pub mod accept;
 pub mod doors;
+pub mod handover;
 pub mod inherited;
 pub mod listening;
 pub mod notify;

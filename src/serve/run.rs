@@ -7,6 +7,7 @@ use crate::serve::certificates::CertStore;
 use crate::serve::doors::Doors;
 use crate::serve::drain::Drain;
 use crate::serve::gateway::{Gateway, Shared};
+use crate::serve::handover::Predecessor;
 use crate::serve::herald::Herald;
 use crate::serve::inherited::Inherited;
 use crate::serve::keys::KeyRings;
@@ -23,7 +24,7 @@ use crate::serve::status::Status;
 use crate::serve::traces::{Exporting, Traces};
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use decide::record::Event;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ pub struct Running {
     /// The listeners, kept over reloads as far as their addresses are.
     pub doors: Doors,
     /// The way to the service manager; to none, unless set.
-    pub notifier: Notifier,
+    pub notifier: Arc<Notifier>,
     /// The orderly end.
     pub drain: Drain,
     pub(super) tasks: JoinSet<()>,
@@ -84,6 +85,40 @@ impl Running {
         let options = audit_options(&prepared.snapshot);
         let audit = AuditLog::open(options, Arc::new(now_ms)).context("the audit log")?;
         prepared.run(audit).await
+    }
+
+    /// Starts in place of another process, which serves until this one does, and goes on should this one fail. Sockets
+    /// that it gave are taken first.
+    pub async fn succeed(
+        snapshot: Snapshot,
+        log: Option<Arc<Lines>>,
+        given: Inherited,
+        mut predecessor: Predecessor,
+    ) -> Result<Running> {
+        let prepared = Prepared::new(snapshot, log, given).await?;
+        if let Some(doubt) = prepared.doubt() {
+            let reason = format!("not ready: {doubt}");
+            predecessor.give_up(&reason);
+            bail!(reason);
+        }
+        let options = audit_options(&prepared.snapshot);
+        let yours = tokio::task::block_in_place(|| predecessor.log(&options.directory))?;
+        let open = if yours { AuditLog::succeed } else { AuditLog::open };
+        let running = match open(options, Arc::new(now_ms)).context("the audit log") {
+            Ok(audit) => prepared.run(audit).await,
+            Err(error) => Err(error),
+        };
+        match running {
+            Ok(running) => {
+                let audit = running.shared.audit.clone();
+                tokio::task::block_in_place(|| predecessor.retire(audit, &running.drain))?;
+                Ok(running)
+            }
+            Err(error) => {
+                predecessor.give_up(&format!("{error:#}"));
+                Err(error)
+            }
+        }
     }
 }
 
@@ -129,6 +164,12 @@ impl Prepared {
             active,
             log,
         })
+    }
+
+    /// Why it would not be ready.
+    fn doubt(&self) -> Option<String> {
+        let dark = self.active.issuers().values().map(|ring| ring.status()).find(|status| !status.usable);
+        dark.map(|status| format!("no usable key set for issuer `{}`", status.issuer))
     }
 
     /// Begins to write this log, and to serve.
@@ -208,7 +249,7 @@ impl Prepared {
             quotas,
             listening,
             doors,
-            notifier: Notifier::default(),
+            notifier: Arc::default(),
             drain,
             tasks,
             close_admin,
