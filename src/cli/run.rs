@@ -2,7 +2,7 @@
 use crate::cli::check;
 use crate::config::Purpose;
 use crate::config::problem::Problems;
-use crate::serve::ending::Reason;
+use crate::serve::ending::{Orders, Reason};
 use crate::serve::handover::{Predecessor, Program, Steward};
 use crate::serve::inherited::Inherited;
 use crate::serve::notify::Notifier;
@@ -47,12 +47,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the workers")?;
     let result = runtime.block_on(async {
-        let mut running = match args.take_over {
-            false => Running::start(snapshot, Some(log.clone()), given).await?,
-            true => {
+        let mut orders = Orders::new()?;
+        let start = async {
+            if args.take_over {
                 let (predecessor, sockets) = Predecessor::ask(&snapshot.server.state_dir)?;
-                Running::succeed(snapshot, Some(log.clone()), sockets, predecessor).await?
+                return Running::succeed(snapshot, Some(log.clone()), sockets, predecessor).await;
             }
+            Running::start(snapshot, Some(log.clone()), given).await
+        };
+        let mut running = tokio::select! {
+            started = start => started?,
+            () = orders.next() => return Ok(ExitCode::SUCCESS),
         };
         running.notifier = Arc::new(notifier);
         let steward = Steward::bind(&running, program);
@@ -62,6 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         running.notifier.ready();
         let reason = tokio::select! {
             ended = supervise(&running, loader(&args.config)) => ended.map(|()| Reason::Asked)?,
+            () = orders.next() => Reason::Asked,
             pid = replaced(steward.as_ref().ok()) => pid.map(|_| Reason::Replaced)?,
             () = running.notifier.watchdog(&running.listening) => Reason::Asked,
         };

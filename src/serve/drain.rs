@@ -143,6 +143,16 @@ impl Drop for Live {
     }
 }
 
+/// How long a connection that waits for its next request lives on in a drain. A client that is busy hears
+/// `Connection: close` with its next answer; closed at once, it might have sent that request already (RFC 9112, 9.5).
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Completes when a drain has gone on for so long that whoever is idle now may be closed.
+pub(crate) async fn idle_over(watch: &mut watch::Receiver<bool>) {
+    begun(watch).await;
+    tokio::time::sleep(FAREWELL).await;
+}
+
 /// Completes when the value has turned `true`; never, where nobody is left to turn it.
 pub(crate) async fn begun(watch: &mut watch::Receiver<bool>) {
     if watch.wait_for(|begun| *begun).await.is_err() {

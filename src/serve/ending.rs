@@ -1,7 +1,8 @@
 //! How a gateway ends: readiness fails, listeners close, requests finish, and audit log and spans are closed last.
 use crate::serve::run::Running;
+use std::io;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long the audit log may take to write what is left.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
@@ -69,16 +70,32 @@ impl Running {
     }
 }
 
-/// Completes with the last of so many SIGTERMs and SIGINTs from now on.
-async fn signals(orders: u32) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    for order in 1..=orders {
+/// SIGTERM and SIGINT, from the moment at which it is made: they no longer kill the process then.
+pub struct Orders {
+    term: Signal,
+    int: Signal,
+}
+
+impl Orders {
+    /// Listens for them from now on.
+    pub fn new() -> io::Result<Orders> {
+        Ok(Orders { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Completes with the next one. Cancel-safe.
+    pub async fn next(&mut self) {
         tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
         }
+    }
+}
+
+/// Completes with the last of so many orders from now on.
+async fn signals(orders: u32) {
+    let Ok(mut given) = Orders::new() else { return std::future::pending().await };
+    for order in 1..=orders {
+        given.next().await;
         if order < orders {
             tracing::info!("draining already, since another process serves; a second signal cuts what is left");
         }

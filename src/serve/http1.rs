@@ -30,14 +30,15 @@ where
     let conn = wire.conn().clone();
     let mut draining = shutdown.clone();
     // One wait for all requests of the connection: it ends at most once, and then only with an empty wire.
-    let mut begun = pin!(drain::begun(&mut draining));
+    let mut begun = pin!(drain::idle_over(&mut draining));
     wire.expose(Some(0));
     loop {
         let read = tokio::select! {
-            // A request that has arrived is still served; only waiting ends.
+            // A request that has arrived is still served; only waiting ends, and not that of a connection which was
+            // accepted a moment ago for its first request: that has a deadline of its own.
             biased;
             read = read_head(&mut wire, settings) => read,
-            () = &mut begun, if wire.pending().is_empty() => Read::Idle,
+            () = &mut begun, if conn.requests() > 0 && wire.pending().is_empty() => Read::Idle,
         };
         let head = match read {
             Read::Head(head) => head,

@@ -22,7 +22,7 @@ pub(crate) async fn run<A, F: Front>(
     let read = tokio::select! {
         biased;
         read = read_head(&mut wire, settings) => read,
-        () = drain::begun(&mut draining) => Read::Idle,
+        () = drain::idle_over(&mut draining) => Read::Idle,
     };
     let (outcome, seen) = match read {
         Read::Head(head) => {

@@ -39,3 +39,4 @@ mod streams;
 mod tidy;
 mod tls;
 mod traces;
+mod upgrade;

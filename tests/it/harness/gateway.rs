@@ -54,6 +54,8 @@ pub struct Gateway {
     log: Arc<Log>,
     pub bundle: Bundle,
     addresses: HashMap<String, SocketAddr>,
+    /// Processes that took over, the newest last.
+    successors: Mutex<Vec<u32>>,
 }
 
 impl Gateway {
@@ -89,7 +91,7 @@ impl Gateway {
                 }
             });
         }
-        let mut gateway = Gateway { child, log, bundle, addresses: HashMap::new() };
+        let mut gateway = Gateway { child, log, bundle, addresses: HashMap::new(), successors: Mutex::default() };
         for name in gateway.bundle.listeners.clone() {
             let wanted = |line: &Value| message(line) == Some("listening") && field(line, "listener") == Some(&name);
             let line = gateway.wait_for_log(&format!("listener `{name}`"), wanted).unwrap();
@@ -103,8 +105,28 @@ impl Gateway {
         *self.addresses.get(listener).unwrap_or_else(|| panic!("no listener `{listener}`: {:?}", self.addresses))
     }
 
+    /// The process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successors.lock().unwrap().last().copied().unwrap_or(self.child.id())
+    }
+
+    /// `moat upgrade`; where it succeeds, the gateway is the new process.
+    pub fn upgrade(&self) -> Output {
+        let output = moat(self.bundle.root(), &["upgrade"]);
+        if output.code == Some(0) {
+            self.replaced_by(output.stdout.split_whitespace().nth(1).unwrap().parse().unwrap());
+        }
+        output
+    }
+
+    /// From now on, the gateway is this process.
+    pub fn replaced_by(&self, pid: u32) {
+        self.successors.lock().unwrap().push(pid);
+    }
+
+    /// Waits until the process that was started first has ended.
+    pub fn first_exit(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// A valid token of the bundle's issuer.
@@ -143,6 +165,17 @@ impl Gateway {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
+        self.kill_successors();
+    }
+
+    /// They are no children of ours, so that only their ids are known.
+    fn kill_successors(&self) {
+        for pid in self.successors.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            if program == Path::new(env!("CARGO_BIN_EXE_moat")) {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+        }
     }
 
     pub fn log_lines(&self) -> Vec<String> {
@@ -178,6 +211,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.kill_successors();
         if std::thread::panicking() {
             eprintln!("--- log of the gateway\n{}", self.log_lines().join("\n"));
         }
