@@ -25,8 +25,9 @@ fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
         name: name.into(),
         templates: vec![template.clone()],
         methods: Methods::all(),
-        upstream: 0,
-        upstream_name: "api".into(),
+        upstream: Some(Destination { upstream: 0, name: "api".into(), region: None }),
+        regions: Vec::new(),
+        timeouts: Timeouts::default(),
         tenant: RouteTenant::Resolve,
         access: Access::Session(Box::new(SessionRules {
             accept: vec![Accept::Bearer { issuer: "workforce".into() }],
@@ -71,6 +72,7 @@ fn rules(routes: usize, tenants: usize) -> Rules {
             issuers: Vec::new(),
             mfa_required: false,
             max_auth_age_s: None,
+            residency: None,
         };
         rules.tenants.insert(id, Arc::new(tenant));
     }
@@ -118,7 +120,7 @@ fn decided(rules: &Rules, facts: &Facts, identity: &Arc<Identity>, target: &str,
             Step::Ask(Question::Credential) => {
                 Some(Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Bearer }))
             }
-            Step::Permit(permit) => return black_box(&permit).route().upstream == 0,
+            Step::Permit(permit) => return black_box(&permit).destination().upstream == 0,
             Step::Refuse(_) => return false,
         };
     }

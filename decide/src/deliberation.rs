@@ -1,9 +1,9 @@
 //! Runs the guards in THE ORDER, asks what they ask, keeps the trail, and is the only maker of a `Permit`.
 use crate::facts::{Answer, Carrier, Facts, Identity, LimitState, Question};
-use crate::guards::{Case, Guard, ORDER, Outcome};
+use crate::guards::{Case, Guard, ORDER, Outcome, residency};
 use crate::refusal::{Code, Refusal};
 use crate::request::Request;
-use crate::rules::{Found, Route, Rules, Seat};
+use crate::rules::{Destination, Found, Route, Rules, Seat};
 use std::sync::Arc;
 
 /// What the guards found out on the way.
@@ -61,6 +61,7 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Permit {
     route: Arc<Route>,
+    destination: Destination,
     findings: Findings,
     #[expect(dead_code, reason = "a private field is what makes the permit unforgeable")]
     proof: (),
@@ -70,6 +71,11 @@ impl Permit {
     /// The route that may be served.
     pub fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// The upstream that the request may go to: one where the tenant's data stays.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Tenant and caller, as verified.
@@ -122,7 +128,15 @@ impl<'a> Deliberation<'a> {
             return Step::Refuse(Refusal::new(Code::GatewayUnavailable, "this deliberation has ended"));
         }
         self.next = ORDER.len() + 1;
-        Step::Permit(Permit { route: self.case.found.route.clone(), findings: self.findings.clone(), proof: () })
+        let route = self.case.found.route.clone();
+        // Asked again, whatever a guard in shadow has let pass: there is no permit to anywhere else.
+        match residency::destination(&route, self.findings.seat.as_ref()) {
+            Ok(destination) => {
+                let destination = destination.clone();
+                Step::Permit(Permit { route, destination, findings: self.findings.clone(), proof: () })
+            }
+            Err(refusal) => Step::Refuse(refusal),
+        }
     }
 
     /// The findings and the trail so far, for the record.

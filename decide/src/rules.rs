@@ -9,6 +9,7 @@ use crate::router::{self, Match, Router};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,8 @@ pub struct Tenant {
     pub mfa_required: bool,
     /// Greatest age of an authentication, in seconds: stricter than the platform, never laxer.
     pub max_auth_age_s: Option<u64>,
+    /// The region that its data stays in; `None` for anywhere.
+    pub residency: Option<Arc<str>>,
 }
 
 /// Whether a tenant is served.
@@ -105,10 +108,12 @@ pub struct Route {
     pub templates: Vec<Arc<str>>,
     /// Methods it serves.
     pub methods: Methods,
-    /// Index into the snapshot's upstreams.
-    pub upstream: usize,
-    /// The upstream's name.
-    pub upstream_name: Arc<str>,
+    /// Where it leads; of a route with upstreams by region, where it leads tenants without a residency.
+    pub upstream: Option<Destination>,
+    /// Upstreams by region; empty where there is one upstream for all.
+    pub regions: Vec<Destination>,
+    /// How long the upstream may take, where the route says so.
+    pub timeouts: Timeouts,
     /// Where this route's tenant comes from.
     pub tenant: RouteTenant,
     /// Who may use it.
@@ -127,6 +132,28 @@ pub struct Route {
     pub shadow: Vec<Guard>,
     /// Where it stands, `gateway.yaml:194`.
     pub origin: String,
+}
+
+/// An upstream as a route names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Index into the snapshot's upstreams.
+    pub upstream: usize,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its data stays.
+    pub region: Option<Arc<str>>,
+}
+
+/// `timeouts:` of a route; `None` leaves it to the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the sent request to the first byte of the answer, and for each pause in it.
+    pub first_byte: Option<Duration>,
+    /// Without progress in the request's body, and in answers that are streams.
+    pub idle: Option<Duration>,
+    /// For everything.
+    pub total: Option<Duration>,
 }
 
 /// Where a route's tenant comes from.
@@ -272,6 +299,13 @@ pub struct Rate {
     pub period_s: u32,
     /// Requests allowed at once.
     pub burst: u32,
+}
+
+impl Route {
+    /// Every upstream that it may lead to.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.upstream.iter().chain(&self.regions)
+    }
 }
 
 impl Limit {

@@ -136,11 +136,11 @@ fn explain(out: &mut impl Write, loaded: &Loaded, request: &CaseRequest, judged:
         };
         page.line(guard.name(), &said, None)?;
     }
-    match (&judged.refusal, &judged.found) {
+    match (&judged.refusal, &judged.upstream) {
         (Some(refusal), _) => {
             writeln!(out, "=> {} {}: {}", refusal.code.status(), refusal.code.id(), refusal.cause)
         }
-        (None, Some(found)) => writeln!(out, "=> permit, to upstream `{}`", found.route.upstream_name),
+        (None, Some(upstream)) => writeln!(out, "=> permit, to upstream `{upstream}`"),
         (None, None) => writeln!(out, "=> permit"),
     }
 }

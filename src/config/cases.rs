@@ -34,6 +34,8 @@ pub struct Judged {
     pub findings: Findings,
     /// What each guard said.
     pub trail: Trail,
+    /// Name of the upstream, where the request is permitted.
+    pub upstream: Option<Arc<str>>,
     /// The refusal; `None` for a permit.
     pub refusal: Option<Refusal>,
 }
@@ -57,16 +59,14 @@ fn check(snapshot: &Snapshot, case: &CaseOptions) -> Option<CaseFailure> {
     };
     let came = match &judged.refusal {
         Some(refusal) => format!("refused with `{}`", refusal.code.id()),
-        None => match &judged.found {
-            Some(found) => format!("permitted to `{}`", found.route.upstream_name),
+        None => match &judged.upstream {
+            Some(upstream) => format!("permitted to `{upstream}`"),
             None => "permitted".to_owned(),
         },
     };
-    let holds = match (&case.expect.value, &judged.refusal, &judged.found) {
+    let holds = match (&case.expect.value, &judged.refusal, &judged.upstream) {
         (Expectation::Refuse(code), Some(refusal), _) => refusal.code == code.value.0,
-        (Expectation::Permit(upstream), None, Some(found)) => {
-            upstream.value == "true" || upstream.value == *found.route.upstream_name
-        }
+        (Expectation::Permit(upstream), None, Some(found)) => upstream.value == "true" || upstream.value == **found,
         (Expectation::Refuse(_), None, _) | (Expectation::Permit(_), _, _) => false,
     };
     if holds {
@@ -124,6 +124,7 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
         found,
         findings: Findings::default(),
         trail: Trail::new(),
+        upstream: None,
         refusal: Some(refusal),
     };
     let request = match Request::parse(&made_up.method, target, host) {
@@ -138,18 +139,18 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
     let facts = facts(&request, made_up, &found.route);
     let mut deliberation = Deliberation::new(rules, &request, &facts, &found);
     let mut answer = None;
-    let refusal = loop {
+    let (upstream, refusal) = loop {
         match deliberation.proceed(answer.take()) {
             Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
             Step::Ask(Question::Credential) => {
                 answer = Some(Answer::Credential(credential(rules, made_up.caller.as_ref(), &found.route)));
             }
-            Step::Permit(_) => break None,
-            Step::Refuse(refusal) => break Some(refusal),
+            Step::Permit(permit) => break (Some(permit.destination().name.clone()), None),
+            Step::Refuse(refusal) => break (None, Some(refusal)),
         }
     };
     let (findings, trail) = deliberation.into_record();
-    Ok(Judged { found: Some(found), findings, trail, refusal })
+    Ok(Judged { found: Some(found), findings, trail, upstream, refusal })
 }
 
 fn facts(request: &Request, made_up: &CaseRequest, route: &Route) -> Facts {

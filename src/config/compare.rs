@@ -85,8 +85,9 @@ fn compare_routes(old: &Route, new: &Route, lines: &mut Lines) {
     lines.when(old.tenant != new.tenant && !matches!(new.tenant, RouteTenant::Resolve), || {
         format!("route `{name}`: the tenant comes from elsewhere")
     });
-    lines.when(old.upstream_name != new.upstream_name, || {
-        format!("route `{name}` leads to `{}` instead of `{}`", new.upstream_name, old.upstream_name)
+    let leads = |route: &Route| route.destinations().map(|d| d.name.to_string()).collect::<Vec<_>>().join("`, `");
+    lines.when(leads(old) != leads(new), || {
+        format!("route `{name}` leads to `{}` instead of `{}`", leads(new), leads(old))
     });
     lines.when(old.audit.durable && !new.audit.durable, || format!("route `{name}` no longer waits for the audit log"));
     lines.when(wider_body(&old.body, &new.body), || format!("route `{name}` accepts larger or other bodies"));
@@ -200,6 +201,9 @@ fn tenants(old: &Rules, new: &Rules, lines: &mut Lines) {
         lines.when(before.mfa_required && !after.mfa_required, || format!("tenant `{id}` needs no second factor"));
         lines.when(longer(before.max_auth_age_s, after.max_auth_age_s), || {
             format!("tenant `{id}` accepts older authentications")
+        });
+        lines.when(before.residency.is_some() && before.residency != after.residency, || {
+            format!("the data of tenant `{id}` may leave its region")
         });
         let class = |rules: &Rules, tenant: &Tenant| rules.classes.get(tenant.class).cloned();
         lines.when(class(old, before) != class(new, after), || format!("tenant `{id}` changed its class"));

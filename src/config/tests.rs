@@ -1,5 +1,6 @@
 //! Bundles on disk: the repository's own example, and tables of what is wrong with others.
 mod reload;
+mod upstreams;
 
 use crate::config::problem::Problems;
 use crate::config::settings::{ListenerKind, Snapshot};
@@ -155,8 +156,13 @@ fn a_sound_bundle_has_no_problem() {
 
 #[test]
 fn every_mistake_has_its_message_and_place() {
+    told(MISTAKES);
+}
+
+/// Each of these changes has this message.
+fn told(mistakes: &[(&str, &str, &str)]) {
     let mut wrong = Vec::new();
-    for (from, to, expected) in MISTAKES {
+    for (from, to, expected) in mistakes {
         let found = changed(&[(from, to)]);
         if found != *expected {
             wrong.push(format!("`{from}` → `{to}`\n  expected {expected}\n  found    {found}"));
@@ -325,11 +331,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "Acme: {class: gold}",
         "gateway.yaml:11:3 `Acme` cannot be the id of a tenant (lower-case letters, digits, `-` and `_`, at most 63)",
     ),
-    (
-        "acme: {class: gold}",
-        "acme: {class: gold, residency: eu}",
-        "gateway.yaml:11:23 `residency` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
-    ),
+    ("acme: {class: gold}", "acme: {class: gold, residency: eu}", "gateway.yaml:11:34 no upstream is in region `eu`"),
     (
         "acme: {class: gold}",
         "acme: {class: gold, issuers: [logn]}",

@@ -2,7 +2,7 @@
 use crate::config::settings::{Listener, Snapshot};
 use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
-use crate::serve::upstream::Pool;
+use crate::serve::upstream::{Pool, Resolver};
 use crate::store::quota::Quotas;
 use decide::rules::{Accept, Access};
 use std::collections::{BTreeSet, HashMap};
@@ -63,6 +63,15 @@ impl Active {
             cookies: cookies(&snapshot),
             snapshot,
         }
+    }
+
+    /// Begins to watch over the pools that were not in force before, and ends it for those that no longer are. To be
+    /// called once, when it is put in force.
+    pub fn take_over(&self, before: Option<&Active>) {
+        let old = before.map(|before| before.upstreams.as_slice()).unwrap_or_default();
+        let among = |pool: &Arc<Pool>, pools: &[Arc<Pool>]| pools.iter().any(|other| Arc::ptr_eq(pool, other));
+        self.upstreams.iter().filter(|pool| !among(pool, old)).for_each(|pool| pool.watch_over(Resolver::system()));
+        old.iter().filter(|pool| !among(pool, &self.upstreams)).for_each(|pool| pool.retire());
     }
 
     /// The key ring of an issuer.

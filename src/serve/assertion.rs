@@ -127,7 +127,7 @@ impl Assertions {
     pub fn issue(&self, permit: &Permit, now_s: u64) -> Option<HeaderValue> {
         let findings = permit.findings();
         let tenant = findings.seat.as_ref().map(|seat| &seat.id);
-        self.about(findings.identity.as_ref()?, tenant, &permit.route().upstream_name, now_s)
+        self.about(findings.identity.as_ref()?, tenant, &permit.destination().name, now_s)
     }
 
     /// The assertion that an identity acts for a tenant, addressed to an upstream. `None` once the identity has expired:

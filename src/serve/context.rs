@@ -262,7 +262,7 @@ impl Context {
 
     /// The upstream that the request went to, if it went to any.
     fn upstream_name(&self) -> Option<&str> {
-        self.found.as_ref().filter(|_| self.sent.is_some()).map(|found| &*found.route.upstream_name)
+        self.permit.as_ref().filter(|_| self.sent.is_some()).map(|permit| &*permit.destination().name)
     }
 
     /// Tells audit log, metrics, access log and traces how the request ended. Called at its end, and again when the context is
@@ -301,8 +301,8 @@ impl Context {
         if let Some(code) = code {
             self.shared.recent.push(self.refused(code, tenant));
         }
-        if let (Some(status), Some(waited), Some(found)) = (self.upstream_status, self.waited, &self.found)
-            && let Some(metrics) = self.active.upstream_metrics(found.route.upstream)
+        if let (Some(status), Some(waited), Some(permit)) = (self.upstream_status, self.waited, &self.permit)
+            && let Some(metrics) = self.active.upstream_metrics(permit.destination().upstream)
         {
             metrics.observe(status, waited);
         }

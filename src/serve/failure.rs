@@ -10,7 +10,7 @@ pub(super) fn not_connected(session: &Session, ctx: &mut Context, mut e: Box<Err
     let Some(lease) = &ctx.lease else { return e };
     // A kept HTTP/2 connection that takes no more streams says nothing about its endpoint.
     let failure_kind = if *e.etype() == ErrorType::H2Error { Failure::Refused } else { Failure::Connect };
-    ctx.refusal = failure(&e, true);
+    ctx.refusal = failure(&e, true, false);
     if failure_kind == Failure::Connect {
         lease.unreachable(ctx.refusal.as_ref().map_or("unreachable", |refusal| &refusal.cause));
         let endpoint = lease.address();
@@ -68,15 +68,19 @@ fn retries(session: &Session, ctx: &Context, failure: Failure) -> bool {
 
 /// What a failure of forwarding is called; `None` when the client itself is gone. An application that waits for the rest
 /// of a body is not to blame for its silence.
-pub(super) fn failure(e: &Error, body_done: bool) -> Option<Refusal> {
+/// `h2`: whether the application was spoken to in HTTP/2.
+pub(super) fn failure(e: &Error, body_done: bool, h2: bool) -> Option<Refusal> {
     let timeout = matches!(e.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout);
     let mut cause = format!("{}: {}", e.esource().as_str(), e.etype().as_str());
     match e.etype() {
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => {
-            // What rustls says: which certificate was not accepted, and why.
-            cause = format!("{cause}: {}", e.root_cause());
+            // What rustls says: what is wrong with the certificate.
+            let said = e.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
+            let said = said.strip_prefix("TLS connect() failed: ").unwrap_or(said);
+            cause = format!("{cause}: {}", said.split(", SNI:").next().unwrap_or_default());
         }
         ErrorType::H2Error | ErrorType::InvalidH2 => cause.push_str(": no HTTP/2, or broken"),
+        ErrorType::ReadError | ErrorType::ConnectionClosed if h2 => cause.push_str(": no HTTP/2, or broken off"),
         _ => {}
     }
     match e.esource() {

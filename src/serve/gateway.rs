@@ -65,6 +65,7 @@ impl Shared {
         assertions: Assertions,
         traces: Traces,
     ) -> Shared {
+        active.take_over(None);
         let (active, seeds) = (ArcSwap::new(active), RandomState::new());
         let (addresses, asks) = (ArcSwap::default(), Asks::default());
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
@@ -88,7 +89,8 @@ impl Shared {
 
     /// Puts another snapshot in force, for requests that begin from now on. What is running is judged again, by and by.
     pub fn activate(&self, active: Arc<Active>) {
-        self.active.store(active);
+        let before = self.active.swap(active.clone());
+        active.take_over(Some(&before));
         self.live.judge_again();
     }
 }

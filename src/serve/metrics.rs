@@ -8,6 +8,7 @@ mod listener;
 mod reading;
 mod route;
 mod tenants;
+mod upstreams;
 #[cfg(test)]
 mod tests;
 

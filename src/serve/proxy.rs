@@ -92,7 +92,7 @@ impl ProxyHttp for Gateway {
         // A try begins; the one before has reported what became of it.
         ctx.lease = None;
         let lease = ctx.permit.as_ref().and_then(|permit| {
-            let pool = ctx.active.upstreams.get(permit.route().upstream)?;
+            let pool = ctx.active.upstreams.get(permit.destination().upstream)?;
             Some(pool.choose(permit, &session.req_header().headers, &ctx.tried))
         });
         let lease = match lease {
@@ -248,7 +248,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Context) -> FailToProxy {
-        let refusal = ctx.refusal.take().or_else(|| failure(e, session.as_mut().is_body_done()));
+        let h2 = ctx.lease.as_ref().is_some_and(|lease| lease.version() == HttpVersion::Http2);
+        let refusal = ctx.refusal.take().or_else(|| failure(e, session.as_mut().is_body_done(), h2));
         session.set_keepalive(None);
         let mut code = 0;
         if let Some(refusal) = refusal {

@@ -304,6 +304,7 @@ pub(super) fn audit_options(snapshot: &Snapshot) -> audit::Options {
 
 fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Drain) -> Vec<Check> {
     let (audit, drain, keys) = (shared.audit.clone(), drain.clone(), Arc::downgrade(shared));
+    let pools = keys.clone();
     vec![
         Check::new(
             "draining",
@@ -329,6 +330,11 @@ fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Dr
                 Some(certificate) => Err(format!("`{}` has expired or is not valid yet", certificate.name)),
             }
         }),
+        Check::note("upstreams", move || {
+            let Some(shared) = pools.upgrade() else { return String::new() };
+            let active = shared.active();
+            active.upstreams.iter().map(|pool| pool.summary()).collect::<Vec<_>>().join(", ")
+        }),
     ]
 }
 
@@ -350,6 +356,7 @@ fn before_scrape(
         }
         let head = (state.last_head_s > 0).then_some(state.last_head_s);
         metrics.audit_state(state.write_errors, usize::try_from(state.backlog).unwrap_or(usize::MAX), head);
+        metrics.upstreams(&shared.active().upstreams);
         for ring in shared.active().issuers().values() {
             let status = ring.status();
             metrics.issuer_keys(&status.issuer, status.keys, status.last_success_s);

@@ -1,17 +1,24 @@
 //! Upstreams: which endpoint gets a request. Nothing here can be called without a `Permit`.
 mod balance;
 mod endpoint;
+mod health;
 mod peer;
+mod resolve;
 mod retry;
+mod status;
 mod target;
 mod view;
+#[cfg(test)]
+pub(crate) mod tests;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Ejection, Endpoint, Health};
+pub use resolve::Resolver;
 pub use retry::{Attempt, Budget, Denied, Failure, may_retry};
+pub use status::{EndpointStatus, PoolCounts};
 pub use target::{Target, TlsTarget};
 pub use view::EndpointView;
 
-use crate::config::settings::{Balance, HttpVersion, Place, Timeouts, Upstream};
+use crate::config::settings::{self, Balance, HttpVersion, Place, Timeouts, Upstream};
 use arc_swap::ArcSwap;
 use balance::{Set, stable_hash};
 use decide::deliberation::Permit;
@@ -20,9 +27,10 @@ use endpoint::State;
 use http::HeaderMap;
 use pingora_core::upstreams::peer::HttpPeer;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tokio::sync::watch;
 
 /// Seconds after which a client may try again where the application has too much to do.
 const RETRY_AFTER_S: u32 = 1;
@@ -34,7 +42,11 @@ pub struct Pool {
     pub settings: Arc<Upstream>,
     tls: Option<Arc<TlsTarget>>,
     set: ArcSwap<Set>,
+    /// Addresses by endpoint of the settings.
+    found: Mutex<Vec<Vec<SocketAddr>>>,
     life: Arc<Life>,
+    /// Ends what watches over it, as its drop does.
+    retired: watch::Sender<bool>,
 }
 
 /// What of an upstream outlives a reload that changes it.
@@ -50,6 +62,12 @@ struct Life {
     panicked: AtomicU64,
     budget: Budget,
     retries: retry::Counts,
+    /// Passed and failed.
+    checks: [AtomicU64; 2],
+    /// Because of connections and of answers.
+    ejections: [AtomicU64; 2],
+    /// Look-ups that led nowhere.
+    unresolved: AtomicU64,
 }
 
 /// Why there is no endpoint for a request.
@@ -97,21 +115,88 @@ impl Pool {
             None => settings.tls.as_ref().map(|tls| Arc::new(TlsTarget::new(tls, settings.version))),
         };
         let life = before.map_or_else(|| Arc::new(Life::new()), |before| before.life.clone());
-        let pool = Pool { set: ArcSwap::from_pointee(Set::default()), settings, tls, life };
-        let old = before.map(|before| before.set.load_full());
-        let found = pool.settings.endpoints.iter().map(|endpoint| match &endpoint.place {
+        let found = settings.endpoints.iter().map(|endpoint| match &endpoint.place {
             Place::Address(address) => vec![*address],
-            Place::Name { found, .. } => found.0.clone(),
+            // Where the name leads nowhere just now, its last addresses stay.
+            Place::Name { found, .. } if found.0.is_empty() => last_known(before, &endpoint.place),
+            Place::Name { found, .. } => resolve::tidy(found.0.clone()),
         });
-        pool.set.store(Arc::new(pool.set_of(found.collect(), old.as_deref())));
+        let (found, retired) = (found.collect::<Vec<_>>(), watch::Sender::new(false));
+        let pool = Pool {
+            set: ArcSwap::from_pointee(Set::default()),
+            found: Mutex::new(found.clone()),
+            settings,
+            tls,
+            life,
+            retired,
+        };
+        let old = before.map(|before| before.set.load_full());
+        pool.set.store(Arc::new(pool.set_of(&found, old.as_deref())));
         pool
     }
 
+    /// Begins to watch over the endpoints: checks, and names that are looked up again. One task, which ends with the pool,
+    /// or when it is retired.
+    pub fn watch_over(self: &Arc<Self>, resolver: Resolver) {
+        let named = self.settings.endpoints.iter().any(|e| matches!(e.place, Place::Name { .. }));
+        let (pool, checked) = (Arc::downgrade(self), self.settings.health.is_some());
+        let retired = self.retired.subscribe();
+        if named || checked {
+            tokio::spawn(async move {
+                let (names, other) = (retired.clone(), pool.clone());
+                let names = async move {
+                    if named {
+                        resolve::watch(other, names, resolver).await
+                    }
+                };
+                tokio::join!(names, health::watch(pool, retired));
+            });
+        }
+    }
+
+    /// Another pool has taken over: nobody watches over this one any more, however long its last requests run.
+    pub fn retire(&self) {
+        let _ = self.retired.send(true);
+    }
+
+    fn found(&self) -> Vec<Vec<SocketAddr>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up the addresses that names lead to now. Requests to endpoints that are gone run to their end.
+    fn put(&self, fresh: Vec<Vec<SocketAddr>>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if *found != fresh {
+            tracing::info!(upstream = &*self.settings.name, addresses = ?fresh.concat(), "other addresses");
+            self.set.store(Arc::new(self.set_of(&fresh, Some(&self.set.load()))));
+            *found = fresh;
+        }
+    }
+
+    fn unresolved(&self, host: &str, cause: &str) {
+        self.life.unresolved.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(upstream = &*self.settings.name, host, cause, "cannot be resolved; the last addresses stay");
+    }
+
+    fn checked(&self, endpoint: &Endpoint, rules: &settings::Health, result: Result<(), String>) {
+        let [passed, failed] = &self.life.checks;
+        if result.is_ok() { passed } else { failed }.fetch_add(1, Ordering::Relaxed);
+        let changed = endpoint.state.checked(rules, self.life.elapsed_ms(), &result);
+        let (upstream, address) = (&*self.settings.name, endpoint.target.address);
+        match changed {
+            Some(Health::Unhealthy) => {
+                tracing::warn!(upstream, endpoint = %address, cause = ?result.err(), "the endpoint is not well");
+            }
+            Some(Health::Healthy) => tracing::info!(upstream, endpoint = %address, "the endpoint is well"),
+            Some(Health::Unchecked | Health::Unproven) | None => {}
+        }
+    }
+
     /// Endpoints at these addresses, in the order of the settings; what is known of them is kept.
-    fn set_of(&self, found: Vec<Vec<SocketAddr>>, old: Option<&Set>) -> Set {
+    fn set_of(&self, found: &[Vec<SocketAddr>], old: Option<&Set>) -> Set {
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
         for (settings, addresses) in self.settings.endpoints.iter().zip(found) {
-            for address in addresses {
+            for address in addresses.iter().copied() {
                 // Two names may lead to one address.
                 if endpoints.iter().any(|other| other.target.address == address) {
                     continue;
@@ -119,6 +204,7 @@ impl Pool {
                 let target = Target { address, tls: self.tls.clone(), version: self.settings.version };
                 let known = old.and_then(|old| old.endpoints.iter().find(|other| other.target.address == address));
                 let state = known.map_or_else(|| Arc::new(State::default()), |known| known.state.clone());
+                state.is_checked(self.settings.health.is_some());
                 endpoints.push(Arc::new(Endpoint {
                     peer: peer::peer(&self.settings, &target),
                     target,
@@ -145,11 +231,19 @@ impl Pool {
             Balance::HashTenant => permit.findings().seat.as_ref().map(|seat| stable_hash(seat.id.as_bytes())),
             Balance::HashHeader(name) => headers.get(name).map(|value| stable_hash(value.as_bytes())),
         };
-        let _ = permit.route();
-        self.lease(key, tried)
+        // A permit is for one upstream: the one where the tenant's data stays.
+        if permit.destination().name != self.settings.name {
+            return Err(NoEndpoint::Residency);
+        }
+        self.lease(key, tried, timeouts(&self.settings.timeouts, &permit.route().timeouts))
     }
 
-    fn lease(self: &Arc<Self>, key: Option<u64>, tried: &[SocketAddr]) -> Result<Lease, NoEndpoint> {
+    fn lease(
+        self: &Arc<Self>,
+        key: Option<u64>,
+        tried: &[SocketAddr],
+        timeouts: Timeouts,
+    ) -> Result<Lease, NoEndpoint> {
         let life = &self.life;
         if tried.is_empty() {
             life.budget.request(life.elapsed_ms());
@@ -173,7 +267,7 @@ impl Pool {
                 if choice.panicked {
                     life.panicked.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(Lease { pool: self.clone(), endpoint: choice.endpoint, timeouts: self.settings.timeouts })
+                Ok(Lease { pool: self.clone(), endpoint: choice.endpoint, timeouts })
             }
             Err(reason) => {
                 life.in_flight.fetch_sub(1, Ordering::AcqRel);
@@ -196,6 +290,23 @@ impl Pool {
     }
 }
 
+/// The last addresses of a name.
+fn last_known(before: Option<&Pool>, place: &Place) -> Vec<SocketAddr> {
+    let Some(before) = before else { return Vec::new() };
+    let index = before.settings.endpoints.iter().position(|endpoint| endpoint.place == *place);
+    index.and_then(|index| before.found().get(index).cloned()).unwrap_or_default()
+}
+
+/// The upstream's, where the route has none of its own.
+fn timeouts(upstream: &Timeouts, route: &decide::rules::Timeouts) -> Timeouts {
+    Timeouts {
+        connect: upstream.connect,
+        first_byte: route.first_byte.unwrap_or(upstream.first_byte),
+        idle: route.idle.unwrap_or(upstream.idle),
+        total: route.total.or(upstream.total),
+    }
+}
+
 /// Takes a place where there is one left.
 fn enter(taken: &AtomicUsize, max: Option<usize>) -> bool {
     let max = max.unwrap_or(usize::MAX);
@@ -212,6 +323,9 @@ impl Life {
             panicked: AtomicU64::new(0),
             budget: Budget::default(),
             retries: retry::Counts::default(),
+            checks: Default::default(),
+            ejections: Default::default(),
+            unresolved: AtomicU64::new(0),
         }
     }
 
@@ -228,7 +342,10 @@ impl Lease {
 
     /// The same for pingora's connector.
     pub fn peer(&self) -> HttpPeer {
-        self.endpoint.peer.clone()
+        let mut peer = self.endpoint.peer.clone();
+        peer.options.read_timeout = Some(self.timeouts.first_byte);
+        peer.options.write_timeout = Some(self.timeouts.idle);
+        peer
     }
 
     /// Its address.
@@ -253,7 +370,9 @@ impl Lease {
 
     /// It could not be connected to, or the handshake failed, or it does not speak the version of HTTP.
     pub fn unreachable(&self, cause: &str) {
-        self.endpoint.state.unreachable(&self.pool.settings.outlier, self.pool.life.elapsed_ms(), cause);
+        if self.endpoint.state.unreachable(&self.pool.settings.outlier, self.pool.life.elapsed_ms(), cause) {
+            self.ejected(Ejection::Connect, cause);
+        }
     }
 
     /// It answered with this final status.
@@ -277,9 +396,21 @@ impl Lease {
 
     fn failed(&self, cause: &str) {
         let (settings, now) = (&self.pool.settings, self.pool.life.elapsed_ms());
-        self.endpoint.state.failed(&settings.outlier, now, cause, || {
-            self.pool.set.load().may_eject(settings.outlier.max_ejected, now)
-        });
+        let may_eject = || self.pool.set.load().may_eject(settings.outlier.max_ejected, now);
+        if self.endpoint.state.failed(&settings.outlier, now, cause, may_eject) {
+            self.ejected(Ejection::Answers, cause);
+        }
+    }
+
+    fn ejected(&self, why: Ejection, cause: &str) {
+        let [connect, answers] = &self.pool.life.ejections;
+        match why {
+            Ejection::Connect => connect,
+            Ejection::Answers => answers,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+        let upstream = &*self.pool.settings.name;
+        tracing::warn!(upstream, endpoint = %self.address(), cause, "the endpoint is passed over for a while");
     }
 
     /// Whether the request may be sent again after this failure; counts the retry against the budget.

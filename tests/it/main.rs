@@ -40,3 +40,4 @@ mod tidy;
 mod tls;
 mod traces;
 mod upgrade;
+mod upstreams;

@@ -4,6 +4,7 @@ mod body;
 mod csrf;
 mod network;
 mod quota;
+pub(crate) mod residency;
 mod session;
 mod tenant;
 #[cfg(test)]
@@ -28,6 +29,8 @@ pub enum Guard {
     Session,
     /// The session belongs to the tenant.
     Tenant,
+    /// The upstream is where the tenant's data stays. Never in shadow.
+    Residency,
     /// A cookie session's state-changing request comes from our own origin.
     Csrf,
     /// Limits by tenant and subject.
@@ -39,12 +42,13 @@ pub enum Guard {
 }
 
 /// THE ORDER. Cheap before dear, and nothing about a tenant's inside before the session is known.
-pub const ORDER: [Guard; 9] = [
+pub const ORDER: [Guard; 10] = [
     Guard::Network,
     Guard::AddressQuota,
     Guard::Standing,
     Guard::Session,
     Guard::Tenant,
+    Guard::Residency,
     Guard::Csrf,
     Guard::CallerQuota,
     Guard::Access,
@@ -86,6 +90,7 @@ impl Guard {
             Guard::Standing => "standing",
             Guard::Session => "session",
             Guard::Tenant => "tenant",
+            Guard::Residency => "residency",
             Guard::Csrf => "csrf",
             Guard::CallerQuota => "quota.caller",
             Guard::Access => "access",
@@ -106,6 +111,7 @@ impl Guard {
             Guard::Standing => tenant::standing(findings.seat.as_ref()),
             Guard::Session => session::judge(case, findings, answer),
             Guard::Tenant => tenant::binding(case, findings),
+            Guard::Residency => residency::judge(case, findings.seat.as_ref()),
             Guard::Csrf => csrf::judge(case, findings),
             Guard::CallerQuota => quota::judge(case, findings, Stage::Caller, answer),
             Guard::Access => access::judge(case, findings),

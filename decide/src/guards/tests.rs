@@ -29,6 +29,7 @@ fn tenant(id: &str) -> Tenant {
         issuers: Vec::new(),
         mfa_required: false,
         max_auth_age_s: None,
+        residency: None,
     }
 }
 
@@ -64,8 +65,9 @@ fn world() -> World {
         name: "refunds".into(),
         templates: vec!["/api/refunds".into()],
         methods: Methods::all(),
-        upstream: 0,
-        upstream_name: "api".into(),
+        upstream: Some(Destination { upstream: 0, name: "api".into(), region: None }),
+        regions: Vec::new(),
+        timeouts: Timeouts::default(),
         tenant: RouteTenant::Resolve,
         access: Access::Session(Box::new(SessionRules {
             accept: vec![Accept::Bearer { issuer: "idp".into() }],
@@ -169,7 +171,7 @@ impl World {
 
 fn told(step: &Step) -> String {
     match step {
-        Step::Permit(permit) => format!("permit {}", permit.route().upstream_name),
+        Step::Permit(permit) => format!("permit {}", permit.destination().name),
         Step::Refuse(refusal) => format!("{} {}: {}", refusal.code.status(), refusal.code.id(), refusal.cause),
         Step::Ask(question) => format!("{question:?}"),
     }

@@ -13,6 +13,7 @@ fn tenant(id: &str) -> (Arc<str>, Arc<Tenant>) {
         issuers: Vec::new(),
         mfa_required: false,
         max_auth_age_s: None,
+        residency: None,
     };
     (id, Arc::new(tenant))
 }
@@ -46,8 +47,9 @@ fn rules(routes: &[(&str, &str, RouteTenant)]) -> Rules {
             name: format!("r{index}").into(),
             templates: vec![template],
             methods: Methods::default().with(Method::Get),
-            upstream: 0,
-            upstream_name: "app".into(),
+            upstream: Some(Destination { upstream: 0, name: "app".into(), region: None }),
+            regions: Vec::new(),
+            timeouts: Timeouts::default(),
             tenant: tenant.clone(),
             access: Access::Public { reason: "a test".into() },
             csrf: Csrf::Strict,

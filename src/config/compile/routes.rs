@@ -1,5 +1,6 @@
 //! `routes` → routes and the router: no ambiguity, nothing unreachable, nothing unconfigured.
 mod access;
+mod leads;
 mod reach;
 mod tenant;
 
@@ -14,7 +15,7 @@ use decide::guards::{Guard, ORDER};
 use decide::policy::nearest;
 use decide::request::{Method, Methods};
 use decide::router::{HostPattern, PathPattern};
-use decide::rules::{AuditRules, BodyRules, Csrf, Limit, Route, Rules};
+use decide::rules::{AuditRules, BodyRules, Csrf, Destination, Limit, Route, Rules};
 use reach::reachable;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,9 +29,13 @@ struct Patterns<'a> {
 
 /// What routes refer to, by name: looked up a thousand times.
 struct Known<'a> {
-    upstreams: HashMap<&'a str, usize>,
+    upstreams: HashMap<&'a str, Destination>,
     limits: HashMap<&'a str, Arc<Limit>>,
     permissions: &'a [Spanned<String>],
+}
+
+fn destination(upstream: usize, settings: &Upstream) -> Destination {
+    Destination { upstream, name: settings.name.clone(), region: settings.region.clone() }
 }
 
 impl Compiler<'_> {
@@ -48,7 +53,11 @@ impl Compiler<'_> {
             self.report.problem(At::file(0), "there is no route: every request would be refused");
         }
         let known = Known {
-            upstreams: upstreams.iter().enumerate().map(|(i, upstream)| (&*upstream.name, i)).collect(),
+            upstreams: upstreams
+                .iter()
+                .enumerate()
+                .map(|(i, upstream)| (&*upstream.name, destination(i, upstream)))
+                .collect(),
             limits: limits.iter().map(|(name, limit)| (name.as_str(), limit.clone())).collect(),
             permissions,
         };
@@ -130,7 +139,7 @@ impl Compiler<'_> {
         profiles: &Profiles,
         limits: &Limits,
     ) -> Option<Route> {
-        self.refer(Noun::Upstream, &options.upstream, self.names("upstreams").into_iter());
+        let leads = self.leads(options, known);
         if let Some(profile) = &options.headers {
             self.refer(Noun::Profile, profile, profiles.written.iter().map(|p| p.as_str()));
         }
@@ -149,13 +158,15 @@ impl Compiler<'_> {
         let access = self.access(name, options, rules, known.permissions);
         let shadow = options.shadow.iter().filter_map(|guard| self.guard(guard)).collect();
         self.sensible(name, options, patterns, rules, &tenant, &counted);
-        let upstream = known.upstreams.get(options.upstream.as_str()).copied()?;
+        let (upstream, regions) = leads?;
+        self.resident(name, options, patterns, rules, &tenant, upstream.as_ref().filter(|_| regions.is_empty()));
         Some(Route {
             name: Arc::from(name.as_str()),
             templates: options.matches.paths.iter().map(|path| Arc::from(path.as_str())).collect(),
             methods: patterns.methods,
             upstream,
-            upstream_name: Arc::from(options.upstream.as_str()),
+            regions,
+            timeouts: self.route_timeouts(&options.timeouts),
             tenant,
             access: access?,
             csrf: match options.csrf {
@@ -179,9 +190,13 @@ impl Compiler<'_> {
 
     fn guard(&self, name: &Spanned<String>) -> Option<Guard> {
         let guard = Guard::parse(name);
+        if guard == Some(Guard::Residency) {
+            let hint = "where a tenant's data stays is a promise; a shadow would break it";
+            self.report.hinted(name.at, "`residency` cannot be in shadow", Some(hint));
+        }
         if guard.is_none() {
-            let known = ORDER.map(Guard::name);
-            let hint = nearest(&name.value, known.iter()).or_else(|| list(known.into_iter()));
+            let known = ORDER.into_iter().filter(|guard| *guard != Guard::Residency).map(Guard::name);
+            let hint = nearest(&name.value, known.clone()).or_else(|| list(known));
             self.report.hinted(name.at, format!("unknown guard `{}`", name.value), hint);
         }
         guard

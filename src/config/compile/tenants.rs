@@ -67,6 +67,9 @@ impl Compiler<'_> {
                 let hint = nearest(&issuer.value, issuers.iter());
                 self.report.hinted(issuer.at, format!("unknown issuer `{}`", issuer.value), hint);
             }
+            if let Some(region) = &tenant.residency {
+                self.known_region(region);
+            }
             let id: Arc<str> = Arc::from(id.as_str());
             let class = tenant.class.as_ref().map_or(default_class, &mut class);
             tenants.insert(id.clone(), Arc::new(compiled(id, tenant, class)));
@@ -179,5 +182,6 @@ fn compiled(id: Arc<str>, options: &TenantOptions, class: usize) -> Tenant {
         issuers: options.issuers.iter().map(|issuer| Arc::from(issuer.as_str())).collect(),
         mfa_required: options.mfa.required,
         max_auth_age_s: options.session.max_auth_age.map(|age| age.seconds()),
+        residency: options.residency.as_ref().map(|region| Arc::from(region.as_str())),
     }
 }

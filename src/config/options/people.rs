@@ -234,6 +234,9 @@ pub struct TenantOptions {
     /// Second factors.
     #[serde(skip_serializing_if = "MfaOptions::is_empty")]
     pub mfa: MfaOptions,
+    /// Region that its data stays in: it reaches upstreams with that `labels.region` only. Default: anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residency: Option<Spanned<String>>,
     /// Names of the issuers that may speak for it. Default: all. Danger: with several issuers, one that is taken over
     /// can name any tenant that does not list its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]

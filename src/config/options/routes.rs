@@ -1,6 +1,7 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
+use super::RouteUpstream;
 use crate::config::read::Spanned;
-use crate::config::units::Size;
+use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -13,8 +14,9 @@ pub struct RouteOptions {
     /// Which requests it takes.
     #[serde(rename = "match")]
     pub matches: MatchOptions,
-    /// Name of the upstream that serves it.
-    pub upstream: Spanned<String>,
+    /// Name of the upstream that serves it, or names by region: `{eu: api-eu, us: api-us, default: api-us}`. The region
+    /// is the tenant's `residency`; `default` serves tenants without one.
+    pub upstream: Spanned<RouteUpstream>,
     /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}` or
     /// `{any_of: […]}`. Needed with `require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,6 +40,9 @@ pub struct RouteOptions {
     /// Rules for request bodies.
     #[serde(default)]
     pub body: BodyOptions,
+    /// How long the upstream may take for this route's requests. Default: as its `http` says.
+    #[serde(default, skip_serializing_if = "RouteTimeouts::is_empty")]
+    pub timeouts: RouteTimeouts,
     /// Where the tenant comes from, where not by `tenancy.resolve`: `none`, or `{from: session}`, or
     /// `{from: path_param, param: NAME, map: FILE}`. Danger of `none`: sessions of every tenant are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,9 +51,30 @@ pub struct RouteOptions {
     #[serde(default)]
     pub audit: RouteAudit,
     /// Guards that are recorded and never refuse: network, quota.address, standing, session, tenant, csrf,
-    /// quota.caller, access, body. Danger: they protect nothing.
+    /// quota.caller, access, body. Danger: they protect nothing. `residency` is always enforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Spanned<String>>,
+}
+
+/// How long the upstream may take for a route's requests.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteTimeouts {
+    /// From the sent request to the first byte of the answer, then for each pause in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<Spanned<Period>>,
+    /// Without progress in the request's body, and in answers that are streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Spanned<Period>>,
+    /// For everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Spanned<Period>>,
+}
+
+impl RouteTimeouts {
+    fn is_empty(&self) -> bool {
+        self.first_byte.is_none() && self.idle.is_none() && self.total.is_none()
+    }
 }
 
 /// Which requests a route takes: all combinations of the three lists.

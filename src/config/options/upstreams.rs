@@ -1,6 +1,6 @@
 //! Options of upstreams: the applications behind the gateway.
 mod shapes;
-pub use shapes::{BalanceOption, ClientCertificate, EndpointOption, HashOption};
+pub use shapes::{BalanceOption, ClientCertificate, EndpointOption, HashOption, RouteUpstream};
 
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Share, seconds};

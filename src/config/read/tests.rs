@@ -48,7 +48,7 @@ fn problems(text: &str) -> (Option<Top>, Vec<String>) {
 #[test]
 fn every_problem_is_found_at_once() {
     let (top, found) = problems(
-        "port: 1\non: yes\nitms: 1\nitems:\n  a: {size: 300}\n  b: {nme: x}\n  c: {size: 3, name: [1]}\n  d: 4\n  e: {size: 5}\n  f:\n  retry: {size: 1, retry: 2}\n\
+        "port: 1\non: yes\nitms: 1\nitems:\n  a: {size: 300}\n  b: {nme: x}\n  c: {size: 3, name: [1]}\n  d: 4\n  e: {size: 5}\n  f:\n  retry: {size: 1, cors: 2}\n\
          list: [nobody, nobdy, {user: x}, {user: []}, user, {nobody: 1}, {thing: {}}, {thing: {size: x}}, {a: 1, b: 2}]\n",
     );
     assert_eq!(
@@ -62,7 +62,7 @@ fn every_problem_is_found_at_once() {
             "7:22 expected a text, found a list",
             "8:6 expected a map, found `4`",
             "10:3 expected a map, found nothing",
-            "11:20 `retry` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+            "11:20 `cors` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
             "12:16 unknown value `nobdy` (did you mean `nobody`?)",
             "12:41 expected a text, found a list",
             "12:46 `user` needs a value: write `user: …`",

@@ -49,6 +49,11 @@ fn what_a_reload_loosens_is_named() {
         ("set: {x-content-type-options: nosniff}", "set: {}", "header profile `page` was changed"),
         ("methods: [GET]", "methods: [GET, PUT]", "route `home` serves PUT too"),
         ("127.0.0.1:9000", "127.0.0.1:9001", "upstream `app` has other addresses"),
+        (
+            "endpoints: [\"127.0.0.1:9000\"]",
+            "labels: {region: eu}, endpoints: [\"127.0.0.1:9000\"]",
+            "upstream `app` is in another region",
+        ),
     ] {
         let (loosened, restart) = differences(&[(from, to)]);
         assert_eq!(loosened.join("; "), expected, "{from} → {to}");

@@ -55,8 +55,8 @@ impl Context {
     fn record(&self, place: Place, duration: Duration, endpoint: Option<SocketAddr>) -> Record {
         let (request, found, peer) = (self.request.as_ref(), self.found.as_ref(), self.peer.as_ref());
         let address = self.facts.as_ref().map(|facts| facts.client.0).or(peer.map(|peer| peer.address));
-        let forwarding = self.sent.zip(found).map(|(sent, found)| Forwarding {
-            upstream: found.route.upstream_name.clone(),
+        let forwarding = self.sent.zip(self.permit.as_ref()).map(|(sent, permit)| Forwarding {
+            upstream: permit.destination().name.clone(),
             endpoint: endpoint.or(self.tried.last().copied()),
             after: sent.saturating_duration_since(self.started),
             waited: self.waited,

@@ -163,6 +163,7 @@ impl RouteMetrics {
                 | Guard::AddressQuota
                 | Guard::Standing
                 | Guard::Tenant
+                | Guard::Residency
                 | Guard::CallerQuota
                 | Guard::Access
                 | Guard::Body => {}

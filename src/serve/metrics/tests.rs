@@ -259,6 +259,7 @@ fn headings() -> BTreeSet<String> {
     listener.rejected(Rejection::PerAddress);
     listener.handshake(&Handshake::Failed);
     metrics.upstream("u").observe(200, Duration::from_millis(1));
+    metrics.upstreams(&[crate::serve::upstream::tests::example()]);
     metrics.certificates([("c".to_owned(), 1)]);
     metrics.quota_keys([("l".into(), 1)]);
     metrics.issuer_keys("i", 1, Some(1));

@@ -96,13 +96,12 @@ impl Set {
 
     /// The endpoint with the fewest requests for its weight, and among equals the one whose turn it is.
     fn by_load(&self, by_turn: bool, turn: usize, among: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
-        let start = turn.checked_rem(self.turns.len())?;
-        let (before, from) = self.turns.split_at_checked(start)?;
+        // The turns of those that are left only: else whoever comes after one that is passed over gets its share too.
+        let left = || self.turns.iter().filter_map(|index| self.endpoints.get(*index)).filter(|e| among(e));
+        let count = left().count();
+        let start = turn.checked_rem(count)?;
         let mut best: Option<(u64, &Arc<Endpoint>)> = None;
-        for endpoint in from.iter().chain(before).filter_map(|index| self.endpoints.get(*index)) {
-            if !among(endpoint) {
-                continue;
-            }
+        for endpoint in left().skip(start).chain(left()).take(count) {
             let load = if by_turn { 0 } else { load(endpoint) };
             if load == 0 {
                 return Some(endpoint);

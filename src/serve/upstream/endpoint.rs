@@ -1,6 +1,6 @@
 //! An endpoint and what is known of it: requests in flight, health, ejection. Kept as long as its address stays.
 use super::Target;
-use crate::config::settings::Outlier;
+use crate::config::settings::{self, Outlier};
 use pingora_core::upstreams::peer::HttpPeer;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,8 +64,10 @@ pub(super) struct Story {
     ejections: u32,
     pub(super) ejection: Option<Ejection>,
     pub(super) last_error: Option<String>,
-    pub(super) streak: u32,
-    pub(super) ejected: [u64; 2],
+    /// Checks of one kind in a row.
+    streak: (bool, u32),
+    /// The last check: whether it was passed, and when.
+    pub(super) last_check: Option<(bool, u64)>,
 }
 
 impl State {
@@ -82,7 +84,16 @@ impl State {
         }
     }
 
-    pub(super) fn set_health(&self, health: Health) {
+    /// Whether there are checks at all.
+    pub(super) fn is_checked(&self, checked: bool) {
+        match (self.health(), checked) {
+            (Health::Unchecked, true) => self.set_health(Health::Unproven),
+            (Health::Unproven | Health::Healthy | Health::Unhealthy, false) => self.set_health(Health::Unchecked),
+            (_, _) => {}
+        }
+    }
+
+    fn set_health(&self, health: Health) {
         let byte = match health {
             Health::Unchecked => 0,
             Health::Unproven => 1,
@@ -114,50 +125,66 @@ impl State {
     }
 
     /// It could not be connected to: nothing that is sent there arrives, so it rests whatever the share of the others.
-    pub(super) fn unreachable(&self, rules: &Outlier, now_ms: u64, cause: &str) {
-        self.eject(rules, now_ms, cause, Ejection::Connect);
+    /// Whether that is new.
+    pub(super) fn unreachable(&self, rules: &Outlier, now_ms: u64, cause: &str) -> bool {
+        self.eject(rules, now_ms, cause, Ejection::Connect)
     }
 
-    /// It failed a request. `may_eject` says whether enough others are left.
-    pub(super) fn failed(&self, rules: &Outlier, now_ms: u64, cause: &str, may_eject: impl FnOnce() -> bool) {
+    /// It failed a request. `may_eject` says whether enough others are left. Whether it is ejected for it.
+    pub(super) fn failed(&self, rules: &Outlier, now_ms: u64, cause: &str, may_eject: impl FnOnce() -> bool) -> bool {
         let row = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if rules.consecutive_5xx.is_some_and(|most| row >= most) && !self.is_ejected(now_ms) && may_eject() {
             self.failures.store(0, Ordering::Relaxed);
-            self.eject(rules, now_ms, cause, Ejection::Answers);
+            self.eject(rules, now_ms, cause, Ejection::Answers)
         } else {
             self.story().last_error = Some(cause.to_owned());
+            false
         }
     }
 
-    /// A check reached it, so that it need not rest because it could not be reached.
-    pub(super) fn reached(&self) {
+    /// A check was passed or failed. The new state, where it is another.
+    pub(super) fn checked(&self, rules: &settings::Health, now_ms: u64, result: &Result<(), String>) -> Option<Health> {
         let mut story = self.story();
-        if story.ejection == Some(Ejection::Connect) {
-            story.ejection = None;
-            self.ejected_until.store(0, Ordering::Relaxed);
+        let passed = result.is_ok();
+        let row = if story.streak.0 == passed { story.streak.1.saturating_add(1) } else { 1 };
+        story.streak = (passed, row);
+        story.last_check = Some((passed, now_ms));
+        match result {
+            // It was reached, so it need not rest because it could not be.
+            Ok(()) if story.ejection == Some(Ejection::Connect) => self.ejected_until.store(0, Ordering::Relaxed),
+            Ok(()) => {}
+            Err(cause) => story.last_error = Some(cause.clone()),
         }
+        let before = self.health();
+        let after = match (before, passed) {
+            (Health::Unchecked | Health::Unproven, true) => Health::Healthy,
+            (Health::Unhealthy, true) if row >= rules.healthy_after => Health::Healthy,
+            (Health::Unchecked | Health::Unproven | Health::Healthy, false) if row >= rules.unhealthy_after => {
+                Health::Unhealthy
+            }
+            (same, _) => same,
+        };
+        self.set_health(after);
+        (after != before).then_some(after)
     }
 
-    fn eject(&self, rules: &Outlier, now_ms: u64, cause: &str, why: Ejection) {
+    /// Whether it was not ejected already.
+    fn eject(&self, rules: &Outlier, now_ms: u64, cause: &str, why: Ejection) -> bool {
         let mut story = self.story();
         story.last_error = Some(cause.to_owned());
         let before = self.ejected_until.load(Ordering::Relaxed);
         // Many requests may have met the same failure.
         if before > now_ms {
-            return;
+            return false;
         }
         let first = millis(rules.eject_for);
         let calm = first.saturating_mul(u64::from(story.ejections.max(1)));
         let in_a_row = story.ejections > 0 && now_ms.saturating_sub(before) < calm;
         story.ejections = if in_a_row { story.ejections.saturating_add(1).min(MOST) } else { 1 };
         story.ejection = Some(why);
-        let [connect, answers] = &mut story.ejected;
-        match why {
-            Ejection::Connect => *connect += 1,
-            Ejection::Answers => *answers += 1,
-        }
         let until = now_ms.saturating_add(first.saturating_mul(u64::from(story.ejections)));
         self.ejected_until.store(until, Ordering::Relaxed);
+        true
     }
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod gateway;
 mod otlp;
 mod scripted;
+pub mod secure;
 mod tokens;
 mod tools;
 mod upstream;

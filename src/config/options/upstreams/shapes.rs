@@ -1,5 +1,5 @@
 //! Options of upstreams that may be written as a word or as a map.
-use crate::config::read::Spanned;
+use crate::config::read::{Entries, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
@@ -85,6 +85,15 @@ pub struct ClientFiles {
     pub certificate: Spanned<String>,
     /// PEM file with the private key.
     pub key: Spanned<String>,
+}
+
+/// `upstream` of a route
+#[derive(Clone, Debug)]
+pub enum RouteUpstream {
+    /// One for all.
+    One(String),
+    /// By region; `default` for tenants without a residency.
+    ByRegion(Entries<Spanned<String>>),
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -205,6 +214,27 @@ impl Shape for ClientCertificate {
     }
 }
 
+impl Shape for RouteUpstream {
+    const EXPECTED: &'static str = "the name of an upstream or a map of regions to names";
+    const NAME: &'static str = "RouteUpstream";
+    type Map = Entries<Spanned<String>>;
+    fn from_word(word: &str) -> Option<Self> {
+        Some(RouteUpstream::One(word.to_owned()))
+    }
+    fn from_map(map: Entries<Spanned<String>>) -> Self {
+        RouteUpstream::ByRegion(map)
+    }
+    fn write(&self) -> Result<Cow<'_, str>, Entries<Spanned<String>>> {
+        match self {
+            RouteUpstream::One(name) => Ok(name.into()),
+            RouteUpstream::ByRegion(map) => Err(map.clone()),
+        }
+    }
+    fn schema_of_words() -> Schema {
+        any_text()
+    }
+}
+
 struct Either<S>(PhantomData<S>);
 
 impl<'de, S: Shape> Visitor<'de> for Either<S> {
@@ -250,4 +280,4 @@ macro_rules! shapes {
     )*};
 }
 
-shapes! { EndpointOption BalanceOption HashOption ClientCertificate }
+shapes! { EndpointOption BalanceOption HashOption ClientCertificate RouteUpstream }
