@@ -1,5 +1,5 @@
 //! `moat audit`: verifies the log, and shows what is in it.
-mod show;
+pub(in crate::cli) mod show;
 mod verify;
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ pub mod check;
 pub mod completions;
 pub mod config;
 pub mod demo;
+mod desk;
 pub mod explain;
 pub mod health;
 pub mod init;
 pub mod man;
 pub mod run;
+pub mod status;
+pub mod tail;
 pub mod token;
 pub mod upgrade;
 
@@ -63,6 +66,10 @@ enum Command {
     Certs(certs::Command),
     /// Ask a running gateway whether it is alive, or ready; exit code 0 or 1
     Health(health::Args),
+    /// Show what is wrong now, and how it runs; exit code 1 where something is wrong
+    Status(status::Args),
+    /// Follow what the gateway does, line by line
+    Tail(tail::Args),
     /// Print what a shell needs to complete this command line
     Completions(completions::Args),
     /// Write the manual pages
@@ -85,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
         Command::Health(args) => health::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Tail(args) => tail::run(args),
         Command::Completions(args) => completions::run(args, Cli::command()),
         Command::Man(args) => man::run(args, Cli::command()),
         Command::Token(args) => token::run(args),

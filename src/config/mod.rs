@@ -6,6 +6,7 @@ pub mod outline;
 mod load;
 pub use load::{Complaint, Loaded, Purpose, World, process_env};
 
+pub mod glance;
 pub mod options;
 pub mod reference;
 pub mod show;

@@ -7,6 +7,7 @@ mod page;
 mod recent;
 mod sections;
 mod window;
+pub mod words;
 
 pub use document::{Document, Severity};
 pub use page::{Page, policy};

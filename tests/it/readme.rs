@@ -85,11 +85,21 @@ async fn the_commands_of_the_table_answer() {
                 assert_eq!(gateway.admin("/readyz?verbose").await.status, 200);
                 continue;
             }
+            "curl 127.0.0.1:9901/status" => {
+                assert_eq!(gateway.admin("/status").await.status, 200);
+                continue;
+            }
             command if command.starts_with("moat explain ") => 1,
             command if command.starts_with("moat ") => 0,
             other => panic!("`{other}` of the README has no case here"),
         };
-        let args: Vec<&str> = command.split(' ').skip(1).collect();
+        let address = gateway.address("admin").to_string();
+        let mut args: Vec<&str> = command.split(' ').skip(1).collect();
+        match args.first() {
+            Some(&"tail") => args.push("--no-follow"),
+            Some(&"status") => args.extend(["--admin", &address]),
+            _ => {}
+        }
         let ran = moat(gateway.bundle.root(), &args);
         assert_eq!(ran.code, Some(code), "{command}: {ran:?}");
         assert!(!ran.stdout.is_empty(), "{command}: {ran:?}");

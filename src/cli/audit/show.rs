@@ -1,6 +1,7 @@
 //! `moat audit show`: entries for people, chosen by what they say.
 use super::Format;
 use crate::store::audit;
+use crate::visible::visible;
 use anyhow::{Context, Result};
 use decide::record::time;
 use serde_json::Value;
@@ -114,7 +115,7 @@ impl Args {
 }
 
 /// Reads a time: an instant, a day, or how long ago.
-fn moment(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn moment(text: &str) -> Result<u64, String> {
     let timestamp = match (text.parse::<jiff::Timestamp>(), text.parse::<jiff::civil::Date>()) {
         (Ok(timestamp), _) => timestamp,
         (_, Ok(date)) if text.len() == 10 => {
@@ -168,16 +169,8 @@ fn readable(entry: &Value) -> String {
             }
         }
         Some("system") => {
-            let _ = write!(line, "system  {}", word(entry, "/event").unwrap_or("?"));
-            if let Some(actor) = word(entry, "/actor").filter(|actor| *actor != "system") {
-                let _ = write!(line, " actor={actor}");
-            }
-            for (name, value) in entry["detail"].as_object().into_iter().flatten() {
-                let _ = match value {
-                    Value::String(text) => write!(line, " {name}={text}"),
-                    other => write!(line, " {name}={other}"),
-                };
-            }
+            line.push_str("system  ");
+            event(entry, &mut line);
         }
         Some("head") => {
             let covered = word(entry, "/note").and_then(|note| note.lines().nth(1)).unwrap_or("?");
@@ -185,25 +178,23 @@ fn readable(entry: &Value) -> String {
         }
         _ => line.push('?'),
     }
-    harmless(&line)
+    visible(&line)
 }
 
-fn word<'a>(entry: &'a Value, pointer: &str) -> Option<&'a str> {
-    entry.pointer(pointer).and_then(Value::as_str)
-}
-
-/// What a stranger chose must not steer the terminal, nor turn the line around.
-fn harmless(line: &str) -> String {
-    let dangerous = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out = String::with_capacity(line.len());
-    for c in line.chars() {
-        if dangerous(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
+/// What the gateway itself did, and the details of it.
+pub(in crate::cli) fn event(entry: &Value, line: &mut String) {
+    line.push_str(word(entry, "/event").unwrap_or("?"));
+    if let Some(actor) = word(entry, "/actor").filter(|actor| *actor != "system") {
+        let _ = write!(line, " actor={actor}");
     }
-    out
+    for (name, value) in entry["detail"].as_object().into_iter().flatten() {
+        let _ = match value {
+            Value::String(text) => write!(line, " {name}={text}"),
+            other => write!(line, " {name}={other}"),
+        };
+    }
+}
+
+pub(in crate::cli) fn word<'a>(entry: &'a Value, pointer: &str) -> Option<&'a str> {
+    entry.pointer(pointer).and_then(Value::as_str)
 }

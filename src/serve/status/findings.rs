@@ -184,3 +184,27 @@ fn process(document: &Document, found: &mut Found) {
         found.warning("log.dropped", what, "whatever reads standard output is too slow; the audit log is complete");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_documentation_lists_every_finding_with_its_severity_and_no_other() {
+        let (source, page) = (include_str!("findings.rs"), include_str!("../../../docs/status.md"));
+        let source: String = source.split_whitespace().collect();
+        let of = |severity: &'static str| {
+            let calls = source.split(&format!("found.{severity}(\"")).skip(1).collect::<Vec<_>>();
+            calls.into_iter().map(move |rest| (rest.split('"').next().unwrap().to_owned(), severity))
+        };
+        let made: BTreeSet<(String, &str)> =
+            of("problem").chain(of("warning")).filter(|(id, _)| id.contains('.')).collect();
+        let told = page.split_once("## Findings").unwrap().1.split("## ").next().unwrap();
+        let told: BTreeSet<(String, &str)> = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+            .map(|(id, rest)| (id.to_owned(), rest.split(' ').next().unwrap()))
+            .collect();
+        assert_eq!(made, told);
+    }
+}

@@ -2,6 +2,7 @@
 use super::document::{Document, Severity};
 use super::html::Html;
 use super::sections;
+use super::words::plural;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::LazyLock;
@@ -43,7 +44,7 @@ impl Page {
         let mut html = Html::default();
         html.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
             .raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
-            .raw("<meta name=\"robots\" content=\"noindex\">\n<link rel=\"icon\" href=\"data:,\">\n");
+            .raw("<meta name=\"robots\" content=\"noindex\">\n");
         if let Some(seconds) = self.refresh_s {
             html.raw("<meta http-equiv=\"refresh\" content=\"").number(seconds, 0).raw("\">\n");
         }
@@ -51,8 +52,8 @@ impl Page {
         html.raw("<title>");
         match (problems, warnings) {
             (0, 0) => html.text("ok"),
-            (0, n) => html.text(sections::plural(n, "warning")),
-            (n, _) => html.text(sections::plural(n, "problem")),
+            (0, n) => html.text(plural(n, "warning")),
+            (n, _) => html.text(plural(n, "problem")),
         };
         html.text(format!(" · {} · moat", document.gateway.instance));
         html.raw("</title>\n<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n");

@@ -1,14 +1,7 @@
 //! The sections of the status page, the most urgent first.
 use super::document::{Document, Endpoint, Reload, Severity, Top, Traffic};
 use super::html::Html;
-use super::window::Quantile;
-use decide::record::time;
-use std::collections::BTreeMap;
-
-/// `1 problem`, `2 problems`.
-pub(super) fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
+use super::words::{ago, bound, counts, figure, plural, quantile, span};
 
 /// Who this is, and how it is.
 pub(super) fn head(html: &mut Html, document: &Document, (problems, warnings): (usize, usize)) {
@@ -174,9 +167,8 @@ fn refusals(html: &mut Html, document: &Document) {
     let note = "causes: moat audit show --request-id ID, or moat tail --refused";
     let heads = ["time", "code", "request", "route", "tenant", "from", "request id"];
     table(html, "refusals", "Last refusals", note, &heads);
-    let now_ms = time::parse(&document.at).unwrap_or_default();
     for refusal in &document.refusals {
-        html.raw("<tr><td class=\"nowrap\">").text(ago(now_ms, &refusal.at)).raw("</td><td class=\"nowrap\">");
+        html.raw("<tr><td class=\"nowrap\">").text(ago(&document.at, &refusal.at)).raw("</td><td class=\"nowrap\">");
         html.text(refusal.status).text(" ").raw("<code>").text(&refusal.code).raw("</code></td><td class=\"mono\">");
         html.text(or_dash(refusal.method.as_deref())).text(" ");
         html.text(or_dash(refusal.host.as_deref())).text(refusal.path.as_deref().unwrap_or_default()).raw("</td>");
@@ -227,15 +219,20 @@ fn tenants(html: &mut Html, document: &Document) {
 
 fn configuration(html: &mut Html, document: &Document) {
     let process = &document.gateway;
-    let now_ms = time::parse(&document.at).unwrap_or_default();
     html.raw("<section id=\"configuration\"><h2>Configuration</h2>\n<p>In force: <code>");
     html.text(process.snapshot.get(..16).unwrap_or(&process.snapshot)).raw("</code>");
     if let Some(since) = &process.in_force_since {
-        html.text(" since ").text(since).text(" (").text(ago(now_ms, since)).text(")");
+        html.text(" since ").text(since).text(" (").text(ago(&document.at, since)).text(")");
     }
     html.raw("</p>\n");
     if let Some(Reload { at, trigger, outcome, problems, text, loosened, .. }) = &document.reload {
-        html.raw("<p>Last read: ").text(at).text(" (").text(ago(now_ms, at)).text("), by ").raw("<code>").text(trigger);
+        html.raw("<p>Last read: ")
+            .text(at)
+            .text(" (")
+            .text(ago(&document.at, at))
+            .text("), by ")
+            .raw("<code>")
+            .text(trigger);
         html.raw("</code>: ");
         let good = matches!(outcome.as_str(), "applied" | "unchanged");
         html.raw(if good { "<b class=\"good\">" } else { "<b class=\"bad\">" }).text(outcome).raw("</b>");
@@ -309,8 +306,7 @@ fn audit(html: &mut Html, document: &Document) {
         Some(since) => verdict(html, false, &format!("failing since {since}")),
     }
     number(html, audit.last_seq);
-    let now_ms = time::parse(&document.at).unwrap_or_default();
-    cell(html, audit.last_head.as_deref().map_or_else(|| "-".to_owned(), |at| ago(now_ms, at)));
+    cell(html, audit.last_head.as_deref().map_or_else(|| "-".to_owned(), |at| ago(&document.at, at)));
     number(html, audit.backlog);
     number(html, audit.write_errors);
     number(html, audit.refused);
@@ -365,64 +361,4 @@ fn limits(html: &mut Html, document: &Document) {
 
 fn or_dash(text: Option<&str>) -> &str {
     text.filter(|text| !text.is_empty()).unwrap_or("-")
-}
-
-/// `access.denied 3, session.missing 12`, the most frequent first.
-pub fn counts(counts: &BTreeMap<String, u64>) -> String {
-    let mut sorted: Vec<_> = counts.iter().collect();
-    sorted.sort_by(|a, b| (b.1, a.0).cmp(&(a.1, b.0)));
-    let parts: Vec<String> = sorted.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
-}
-
-/// A rate or a time with as many digits as say something.
-pub fn figure(value: f64) -> String {
-    match value {
-        0.0 => "0".to_owned(),
-        ..1.0 => format!("{value:.2}"),
-        1.0..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-/// `3.2 ms`, `1.4 s`, or `-`.
-pub fn quantile(quantile: Option<Quantile>) -> String {
-    match quantile {
-        None => "-".to_owned(),
-        Some(Quantile { below_ms: None, about_ms }) => format!("> {}", duration(about_ms)),
-        Some(Quantile { about_ms, .. }) => duration(about_ms),
-    }
-}
-
-/// `< 5 ms`, or nothing.
-pub fn bound(quantile: Option<Quantile>) -> String {
-    quantile.and_then(|q| q.below_ms).map(|below| format!("< {}", duration(below))).unwrap_or_default()
-}
-
-fn duration(ms: f64) -> String {
-    if ms < 1000.0 { format!("{} ms", trimmed(ms)) } else { format!("{} s", trimmed(ms / 1000.0)) }
-}
-
-/// At most one decimal, and none where it is zero.
-fn trimmed(value: f64) -> String {
-    format!("{value:.1}").trim_end_matches(".0").to_owned()
-}
-
-/// `45 s`, `12 min`, `3 h 2 min`, `5 d 4 h`.
-pub fn span(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        ..7200 => format!("{minutes} min"),
-        ..172_800 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
-/// How long ago a time of the document is; the time itself where it cannot be read.
-pub fn ago(now_ms: u64, at: &str) -> String {
-    match time::parse(at) {
-        Some(at_ms) => format!("{} ago", span(now_ms.saturating_sub(at_ms) / 1000)),
-        None => at.to_owned(),
-    }
 }

@@ -1,0 +1,34 @@
+//! Asks the admin listener of a running gateway: one request on a connection of its own.
+use anyhow::{Context, Result, bail};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Sends GET; status and body of the answer, which may have `most_bytes` in all.
+pub(super) fn get(address: SocketAddr, path: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, left(until)?)?;
+    stream.set_write_timeout(Some(left(until)?))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut part)? {
+            0 => break,
+            read => answer.extend_from_slice(part.get(..read).unwrap_or_default()),
+        }
+        if answer.len() > most_bytes {
+            bail!("this is not the admin listener: its answer does not end");
+        }
+    }
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").context("this is not the admin listener: no HTTP answer")?;
+    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    Ok((status.context("this is not the admin listener: no HTTP answer")?, body.to_owned()))
+}
+
+/// Time that is left, never zero: the system takes zero for "no limit".
+fn left(until: Instant) -> Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { bail!("no answer in time") } else { Ok(left) }
+}
