@@ -1,12 +1,14 @@
 //! `moat run`: the real thing, in the foreground, until SIGTERM or SIGINT.
 use crate::cli::check;
-use crate::config::Purpose;
+use crate::config::last_good::{self, Bundle};
 use crate::config::problem::Problems;
+use crate::config::settings::{Fallback, Snapshot};
+use crate::config::{Loaded, Purpose, World, process_env};
 use crate::serve::ending::{Orders, Reason};
 use crate::serve::handover::{Predecessor, Program, Steward};
 use crate::serve::inherited::Inherited;
 use crate::serve::notify::Notifier;
-use crate::serve::reload::{Loader, Refused, supervise};
+use crate::serve::reload::{self, Loader, Refused, supervise};
 use crate::serve::run::Running;
 use crate::serve::{logs, tls};
 use anyhow::{Context, Result, anyhow};
@@ -25,9 +27,16 @@ pub struct Args {
     /// It goes on as if nothing had happened should this one not start. `moat upgrade` has it start its own successor.
     #[arg(long)]
     take_over: bool,
+    /// Do not start on the last good bundle where the files have problems
+    ///
+    /// Without it the problems are printed, the bundle that was in force last is used in the place of the files, and the
+    /// files are put in force as soon as they hold.
+    #[arg(long, env = "MOAT_STRICT")]
+    strict: bool,
 }
 
-/// Runs the gateway. A bundle with problems starts nothing and exits with 78.
+/// Runs the gateway. Files with problems start the last good bundle in their place; where there is none, or with
+/// `--strict`, nothing, and the exit code is 78.
 pub fn run(args: Args) -> Result<ExitCode> {
     tls::install_provider();
     // Before there are other threads, since both take variables out of the environment.
@@ -35,9 +44,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let notifier = Notifier::from_environment();
     let loaded = match check::load(&args.config, Purpose::Run) {
         Ok(loaded) => loaded,
-        Err(problems) => return check::report(&problems, check::Format::Text),
+        Err(problems) => {
+            let code = check::report(&problems, check::Format::Text)?;
+            match instead(&args, &problems) {
+                Some(loaded) => loaded,
+                None => return Ok(code),
+            }
+        }
     };
-    let snapshot = loaded.snapshot;
+    let Loaded { snapshot, bundle, .. } = loaded;
+    let fallback = snapshot.fallback.is_some();
     let program = Program::of_this_process().context("cannot find out which program this is")?;
     let log = logs::init(snapshot.telemetry.json, &snapshot.telemetry.level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,6 +81,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             tracing::warn!("this process cannot be replaced while it runs: {error:#}");
         }
         running.notifier.ready();
+        if !fallback {
+            reload::keep(&running, bundle).await;
+        }
         let reason = tokio::select! {
             ended = supervise(&running, loader(&args.config)) => ended.map(|()| Reason::Asked)?,
             () = orders.next() => Reason::Asked,
@@ -76,6 +95,36 @@ pub fn run(args: Args) -> Result<ExitCode> {
     });
     runtime.shutdown_background();
     result
+}
+
+/// The last good bundle, where the files have problems and it may stand in for them. Says why where it may not.
+fn instead(args: &Args, problems: &Problems) -> Option<Loaded> {
+    // Who replaces a process that runs well does not do so with what that process has already.
+    if args.strict || args.take_over {
+        return None;
+    }
+    let state_dir = last_good::state_dir(&args.config, &process_env);
+    let bundle = match Bundle::recall(&args.config, &state_dir) {
+        Ok(bundle) => bundle?,
+        Err(error) => {
+            eprintln!("the last good bundle is not used: {error}");
+            return None;
+        }
+    };
+    let world = World { env: &process_env, certificates: &check::certificates, purpose: Purpose::Run };
+    match Snapshot::load_kept(&args.config, &bundle, &world) {
+        Ok(mut loaded) => {
+            eprintln!("starting on the last good bundle instead; the files are used as soon as they hold");
+            let (count, text) = (problems.0.len() as u64, problems.text());
+            let kept_at_ms = bundle.kept_at_ms;
+            loaded.snapshot.fallback = Some(Fallback { problems: count, text, kept_at_ms });
+            Some(loaded)
+        }
+        Err(problems) => {
+            eprintln!("the last good bundle does not hold any more either:\n{}", problems.text());
+            None
+        }
+    }
 }
 
 async fn replaced(steward: Option<&Steward>) -> std::io::Result<u32> {

@@ -122,6 +122,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         },
         telemetry: c.telemetry(),
         traces: c.traces(),
+        fallback: None,
         outline: Outline::default(),
         files: Vec::new(),
     })

@@ -1,4 +1,5 @@
 //! The files of a bundle: reads them, keeps their text for messages, and merges included ones.
+use crate::config::last_good::Bundle;
 use crate::config::outline::Outline;
 use crate::config::problem::{At, Report, Source};
 use crate::config::read;
@@ -21,7 +22,9 @@ pub struct Files<'a> {
     /// All problems so far.
     pub report: &'a Report,
     env: &'a dyn Fn(&str) -> Option<String>,
-    used: RefCell<BTreeMap<String, String>>,
+    used: RefCell<BTreeMap<String, Option<String>>>,
+    /// Stands for the files on the disk, where it is given.
+    kept: Option<&'a Bundle>,
     sources: RefCell<Vec<Source>>,
     watched: RefCell<Vec<PathBuf>>,
     /// Digests of the files that are not ours to parse.
@@ -38,6 +41,7 @@ impl<'a> Files<'a> {
             report,
             env,
             used: RefCell::default(),
+            kept: None,
             sources: RefCell::default(),
             watched: RefCell::default(),
             others: RefCell::default(),
@@ -46,10 +50,19 @@ impl<'a> Files<'a> {
         }
     }
 
+    /// The same, but files and variables come from a bundle that was kept; what it does not hold (certificates, keys)
+    /// is still looked for in its place.
+    pub fn kept(self, bundle: &'a Bundle) -> Files<'a> {
+        Files { kept: Some(bundle), ..self }
+    }
+
     /// Looks a variable up and remembers that it was used.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let value = (self.env)(name);
-        self.used.borrow_mut().insert(name.to_owned(), value.clone().unwrap_or_default());
+        let value = match self.kept {
+            Some(kept) => kept.variables.get(name).cloned().flatten(),
+            None => (self.env)(name),
+        };
+        self.used.borrow_mut().insert(name.to_owned(), value.clone());
         value
     }
 
@@ -58,6 +71,9 @@ impl<'a> Files<'a> {
         let path = self.folder.join(name);
         let file = u32::try_from(self.sources.borrow().len()).unwrap_or(u32::MAX);
         let read = || -> Result<String, String> {
+            if let Some(kept) = self.kept {
+                return kept.text(name).map(str::to_owned).ok_or_else(|| "is not in the last good bundle".to_owned());
+            }
             let mut text = String::new();
             let mut reader = fs::File::open(&path).map_err(|e| reason(&e))?.take(MAX_FILE + 1);
             reader.read_to_string(&mut text).map_err(|e| reason(&e))?;
@@ -111,6 +127,15 @@ impl<'a> Files<'a> {
         }
         let directory = self.folder.join(directory_name(folder));
         self.watched.borrow_mut().push(directory.clone());
+        if let Some(kept) = self.kept {
+            let matches = |name: &str| {
+                let (within, last_part) = name.rsplit_once('/').unwrap_or(("", name));
+                within == folder && !last_part.starts_with('.') && glob(last, last_part)
+            };
+            let mut names: Vec<_> = kept.files.iter().map(|(name, _)| name.clone()).filter(|n| matches(n)).collect();
+            names.sort();
+            return names;
+        }
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -197,7 +222,7 @@ impl<'a> Files<'a> {
         }
         for (name, value) in self.used.borrow().iter() {
             field(name);
-            field(value);
+            field(value.as_deref().unwrap_or_default());
         }
         self.others.borrow().iter().for_each(|(_, other)| bytes.extend(other.as_bytes()));
         hex(digest(&SHA256, &bytes).as_ref())
@@ -211,6 +236,11 @@ impl<'a> Files<'a> {
     /// What the bundle consists of; `tree` is made of the first `merged` files.
     pub fn outline(&self, tree: &Node, merged: usize) -> Outline {
         Outline::new(tree, self.sources.borrow().get(merged..).unwrap_or_default(), &self.others.borrow())
+    }
+
+    /// The variables that were used, and their values.
+    pub fn variables(&self) -> BTreeMap<String, Option<String>> {
+        self.used.borrow().clone()
     }
 
     /// The texts, for messages, and the paths, for the watcher.

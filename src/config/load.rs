@@ -2,8 +2,9 @@
 use crate::config::cases;
 use crate::config::compile;
 use crate::config::files::{Files, folder_of};
+use crate::config::last_good::Bundle;
 use crate::config::options::{Gateway, TestsFile};
-use crate::config::problem::{At, Problems, Report};
+use crate::config::problem::{At, Problems, Report, Source};
 use crate::config::read;
 use crate::config::settings::{Snapshot, Tls};
 use crate::config::yaml::Node;
@@ -53,6 +54,8 @@ pub struct Loaded {
     pub tests: usize,
     /// Where each key of the files stands, by its dotted path: `roles.cashier` → `policies/roles.yaml:12`.
     pub places: BTreeMap<String, String>,
+    /// All of it, to be kept.
+    pub bundle: Bundle,
 }
 
 /// Reads an environment variable of this process.
@@ -66,20 +69,35 @@ impl Snapshot {
     /// Refuses with every problem that there is; no part of a bundle with a problem is ever in force.
     pub fn load(path: &Path, world: &World<'_>) -> Result<Loaded, Problems> {
         let report = Report::default();
-        let files = Files::new(folder_of(path), world.env, &report);
+        let loaded = Snapshot::load_from(path, Files::new(folder_of(path), world.env, &report), world);
+        loaded.map_err(|sources| report.finish(&sources))
+    }
+
+    /// The same from a bundle that was kept, as it was then, but for what it names and others read.
+    pub fn load_kept(path: &Path, bundle: &Bundle, world: &World<'_>) -> Result<Loaded, Problems> {
+        let report = Report::default();
+        let files = Files::new(folder_of(path), world.env, &report).kept(bundle);
+        Snapshot::load_from(path, files, world).map_err(|sources| report.finish(&sources))
+    }
+
+    /// Where there are problems, the texts that they stand in.
+    fn load_from(path: &Path, files: Files<'_>, world: &World<'_>) -> Result<Loaded, Vec<Source>> {
+        let report = files.report;
         let loaded = load(path, &files, world);
+        let variables = files.variables();
         let (sources, watched) = files.into_parts();
         match loaded {
             Some(mut loaded) if report.is_empty() => {
                 loaded.snapshot.files = watched;
-                loaded.names = sources.into_iter().map(|source| source.name).collect();
+                loaded.names = sources.iter().map(|source| source.name.clone()).collect();
+                loaded.bundle = Bundle::new(path, &loaded.snapshot.digest, sources, variables);
                 Ok(loaded)
             }
             _ => {
                 if report.is_empty() {
                     report.problem(At::file(0), "the configuration cannot be read");
                 }
-                Err(report.finish(&sources))
+                Err(sources)
             }
         }
     }
@@ -107,7 +125,7 @@ fn load(path: &Path, files: &Files<'_>, world: &World<'_>) -> Option<Loaded> {
     snapshot.digest = files.digest();
     snapshot.outline = files.outline(&tree, merged);
     let places = files.places();
-    Some(Loaded { snapshot, options, tree, names: Vec::new(), tests: passed, places })
+    Some(Loaded { snapshot, options, tree, names: Vec::new(), tests: passed, places, bundle: Bundle::default() })
 }
 
 fn tests(options: &Gateway, files: &Files<'_>) -> Vec<TestsFile> {

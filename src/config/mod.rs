@@ -3,6 +3,7 @@ pub mod settings;
 
 pub mod compare;
 pub mod outline;
+pub mod last_good;
 mod load;
 pub use load::{Complaint, Loaded, Purpose, World, process_env};
 

@@ -51,10 +51,23 @@ pub struct Snapshot {
     pub telemetry: Telemetry,
     /// Traces.
     pub traces: Traces,
+    /// The problems of the files, where this is the last good bundle in their place.
+    pub fallback: Option<Fallback>,
     /// What it was made from, piece by piece.
     pub outline: Outline,
     /// Every file that was read, for the watcher.
     pub files: Vec<PathBuf>,
+}
+
+/// Why the last good bundle is in force: at the start, the files had problems.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// How many.
+    pub problems: u64,
+    /// All of them, rendered for the operator.
+    pub text: String,
+    /// When the bundle was kept, milliseconds since the Unix epoch.
+    pub kept_at_ms: u64,
 }
 
 /// `sessions.close_at_expiry:`, from lax to strict.

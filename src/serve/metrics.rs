@@ -178,6 +178,11 @@ impl Metrics {
         self.families.config_last_reload.set(gauge(at_s));
     }
 
+    /// Whether the last good bundle is in force in the place of files with problems.
+    pub fn config_last_good(&self, in_use: bool) {
+        self.families.config_last_good.set(i64::from(in_use));
+    }
+
     /// A running answer or WebSocket was ended: by a reload that would have refused it, or with its session.
     pub fn stream_closed(&self, reason: Code) {
         self.families.streams_closed.with_label_values(&[reason.id()]).inc();

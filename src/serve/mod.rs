@@ -27,6 +27,7 @@ pub mod run;
 pub mod ending;
 pub mod herald;
 pub mod reload;
+pub mod fallback;
 pub mod reloads;
 pub mod status;
 pub mod watch;

@@ -12,6 +12,7 @@ use crate::serve::run::{Running, limits, now_ms};
 use crate::serve::watch::Watch;
 use asks::Ask;
 use decide::record::Event;
+pub use prepare::keep;
 use report::{Report, Restart, Verdict};
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -97,11 +98,12 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
         Ok(Err(refused)) => return refuse(running, trigger, dry_run, report, refused),
         Err(error) => return refuse(running, trigger, dry_run, report, Refused::because(error.to_string())),
     };
-    let Loaded { snapshot: next, places, .. } = loaded;
+    let Loaded { snapshot: next, places, bundle, .. } = loaded;
     report.candidate = Some(next.digest.clone());
     report.changes = before.snapshot.outline.changes(&next.outline);
     report.loosened = loosened(&before.snapshot, &next);
-    if before.snapshot.digest == next.digest {
+    // Files that hold again are put in force, also where they are what was kept of them.
+    if before.snapshot.digest == next.digest && before.snapshot.fallback.is_none() {
         if trigger != Trigger::Files && !dry_run {
             tracing::info!(digest = next.digest, "reloaded: nothing has changed");
             running.shared.metrics.config_loaded(&next.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
@@ -126,6 +128,7 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
     }
     match apply(running, &before, next, &report.loosened).await {
         Ok(digest) => {
+            prepare::keep(running, bundle).await;
             tracing::info!(digest, loosened = ?report.loosened, "reloaded");
             record(running, trigger, Outcome::Applied { loosened: report.loosened.clone() });
             report.verdict = Verdict::Reloaded;
@@ -139,7 +142,8 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
 /// Puts another snapshot in force; returns its digest. Everything that can fail comes first.
 async fn apply(running: &Running, before: &Active, next: Snapshot, loosened: &[String]) -> Result<String, Refused> {
     let prepared = prepare::prepare(running, &before.snapshot, &next).await?;
-    let event = Event::ConfigLoad { digest: &next.digest, previous: Some(&before.snapshot.digest), loosened };
+    let event =
+        Event::ConfigLoad { digest: &next.digest, previous: Some(&before.snapshot.digest), loosened, fallback: None };
     // What may not go unrecorded does not happen.
     if let Err(error) = running.shared.audit.system(event) {
         return Err(Refused::because(format!("the audit log cannot record the change: {error}")));

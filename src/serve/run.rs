@@ -1,11 +1,12 @@
 //! Starts the gateway from a snapshot (audit log, keys, listeners, admin), and ends it in order.
-use crate::config::settings::{self, Snapshot};
+use crate::config::settings::{self, Fallback, Snapshot};
 use crate::serve::active::Active;
 use crate::serve::admin::{AdminServer, Check, Paths};
 use crate::serve::assertion::Assertions;
 use crate::serve::certificates::CertStore;
 use crate::serve::doors::Doors;
 use crate::serve::drain::Drain;
+use crate::serve::fallback;
 use crate::serve::gateway::{Gateway, Shared};
 use crate::serve::handover::Predecessor;
 use crate::serve::herald::Herald;
@@ -179,13 +180,21 @@ impl Prepared {
         let audit = Arc::new(audit);
         let (traces, exporter) = Traces::new(metrics.traces());
         let shared = Arc::new(Shared::new(active, audit.clone(), access, metrics.clone(), assertions, traces));
-        let loaded = Event::ConfigLoad { digest: &snapshot.digest, previous: None, loosened: &[] };
+        let fallback = snapshot.fallback.as_ref();
+        let loaded = Event::ConfigLoad {
+            digest: &snapshot.digest,
+            previous: None,
+            loosened: &[],
+            fallback: fallback.map(|fallback| fallback.problems),
+        };
         shared.audit.system(loaded).map_err(|e| anyhow!("the audit log: {e}"))?;
         herald.begin(audit);
         metrics.config_loaded(&snapshot.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);
-        let applied = Outcome::Applied { loosened: Vec::new() };
-        let started =
-            LastReload { at_ms: now_ms(), trigger: Trigger::Start, digest: snapshot.digest.clone(), outcome: applied };
+        let outcome = match fallback {
+            None => Outcome::Applied { loosened: Vec::new() },
+            Some(Fallback { problems, text, .. }) => Outcome::LastGood { problems: *problems, text: text.clone() },
+        };
+        let started = LastReload { at_ms: now_ms(), trigger: Trigger::Start, digest: snapshot.digest.clone(), outcome };
         shared.reloads.record(started);
 
         let admin = &snapshot.admin;
@@ -224,6 +233,7 @@ impl Prepared {
         let doors = Doors::new(house);
         bound.into_iter().for_each(|bound| doors.open(bound));
         tasks.spawn(live::watch_over(shared.clone()));
+        tasks.spawn(fallback::remind(shared.clone()));
         if let Some(status) = status {
             tasks.spawn(status.keep_time());
         }
@@ -305,7 +315,9 @@ pub(super) fn audit_options(snapshot: &Snapshot) -> audit::Options {
 fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Drain) -> Vec<Check> {
     let (audit, drain, keys) = (shared.audit.clone(), drain.clone(), Arc::downgrade(shared));
     let pools = keys.clone();
+    let config = keys.clone();
     vec![
+        Check::noting("config", move || fallback::note(&config.upgrade()?.active().snapshot)),
         Check::new(
             "draining",
             move || if drain.announced() { Err("the process is ending".to_owned()) } else { Ok(()) },
@@ -365,6 +377,7 @@ fn before_scrape(
             metrics.certificates(certificates.status().iter().map(|c| (c.name.to_string(), c.not_after_s)));
         }
         metrics.quota_keys(quotas.keys());
+        metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
         metrics.log_lines_dropped(Stream::Access, shared.access.lines().dropped());
         if let Some(log) = &log {

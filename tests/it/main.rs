@@ -24,6 +24,7 @@ mod endings;
 mod explain;
 mod forwarding;
 mod identity;
+mod last_good;
 mod laws;
 mod live;
 mod load;

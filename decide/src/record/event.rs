@@ -45,6 +45,8 @@ pub enum Event<'a> {
         previous: Option<&'a str>,
         /// What it allows that the one before did not, in words.
         loosened: &'a [String],
+        /// Number of problems of the files, where it is the last good bundle in their place.
+        fallback: Option<u64>,
     },
     /// `config.refuse`: another snapshot was offered and not taken.
     ConfigRefuse {
@@ -161,10 +163,13 @@ impl Event<'_> {
                 json::number(out, ",\"unfinished\":", unfinished);
             }
             Event::HandOverFailed { reason } => json::text(out, ",\"detail\":{\"reason\":", reason),
-            Event::ConfigLoad { digest, previous, loosened } => {
+            Event::ConfigLoad { digest, previous, loosened, fallback } => {
                 json::text(out, ",\"detail\":{\"digest\":", digest);
                 json::optional(out, ",\"previous\":", previous);
                 json::list(out, ",\"loosened\":", loosened);
+                if let Some(problems) = fallback {
+                    json::number(out, ",\"fallback\":", problems);
+                }
             }
             Event::ConfigRefuse { problems } => json::number(out, ",\"detail\":{\"problems\":", problems),
             Event::KeysChange { owner, added, removed } => {
@@ -226,7 +231,7 @@ mod tests {
             Event::HandOver { successor: 7 },
             Event::HandOverEnd { predecessor: 6, unfinished: 1 },
             Event::HandOverFailed { reason: "it ended" },
-            Event::ConfigLoad { digest: "ab", previous: Some("cd"), loosened: some },
+            Event::ConfigLoad { digest: "ab", previous: Some("cd"), loosened: some, fallback: Some(2) },
             Event::ConfigRefuse { problems: 3 },
             Event::KeysChange { owner: "main", added: some, removed: none },
             Event::CertificateChange { name: "default", fingerprint: "ab", not_after_ms: 5 },

@@ -51,7 +51,9 @@ impl Log {
                 .write(&mut body);
             runtime.block_on(audit.reserve()).unwrap().write(body);
         }
-        audit.system(Event::ConfigLoad { digest: "abc", previous: None, loosened: &["a".to_owned()] }).unwrap();
+        audit
+            .system(Event::ConfigLoad { digest: "abc", previous: None, loosened: &["a".to_owned()], fallback: None })
+            .unwrap();
         audit.close(Duration::from_secs(5)).unwrap();
         log
     }

@@ -16,18 +16,34 @@ use std::sync::Arc;
 /// be reached: their outage must not become ours.
 pub struct Check {
     name: &'static str,
-    check: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    check: Box<dyn Fn() -> Finding + Send + Sync>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// All is well; what there is to tell follows, if anything.
+    Good(String),
+    /// It can serve, and somebody should look at it: this is why.
+    Noted(String),
+    /// It cannot serve, for this reason.
+    Failed(String),
 }
 
 impl Check {
     /// A check by name. `check` must be quick; its error says in a few words what is wrong.
     pub fn new(name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Check {
-        Check { name, check: Box::new(move || check().map(|()| String::new())) }
+        Check { name, check: Box::new(move || check().map_or_else(Finding::Failed, |()| Finding::Good(String::new()))) }
+    }
+
+    /// One that never fails, and says what somebody should look at.
+    pub fn noting(name: &'static str, note: impl Fn() -> Option<String> + Send + Sync + 'static) -> Check {
+        Check { name, check: Box::new(move || note().map_or_else(|| Finding::Good(String::new()), Finding::Noted)) }
     }
 
     /// Something that is told and never fails: what others are to blame for.
     pub fn note(name: &'static str, note: impl Fn() -> String + Send + Sync + 'static) -> Check {
-        Check { name, check: Box::new(move || Ok(format!(": {}", note()))) }
+        Check { name, check: Box::new(move || Finding::Good(format!(": {}", note()))) }
     }
 }
 
@@ -144,11 +160,11 @@ fn health(name: &str, checks: &[Check], query: &str) -> Response<Full<Bytes>> {
             continue;
         }
         match (check.check)() {
-            Ok(note) => report += &format!("[+] {} ok{note}\n", check.name),
-            Err(why) => {
+            Finding::Good(note) => report += &format!("[+] {} ok{note}\n", check.name),
+            Finding::Noted(why) => report += &format!("[~] {} {}\n", check.name, one_line(&why)),
+            Finding::Failed(why) => {
                 failed = true;
-                let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-                report += &format!("[!] {} failed: {why}\n", check.name);
+                report += &format!("[!] {} failed: {}\n", check.name, one_line(&why));
             }
         }
     }
@@ -162,6 +178,10 @@ fn health(name: &str, checks: &[Check], query: &str) -> Response<Full<Bytes>> {
     };
     let body = if verbose || failed { format!("{report}{name} {verdict}\n") } else { "ok\n".to_owned() };
     response(status, TEXT, body.into())
+}
+
+fn one_line(why: &str) -> String {
+    why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// An RFC 9457 problem without details.

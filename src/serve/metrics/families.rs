@@ -50,6 +50,7 @@ pub(super) struct Families {
     pub(super) config_info: IntGaugeVec,
     pub(super) config_last_reload_successful: IntGauge,
     pub(super) config_last_reload: IntGauge,
+    pub(super) config_last_good: IntGauge,
     pub(super) build_info: IntGaugeVec,
     pub(super) panics: IntCounter,
     pub(super) log_lines_dropped: IntCounterVec,
@@ -192,6 +193,10 @@ impl Families {
             config_last_reload: r.gauge(
                 "moat_config_last_reload_timestamp_seconds",
                 "When the configuration was last loaded or refused, Unix time.",
+            )?,
+            config_last_good: r.gauge(
+                "moat_config_last_good_in_use",
+                "Whether the last good bundle is in force in the place of files with problems.",
             )?,
             build_info: r.gauges("moat_build_info", "The running build; always 1.", &["version"])?,
             panics: r.counter("moat_panics_total", "Tasks that panicked; each is a bug.")?,

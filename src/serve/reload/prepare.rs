@@ -1,10 +1,11 @@
 //! What a reload changes around the snapshot: made ready before anything is put in force, then put in force at once.
 use super::Refused;
+use crate::config::last_good::Bundle;
 use crate::config::settings::{Snapshot, Tls};
 use crate::serve::certificates::{CertStatus, CertStore, RefreshReport};
 use crate::serve::doors::Plan;
 use crate::serve::logs;
-use crate::serve::run::{Running, audit_options, load_certificates};
+use crate::serve::run::{Running, audit_options, load_certificates, now_ms};
 use decide::record::Event;
 use std::sync::Arc;
 
@@ -63,6 +64,16 @@ impl Prepared {
         if let Some(change) = self.log {
             change.apply();
         }
+    }
+}
+
+/// Keeps the bundle that is in force for a start that finds a broken one. Its failure is no reason to serve less.
+pub async fn keep(running: &Running, bundle: Bundle) {
+    let state_dir = running.shared.active().snapshot.server.state_dir.clone();
+    let bundle = Bundle { kept_at_ms: now_ms(), ..bundle };
+    let kept = tokio::task::spawn_blocking(move || bundle.keep(&state_dir)).await;
+    if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
+        tracing::error!(%error, "the bundle could not be kept: a start with broken files has none to fall back to");
     }
 }
 

@@ -77,7 +77,7 @@ fn a_log_tells_its_whole_life() {
     let options = options(folder.path());
     let log = open(&options).unwrap();
     record(&log, ["a".to_owned(), "b".to_owned()]);
-    log.system(Event::ConfigLoad { digest: "ab", previous: None, loosened: &[] }).unwrap();
+    log.system(Event::ConfigLoad { digest: "ab", previous: None, loosened: &[], fallback: None }).unwrap();
     log.close(Duration::from_secs(5)).unwrap();
     assert_eq!(told(&options), ["start", "head", "a", "b", "config.load", "stop", "head"]);
     open(&options).unwrap().close(Duration::from_secs(5)).unwrap();
