@@ -202,7 +202,7 @@ pub struct AdminOptions {
     /// Address and port; loopback only.
     #[schemars(with = "String")]
     pub address: Spanned<SocketAddr>,
-    /// Metrics in the text format of Prometheus.
+    /// Metrics in the text format of Prometheus, or as OpenMetrics where that is asked for.
     pub metrics: MetricsPath,
     /// Whether `/` and `/status` show the state of the gateway to people, and `/status.json` to programs. Danger:
     /// everybody who can reach the admin listener reads names of routes and tenants, and who is refused.

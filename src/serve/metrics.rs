@@ -5,6 +5,7 @@
 //! reload removed stay, at rest, until the process ends.
 mod families;
 mod listener;
+mod openmetrics;
 mod reading;
 mod route;
 mod tenants;
@@ -13,6 +14,7 @@ mod upstreams;
 mod tests;
 
 pub use listener::{Active, ListenerMetrics, UpstreamMetrics};
+pub use openmetrics::{OPENMETRICS, prefers_openmetrics};
 pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use route::{Origin, RequestOutcome, RouteMetrics};
 
@@ -24,8 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tenants::TenantLabels;
 
-/// What a response of [`Metrics::render`] is: the Prometheus text format. OpenMetrics is not offered, since it names
-/// counters in a way that this encoder does not write.
+/// What a response of [`Metrics::render`] is: the Prometheus text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics of this process.
@@ -112,6 +113,18 @@ impl Metrics {
         let mut text = Vec::with_capacity(64 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// The same in the format of [`OPENMETRICS`].
+    pub fn render_open(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let text = self.render()?;
+        Ok(openmetrics::translate(&String::from_utf8_lossy(&text)).into_bytes())
+    }
+
+    /// What the clock of this process says, in milliseconds since the epoch.
+    pub fn clock(&self, now_ms: u64) {
+        // Milliseconds of a clock are far below what a double holds.
+        self.families.clock.set(now_ms as f64 / 1000.0);
     }
 
     /// The certificates in use by name, with their ends in seconds since the epoch; those no longer named disappear.

@@ -379,6 +379,7 @@ fn before_scrape(
         metrics.quota_keys(quotas.keys());
         metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
+        metrics.clock(now_ms());
         metrics.log_lines_dropped(Stream::Access, shared.access.lines().dropped());
         if let Some(log) = &log {
             metrics.log_lines_dropped(Stream::Log, log.dropped());

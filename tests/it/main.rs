@@ -39,6 +39,7 @@ mod spoofing;
 mod status;
 mod streams;
 mod tail;
+mod telemetry;
 mod tidy;
 mod tls;
 mod traces;

@@ -1,6 +1,6 @@
 //! What the admin listener answers to one request.
 use super::{Desk, Paths, guard};
-use crate::serve::metrics::CONTENT_TYPE as METRICS_TEXT;
+use crate::serve::metrics::{CONTENT_TYPE as METRICS_TEXT, OPENMETRICS, prefers_openmetrics};
 use crate::serve::status::{self, Page, Status};
 use bytes::Bytes;
 use http::header::{
@@ -65,7 +65,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         return refused;
     }
     match place {
-        Place::Metrics => metrics_page(&desk).await,
+        Place::Metrics => metrics_page(&desk, prefers_openmetrics(request.headers())).await,
         Place::Live => health("livez", &[], query),
         Place::Ready => health("readyz", &desk.checks, query),
         Place::Page(status) => status_page(status.clone(), Page::of_query(query)).await,
@@ -129,13 +129,16 @@ async fn status_json(status: Arc<Status>) -> Response<Full<Bytes>> {
     }
 }
 
-async fn metrics_page(desk: &Arc<Desk>) -> Response<Full<Bytes>> {
+async fn metrics_page(desk: &Arc<Desk>, open: bool) -> Response<Full<Bytes>> {
     let metrics = desk.metrics.clone();
     // Many series take a while to write, and the requests in this runtime must not wait for it.
-    let rendered = tokio::task::spawn_blocking(move || metrics.render()).await;
-    match rendered {
-        Ok(Ok(text)) => response(StatusCode::OK, METRICS_TEXT, text.into()),
-        Ok(Err(fault)) => {
+    let rendered = tokio::task::spawn_blocking(move || match open {
+        true => (OPENMETRICS, metrics.render_open()),
+        false => (METRICS_TEXT, metrics.render()),
+    });
+    match rendered.await {
+        Ok((format, Ok(text))) => response(StatusCode::OK, format, text.into()),
+        Ok((_, Err(fault))) => {
             tracing::error!(%fault, "the metrics cannot be written");
             problem(StatusCode::INTERNAL_SERVER_ERROR)
         }

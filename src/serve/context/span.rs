@@ -36,8 +36,10 @@ impl Context {
 
     /// The trace's id, where spans of it are sent.
     pub(super) fn recorded_trace(&self) -> Option<u128> {
-        let place = self.place.filter(|place| place.server.sampled)?;
-        self.active.snapshot.traces.collector.as_ref().map(|_| place.server.trace)
+        self.active.snapshot.traces.collector.as_ref()?;
+        // What was refused before its head was read has no place yet.
+        let place = self.place.unwrap_or_else(|| self.place_of(None));
+        place.server.sampled.then_some(place.server.trace)
     }
 
     /// Leaves a record for the collector, where there is one and the trace is recorded.

@@ -2,7 +2,7 @@
 //! `docs/metrics.md` describes each; a test compares the two.
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// Boundaries that OpenTelemetry's semantic conventions recommend for request durations, in seconds.
@@ -52,6 +52,7 @@ pub(super) struct Families {
     pub(super) config_last_reload: IntGauge,
     pub(super) config_last_good: IntGauge,
     pub(super) build_info: IntGaugeVec,
+    pub(super) clock: Gauge,
     pub(super) panics: IntCounter,
     pub(super) log_lines_dropped: IntCounterVec,
     pub(super) trace_spans: IntCounterVec,
@@ -199,6 +200,7 @@ impl Families {
                 "Whether the last good bundle is in force in the place of files with problems.",
             )?,
             build_info: r.gauges("moat_build_info", "The running build; always 1.", &["version"])?,
+            clock: r.one(Gauge::new("moat_clock_timestamp_seconds", "The clock of the process, Unix time.")?)?,
             panics: r.counter("moat_panics_total", "Tasks that panicked; each is a bug.")?,
             log_lines_dropped: r.counters(
                 "moat_log_lines_dropped_total",

@@ -50,10 +50,16 @@ impl Gateway {
 
     /// GET on the admin listener.
     pub async fn admin(&self, target: &str) -> Reply {
+        self.admin_accepting(target, "*/*").await
+    }
+
+    /// The same with an `Accept` of its own.
+    pub async fn admin_accepting(&self, target: &str, accept: &str) -> Reply {
         let tcp = TcpStream::connect(self.address("admin")).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get(target).header("host", "localhost").body(Full::new(Bytes::new())).unwrap();
+        let request = Request::get(target).header("host", "localhost").header("accept", accept);
+        let request = request.body(Full::new(Bytes::new())).unwrap();
         Reply::read(sender.send_request(request).await.unwrap()).await
     }
 
