@@ -82,7 +82,7 @@ fn screen(document: &Document) -> String {
         vec![route.name.clone(), figure(route.rate), p50, p99, of("4xx"), of("5xx"), counts(&route.refused)]
     });
     table(&mut out, &["route", "/s", "p50", "p99", "4xx", "5xx", "refused"], rows.collect());
-    let endpoints = document.upstreams.shown.iter().take(ROWS).flat_map(|Upstream { name, endpoints }| {
+    let endpoints = document.upstreams.shown.iter().take(ROWS).flat_map(|Upstream { name, endpoints, .. }| {
         endpoints.iter().map(|e| {
             let error = e.last_error.clone().unwrap_or_default();
             vec![name.clone(), e.address.clone(), e.state.clone(), e.in_flight.to_string(), error]

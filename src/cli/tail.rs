@@ -112,7 +112,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         writeln!(out, "{line}")?;
     }
     out.flush()?;
-    while !args.no_follow {
+    if args.no_follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         match woken.recv_timeout(POLL) {
             Ok(Wake::Stop) => break,
             Ok(Wake::Changed) | Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -7,7 +7,6 @@ mod resolve;
 mod retry;
 mod status;
 mod target;
-mod view;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -16,7 +15,6 @@ pub use resolve::Resolver;
 pub use retry::{Attempt, Budget, Denied, Failure, may_retry};
 pub use status::{EndpointStatus, PoolCounts};
 pub use target::{Target, TlsTarget};
-pub use view::EndpointView;
 
 use crate::config::settings::{self, Balance, HttpVersion, Place, Timeouts, Upstream};
 use arc_swap::ArcSwap;

@@ -12,7 +12,7 @@ use crate::serve::certificates::CertStatus;
 use crate::serve::metrics::{ListenerCount, Reading, RouteCount};
 use crate::serve::reloads::{LastReload, Outcome};
 use crate::serve::run::now_ms;
-use crate::serve::upstream::{EndpointView, Pool};
+use crate::serve::upstream::{Ejection, EndpointStatus, Health, Pool};
 use decide::facts::Protocol;
 use decide::record::time;
 use std::collections::BTreeMap;
@@ -212,16 +212,32 @@ fn upstreams(active: &Active) -> Top<document::Upstream> {
 }
 
 fn upstream(pool: &Pool) -> document::Upstream {
-    let endpoint = |status: EndpointView| Endpoint {
-        address: status.address.to_string(),
-        usable: status.usable,
-        state: status.state,
-        in_flight: status.in_flight as u64,
-        last_error: status.last_error,
-    };
+    let counts = pool.counts();
     document::Upstream {
         name: pool.settings.name.to_string(),
-        endpoints: pool.view().into_iter().map(endpoint).collect(),
+        in_flight: counts.in_flight as u64,
+        full: counts.full,
+        unresolved: counts.unresolved,
+        endpoints: pool.status().into_iter().map(endpoint).collect(),
+    }
+}
+
+fn endpoint(status: EndpointStatus) -> Endpoint {
+    let state = match (status.ejected, status.health) {
+        (Some((Ejection::Connect, left_ms)), _) => format!("unreachable, rests for {} s", left_ms.div_ceil(1000)),
+        (Some((Ejection::Answers, left_ms)), _) => format!("ejected for {} s", left_ms.div_ceil(1000)),
+        (None, Health::Unhealthy) => "unhealthy".to_owned(),
+        (None, Health::Unproven) => "up, not checked yet".to_owned(),
+        (None, Health::Healthy | Health::Unchecked) => "up".to_owned(),
+    };
+    Endpoint {
+        address: status.address.to_string(),
+        zone: status.zone.as_ref().map(|zone| zone.to_string()),
+        weight: status.weight,
+        usable: status.is_fit(),
+        state,
+        in_flight: status.in_flight as u64,
+        last_error: status.last_error,
     }
 }
 

@@ -192,6 +192,12 @@ pub struct Tenant {
 pub struct Upstream {
     /// Its name.
     pub name: String,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Requests refused since the start because `max_in_flight` were under way.
+    pub full: u64,
+    /// Look-ups of its names since the start that led nowhere.
+    pub unresolved: u64,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
 }
@@ -201,6 +207,10 @@ pub struct Upstream {
 pub struct Endpoint {
     /// Its address.
     pub address: String,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// Its share of the requests.
+    pub weight: u32,
     /// Whether requests are sent to it.
     pub usable: bool,
     /// In a few words: `up`, or why no requests are sent to it.

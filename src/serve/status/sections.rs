@@ -184,17 +184,31 @@ fn upstreams(html: &mut Html, document: &Document) {
     if document.upstreams.shown.is_empty() {
         return empty(html, "upstreams", "Upstreams", "None is configured.");
     }
-    let heads = ["upstream", "endpoint", "state", "#in flight", "last error"];
+    let heads = ["upstream", "endpoint", "zone", "#weight", "state", "#in flight", "last error"];
     table(html, "upstreams", "Upstreams", &shown(&document.upstreams), &heads);
     for upstream in &document.upstreams.shown {
-        for Endpoint { address, usable, state, in_flight, last_error } in &upstream.endpoints {
+        for Endpoint { address, zone, weight, usable, state, in_flight, last_error } in &upstream.endpoints {
             html.raw("<tr>");
             cell(html, &upstream.name);
             mono(html, address);
+            cell(html, or_dash(zone.as_deref()));
+            number(html, weight);
             verdict(html, *usable, state);
             number(html, in_flight);
             cell(html, or_dash(last_error.as_deref()));
             html.raw("</tr>\n");
+        }
+        if upstream.endpoints.is_empty() {
+            html.raw("<tr>");
+            cell(html, &upstream.name);
+            html.raw("<td class=\"bad\" colspan=\"6\">none of its names leads to an address</td></tr>\n");
+        }
+        if upstream.full > 0 {
+            html.raw("<tr>");
+            cell(html, &upstream.name);
+            html.raw("<td class=\"warn\" colspan=\"6\">").text(upstream.full);
+            html.text(" requests were refused since the start because `max_in_flight` were under way")
+                .raw("</td></tr>\n");
         }
     }
     end(html);

@@ -53,9 +53,9 @@ fn trimmed(value: f64) -> String {
 pub fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
-        ..120 => format!("{seconds} s"),
-        ..7200 => format!("{minutes} min"),
-        ..172_800 => format!("{hours} h {} min", minutes % 60),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{minutes} min"),
+        7200..172_800 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
     }
 }
