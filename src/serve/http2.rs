@@ -14,6 +14,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
 use pingora_http::ResponseHeader;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -63,14 +64,23 @@ where
 
     let shutdown = house.drain.watch();
     let mut draining = house.drain.watch_left();
-    let (mut going, mut rejected) = (false, 0);
+    let mut fresh_draining = shutdown.clone();
+    // A client that has just connected has something to ask, and may not have asked it yet.
+    let mut patience = pin!(drain::idle_over(&mut fresh_draining));
+    let (mut going, mut fresh, mut rejected) = (false, true, 0);
     let mut streams = JoinSet::new();
     let mut idle_since = Instant::now();
     loop {
         let accepted = tokio::select! {
             biased;
             () = drain::begun(&mut flooded) => break,
-            () = drain::begun(&mut draining), if !going => {
+            () = async {
+                if fresh {
+                    patience.as_mut().await;
+                } else {
+                    drain::begun(&mut draining).await;
+                }
+            }, if !going => {
                 // GOAWAY; accepted streams finish, and the codec ends the connection after the last one.
                 h2.graceful_shutdown();
                 going = true;
@@ -90,6 +100,7 @@ where
         };
         match accepted {
             Ok(Some(H2Accept::Session(mut session))) => {
+                fresh = false;
                 session.set_write_timeout(Some(STALL));
                 let mut refusal = None;
                 if session.req_header().method == Method::CONNECT {
