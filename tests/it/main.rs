@@ -10,12 +10,14 @@
 
 mod harness;
 
+mod activation;
 mod admin;
 mod apps;
 mod attacks;
 mod cases;
 mod codes;
 mod command_line;
+mod day;
 mod delivery;
 mod demo;
 mod drain;

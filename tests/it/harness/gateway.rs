@@ -65,8 +65,14 @@ impl Gateway {
     }
 
     pub fn start_blocking(bundle: Bundle) -> Gateway {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_moat"))
-            .args(["run", "--config", "gateway.yaml"])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moat"));
+        command.args(["run", "--config", "gateway.yaml"]);
+        Gateway::started_by(command, bundle)
+    }
+
+    /// The same, by a command that becomes the gateway.
+    pub fn started_by(mut command: Command, bundle: Bundle) -> Gateway {
+        let mut child = command
             .current_dir(bundle.root())
             .envs(bundle.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -176,6 +182,14 @@ impl Gateway {
                 let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             }
         }
+    }
+
+    /// The lines since the last call with the same `next`, which begins at 0.
+    pub fn log_since(&self, next: &mut usize) -> Vec<String> {
+        let lines = self.log.lines();
+        let fresh = lines[*next..].to_vec();
+        *next = lines.len();
+        fresh
     }
 
     pub fn log_lines(&self) -> Vec<String> {
