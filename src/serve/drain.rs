@@ -84,6 +84,17 @@ impl Drain {
         }
     }
 
+    /// Leaves all parts, since another process accepts in our place, and waits until the last connection is gone or
+    /// `timeout` has passed; returns how many are left. Nobody waits for this process, so that idle connections may take
+    /// the time that they have anyway.
+    pub async fn retire(&self, timeout: Duration) -> usize {
+        for part in self.parts().iter().filter_map(Weak::upgrade) {
+            part.send_replace(true);
+        }
+        self.leave();
+        self.gone_within(timeout).await
+    }
+
     /// Whether it has begun.
     pub fn begun(&self) -> bool {
         *self.begun.borrow()

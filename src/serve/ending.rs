@@ -1,4 +1,5 @@
 //! How a gateway ends: readiness fails, listeners close, requests finish, and audit log and spans are closed last.
+use crate::serve::live;
 use crate::serve::run::Running;
 use std::io;
 use std::time::Duration;
@@ -6,6 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long the audit log may take to write what is left.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
+/// How long WebSockets may take to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(2500);
 /// How long cut connections may take to give account of their requests.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -40,7 +43,10 @@ impl Running {
                 tokio::time::sleep(server.drain_delay).await;
             }
             tracing::info!(connections = self.drain.live(), "draining");
-            self.drain.finish(server.drain_timeout).await
+            match reason {
+                Reason::Asked => self.drain.finish(server.drain_timeout).await,
+                Reason::Replaced => self.drain.retire(server.drain_timeout).await,
+            }
         };
         if reason == Reason::Replaced {
             // Two processes accept from the admin socket; only the one that serves may answer.
@@ -54,6 +60,9 @@ impl Running {
             }
         };
         if left > 0 {
+            if live::dismiss(&self.shared) > 0 {
+                self.drain.finish(GOODBYE).await;
+            }
             let mute = self.drain.cut(LAST_WORDS).await;
             tracing::warn!(connections = left, mute, "closed what was left of the drain");
         }

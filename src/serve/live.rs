@@ -15,6 +15,7 @@ pub use leash::{Leash, Phase, Pull};
 
 use crate::config::settings::CloseAtExpiry;
 use crate::serve::gateway::Shared;
+use decide::refusal::Code;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -171,6 +172,21 @@ pub async fn watch_over(shared: Arc<Shared>) {
             _ = tick.tick() => expire(&shared).await,
         }
     }
+}
+
+/// The process ends: WebSockets that are still open get close frames. What has no such end is cut a moment later. Returns
+/// how many there were.
+pub fn dismiss(shared: &Shared) -> usize {
+    let mut dismissed = 0;
+    for shard in 0..SHARDS {
+        for exchange in shared.live.shelf(shard) {
+            if exchange.leash.phase() == Phase::Tunnel {
+                let cause = "the process ends, and the time to drain is over".to_owned();
+                dismissed += usize::from(end(shared, &exchange, Pull { code: Code::GatewayUnavailable, cause }));
+            }
+        }
+    }
+    dismissed
 }
 
 /// Asks the snapshot in force about everything that another one permitted.

@@ -89,6 +89,10 @@ async fn the_commands_of_the_table_answer() {
                 assert_eq!(gateway.admin("/status").await.status, 200);
                 continue;
             }
+            "moat upgrade" => {
+                assert_eq!(gateway.upgrade().code, Some(0));
+                continue;
+            }
             command if command.starts_with("moat explain ") => 1,
             command if command.starts_with("moat ") => 0,
             other => panic!("`{other}` of the README has no case here"),

@@ -197,3 +197,46 @@ async fn there_must_be_somebody_to_take_over_from() {
         assert!(output.stderr.contains("handover.sock"), "{output:?}");
     }
 }
+
+/// Connections of clients that were never accepted: how many of them the successor gets, and how many are lost.
+fn handed_over(clients: usize, successor: &std::net::TcpListener, close: impl FnOnce()) -> (usize, usize) {
+    let address = successor.local_addr().unwrap();
+    let clients: Vec<_> = (0..clients).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    close();
+    successor.set_nonblocking(true).unwrap();
+    let mut accepted = Vec::new();
+    while let Ok((stream, _)) = successor.accept() {
+        accepted.push(stream);
+    }
+    let lost = clients.iter().filter(|client| {
+        client.set_nonblocking(true).unwrap();
+        let mut byte = [0];
+        !matches!(std::io::Read::read(&mut &**client, &mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    });
+    (accepted.len(), lost.count())
+}
+
+/// Why the sockets themselves are handed over: each with SO_REUSEPORT has a queue of its own, which dies with it.
+#[test]
+fn a_second_socket_on_the_port_loses_what_waits_at_the_first_and_the_same_socket_does_not() {
+    use socket2::{Domain, Socket, Type};
+    let open = |address: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
+        socket.bind(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(1024).unwrap();
+        std::net::TcpListener::from(socket)
+    };
+    let old = open("127.0.0.1:0");
+    let new = open(&old.local_addr().unwrap().to_string());
+    let (accepted, lost) = handed_over(200, &new, move || drop(old));
+    println!("SO_REUSEPORT: {accepted} of 200 waiting connections accepted, {lost} reset");
+    assert!(lost > 20 && accepted + lost == 200, "{accepted} accepted, {lost} lost");
+
+    let old = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let new = old.try_clone().unwrap();
+    // The backlog of the standard library is 128.
+    let (accepted, lost) = handed_over(100, &new, move || drop(old));
+    println!("the same socket: {accepted} of 100 waiting connections accepted, {lost} reset");
+    assert_eq!((accepted, lost), (100, 0));
+}

@@ -1,13 +1,20 @@
 //! The end of a WebSocket by our hand: a close frame to each side, at the next end of a frame of its direction.
 use super::frames::{Frames, close};
-use super::leash::Leash;
+use super::leash::{Leash, Pull};
 use crate::serve::gateway::random;
+use decide::refusal::Code;
 use std::sync::Arc;
 
 /// Policy violation (RFC 6455, 7.4.1): what was allowed is not any more.
 const POLICY_VIOLATION: u16 = 1008;
+/// Going away (RFC 6455, 7.4.1): the process ends, and nothing is wrong with the client.
+const GOING_AWAY: u16 = 1001;
 /// The end of a response head.
 const HEAD_END: &[u8] = b"\r\n\r\n";
+
+fn status(pull: &Pull) -> u16 {
+    if pull.code == Code::GatewayUnavailable { GOING_AWAY } else { POLICY_VIOLATION }
+}
 
 /// Reads along with a WebSocket from the 101 on, and has the last word once the leash is pulled.
 #[derive(Debug)]
@@ -72,7 +79,7 @@ impl Farewell {
             return None;
         }
         self.told_client = true;
-        Some(close(POLICY_VIOLATION, pull.code.id(), None))
+        Some(close(status(pull), pull.code.id(), None))
     }
 
     /// The close frame for the application, once, as soon as it may stand; masked, as if the client had sent it.
@@ -82,7 +89,7 @@ impl Farewell {
             return None;
         }
         self.told_application = true;
-        Some(close(POLICY_VIOLATION, pull.code.id(), Some(random())))
+        Some(close(status(pull), pull.code.id(), Some(random())))
     }
 
     /// Whether the client's close frame has gone out.

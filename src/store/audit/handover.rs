@@ -181,6 +181,7 @@ impl Away {
                 return self.go_back(format!("the successor is gone: {error}"), &mut batch)?.run();
             }
             self.settle(&mut batch);
+            self.shared.set_away(false);
             if last {
                 return Ok(());
             }
@@ -228,6 +229,7 @@ impl Away {
         let directory = options.directory.clone();
         let mut writer = Writer::open(options, shared, medium, &Opening::Return { reason })
             .inspect_err(|fault| tracing::error!(%fault, "the audit log cannot be taken back; requests are refused"))?;
+        writer.shared.set_away(false);
         if !undelivered.items.is_empty() {
             let written = written(&directory, undelivered).map_err(AuditFault::io(&directory))?;
             writer.shared.written(written.items.len() as u64);

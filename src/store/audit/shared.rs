@@ -53,6 +53,7 @@ pub(super) struct Shared {
     pub write_errors: AtomicU64,
     refused: AtomicU64,
     backlog: AtomicU64,
+    away: AtomicBool,
     capacity: AtomicUsize,
     options: Mutex<Option<Options>>,
 }
@@ -71,6 +72,7 @@ impl Shared {
             queue: Queue::default(),
             clock,
             room: Semaphore::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
+            away: AtomicBool::new(false),
             capacity: AtomicUsize::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
             options: Mutex::default(),
             healthy: Notify::new(),
@@ -173,6 +175,16 @@ impl Shared {
 
     pub fn push_system(&self, body: &[u8]) {
         self.push(body, Class::System, None, false);
+    }
+
+    /// Whether the log is between two processes, so that nobody writes for a moment.
+    pub fn away(&self) -> bool {
+        self.away.load(SeqCst)
+    }
+
+    /// Says whether it is.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, SeqCst);
     }
 
     /// Counts an entry that is to be written and did not come through the queue.

@@ -6,8 +6,12 @@ use decide::facts::{Person, RequestId};
 use decide::record::{Circumstances, Entry, Exchange, Kind, Verdict};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+/// How long an intent waits at the most while no process has the log: that is neither a slow disk nor a lasting state.
+const HANDOVER: Duration = Duration::from_secs(10);
 
 /// Room in the log for the entry of one request.
 ///
@@ -38,14 +42,20 @@ impl Slot {
 
     /// Hands over an `intent` entry and waits until it is in the hands of the operating system, or with `durable` (or
     /// [`super::Durability::Each`]) on the disk. Nothing may be forwarded before, and nothing at all when it fails,
-    /// which it does after [`super::Options::max_wait`]; the entry may be written later even so.
+    /// which it does after [`super::Options::max_wait`], or later while another process takes the log over; the entry
+    /// may be written later even so.
     pub async fn intent(&self, body: impl AsRef<[u8]>, durable: bool) -> Result<(), AuditUnavailable> {
         if self.shared.failing_long() {
             return Err(AuditUnavailable::Failing);
         }
-        let (done, written) = oneshot::channel();
+        let (done, mut written) = oneshot::channel();
+        let away = self.shared.away();
         push(&self.shared, body.as_ref(), Class::Intent, Some(Waiter { durable, done }), self.id);
-        match timeout(self.shared.max_wait, written).await {
+        let mut waited = timeout(self.shared.max_wait, &mut written).await;
+        if waited.is_err() && (away || self.shared.away()) {
+            waited = timeout(HANDOVER, written).await;
+        }
+        match waited {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(self.shared.reason()),
         }

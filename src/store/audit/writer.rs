@@ -169,11 +169,16 @@ impl Writer {
             let source = io::Error::other("the log cannot be written at this time");
             return Err(AuditFault::Io { path, source });
         }
+        self.shared.set_away(true);
         self.account_for_gap();
         self.system(Event::HandOver { successor });
         self.seal_head();
         let left = self.step().and_then(|()| if self.segment.len() > 0 { self.roll() } else { Ok(()) });
-        left.inspect_err(|error| self.failed(error)).map_err(AuditFault::io(&path))?;
+        left.inspect_err(|error| {
+            self.shared.set_away(false);
+            self.failed(error);
+        })
+        .map_err(AuditFault::io(&path))?;
         Ok(self.chain)
     }
 

@@ -1,41 +1,34 @@
 //! Endpoints that are killed and started again: requests, event streams and WebSockets over plain HTTP/1.1.
 use crate::harness::read_head;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-/// What the endpoints have in common.
-#[derive(Clone, Default)]
-pub struct Application(Arc<()>);
-
 /// One of them.
 pub struct Endpoint {
     pub address: SocketAddr,
-    application: Application,
     tasks: JoinSet<()>,
 }
 
 impl Endpoint {
-    pub async fn start(application: &Application) -> Endpoint {
+    pub async fn start() -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut endpoint = Endpoint { address, application: application.clone(), tasks: JoinSet::new() };
+        let mut endpoint = Endpoint { address, tasks: JoinSet::new() };
         endpoint.serve(listener);
         endpoint
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let application = self.application.clone();
         self.tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                connections.spawn(converse(application.clone(), stream));
+                connections.spawn(converse(stream));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -55,7 +48,7 @@ impl Endpoint {
     }
 }
 
-async fn converse(_application: Application, mut stream: TcpStream) {
+async fn converse(mut stream: TcpStream) {
     loop {
         let Ok(head) = tokio::time::timeout(Duration::from_secs(600), head(&mut stream)).await else { return };
         let lower = head.to_lowercase();

@@ -121,6 +121,9 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
         let beside = to.join(entry.file_name().unwrap());
-        if entry.is_dir() { copy(&entry, &beside) } else { drop(fs::copy(&entry, &beside).unwrap()) }
+        match entry.is_dir() {
+            true => copy(&entry, &beside),
+            false => assert!(fs::copy(&entry, &beside).is_ok()),
+        }
     }
 }
