@@ -249,6 +249,22 @@ async fn a_refused_reload_shows_all_its_problems_until_one_succeeds() {
 }
 
 #[tokio::test]
+async fn a_start_on_the_last_good_bundle_is_a_problem_until_the_files_hold() {
+    let (gateway, _upstream) = standard().await;
+    let kept = gateway.bundle.path("state/last-good/bundle");
+    gateway.until("the bundle is kept", async |g| g.status().await["ok"] == true && kept.exists()).await;
+    gateway.bundle.replace("permission: bookings.read", "permission: bookings.reed");
+    let gateway = gateway.restart().await;
+    let (finding, page) = gateway.finding("config.last-good").await;
+    assert_eq!(finding["severity"], "problem");
+    assert!(text(&page).contains("bookings.reed") && text(&page).contains("last-good"), "{page}");
+    assert_eq!(gateway.screen().0, Some(1));
+    // The very bytes of the bundle that is kept.
+    gateway.bundle.replace("permission: bookings.reed", "permission: bookings.read");
+    gateway.until("nothing is wrong", async |g| g.status().await["ok"] == true).await;
+}
+
+#[tokio::test]
 async fn an_audit_log_that_cannot_be_written_shows_and_heals() {
     let (gateway, _upstream) = with(|bundle| {
         bundle.replace("audit: {directory: state/audit}", "audit: {directory: state/audit, segments: {roll: 4KiB}}");

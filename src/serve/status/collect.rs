@@ -55,11 +55,7 @@ impl Status {
     pub(super) fn facts(&self) -> Facts {
         Facts {
             certificate_complaints: self.certificates.as_ref().map(|store| store.complaints()).unwrap_or_default(),
-            last_good: self
-                .shared
-                .reloads
-                .in_force()
-                .is_some_and(|reload| matches!(reload.outcome, Outcome::LastGood { .. })),
+            last_good: self.shared.active().snapshot.fallback.is_some(),
         }
     }
 
