@@ -35,7 +35,6 @@ class Board:
             "liveNow": False,
             "refresh": "30s",
             "schemaVersion": 39,
-            "style": "dark",
             "time": {"from": "now-1h", "to": "now"},
             "timepicker": {},
             "timezone": "browser",
@@ -322,6 +321,7 @@ def overview():
     b.lines("Configurations in force", "Instances by configuration. More than one line for long: a rollout that is not complete.", [(f"count by (hash) (moat_config_info{{{I}}})", "{{hash}}")], "short")
     b.lines("Versions", "Instances by version of the program.", [(f"count by (version) (moat_build_info{{{I}}})", "{{version}}")], "short")
     b.lines("Running since, and clock", "Restarts show as drops to zero. The clock's distance from Prometheus must stay within seconds, or tokens expire at the wrong time.", [(f"time() - process_start_time_seconds{{{I}}} {OURS}", "{{instance}} up for"), (f"moat_clock_timestamp_seconds{{{I}}} - timestamp(moat_clock_timestamp_seconds{{{I}}})", "{{instance}} clock ahead by")], "s", floor=None)
+    b.lines("Last good configuration in use", "1: the files were refused at the start, and the last good copy of them serves. Run `moat check`.", [(f"moat_config_last_good_in_use{{{I}}}", "{{instance}}")], "short", limit=1)
     return b.json
 
 

@@ -16,6 +16,7 @@ mod apps;
 mod attacks;
 mod cases;
 mod codes;
+mod dashboards;
 mod command_line;
 mod day;
 mod delivery;
