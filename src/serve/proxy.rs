@@ -105,14 +105,10 @@ impl ProxyHttp for Gateway {
             }
             None => return Error::e_explain(ErrorType::InternalError, "a request without permit"),
         };
-        let mut peer = lease.peer();
-        if is_stream(session) {
-            // One clock of pingora's runs for the first byte and for every pause after it, and streams pause for long.
-            peer.options.read_timeout = peer.options.read_timeout.max(Some(lease.timeouts().idle));
-        }
+        let sent = *ctx.sent.get_or_insert_with(Instant::now);
+        let peer = lease.peer(is_stream(session), sent.elapsed());
         ctx.tries += 1;
         ctx.lease = Some(lease);
-        ctx.sent.get_or_insert_with(Instant::now);
         Ok(Box::new(peer))
     }
 

@@ -27,7 +27,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Seconds after which a client may try again where the application has too much to do.
@@ -183,7 +183,7 @@ impl Pool {
         let (upstream, address) = (&*self.settings.name, endpoint.target.address);
         match changed {
             Some(Health::Unhealthy) => {
-                tracing::warn!(upstream, endpoint = %address, cause = ?result.err(), "the endpoint is not well");
+                tracing::warn!(upstream, endpoint = %address, cause = result.err(), "the endpoint is not well");
             }
             Some(Health::Healthy) => tracing::info!(upstream, endpoint = %address, "the endpoint is well"),
             Some(Health::Unchecked | Health::Unproven) | None => {}
@@ -338,11 +338,14 @@ impl Lease {
         &self.endpoint.target
     }
 
-    /// The same for pingora's connector.
-    pub fn peer(&self) -> HttpPeer {
-        let mut peer = self.endpoint.peer.clone();
-        peer.options.read_timeout = Some(self.timeouts.first_byte);
-        peer.options.write_timeout = Some(self.timeouts.idle);
+    /// The same for pingora's connector. Its one clock runs for the first byte and for every pause after it: `stream`s
+    /// pause for long, and no pause may be longer than what is left of `total`, so long after the request was sent.
+    pub fn peer(&self, stream: bool, elapsed: Duration) -> HttpPeer {
+        let (mut peer, timeouts) = (self.endpoint.peer.clone(), &self.timeouts);
+        let patience = if stream { timeouts.first_byte.max(timeouts.idle) } else { timeouts.first_byte };
+        let left = timeouts.total.map(|total| total.saturating_sub(elapsed).max(Duration::from_millis(1)));
+        peer.options.read_timeout = Some(left.map_or(patience, |left| patience.min(left)));
+        peer.options.write_timeout = Some(timeouts.idle);
         peer
     }
 

@@ -15,7 +15,7 @@ use decide::guards::{Guard, ORDER};
 use decide::policy::nearest;
 use decide::request::{Method, Methods};
 use decide::router::{HostPattern, PathPattern};
-use decide::rules::{AuditRules, BodyRules, Csrf, Destination, Limit, Route, Rules};
+use decide::rules::{AuditRules, BodyRules, Csrf, Destination, Limit, Route, Rules, Tenant};
 use reach::reachable;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ struct Known<'a> {
     upstreams: HashMap<&'a str, Destination>,
     limits: HashMap<&'a str, Arc<Limit>>,
     permissions: &'a [Spanned<String>],
+    /// Tenants whose data stays in a region.
+    resident: Vec<Arc<Tenant>>,
 }
 
 fn destination(upstream: usize, settings: &Upstream) -> Destination {
@@ -60,6 +62,7 @@ impl Compiler<'_> {
                 .collect(),
             limits: limits.iter().map(|(name, limit)| (name.as_str(), limit.clone())).collect(),
             permissions,
+            resident: rules.tenants.values().filter(|tenant| tenant.residency.is_some()).cloned().collect(),
         };
         let mut whole = written == self.options.routes.0.len();
         let mut placed: Vec<(&Spanned<String>, Patterns<'_>)> = Vec::new();
@@ -159,7 +162,9 @@ impl Compiler<'_> {
         let shadow = options.shadow.iter().filter_map(|guard| self.guard(guard)).collect();
         self.sensible(name, options, patterns, rules, &tenant, &counted);
         let (upstream, regions) = leads?;
-        self.resident(name, options, patterns, rules, &tenant, upstream.as_ref().filter(|_| regions.is_empty()));
+        if let Some(only) = upstream.as_ref().filter(|_| regions.is_empty()) {
+            self.resident((name, options), patterns, (rules, &known.resident), &tenant, only);
+        }
         Some(Route {
             name: Arc::from(name.as_str()),
             templates: options.matches.paths.iter().map(|path| Arc::from(path.as_str())).collect(),

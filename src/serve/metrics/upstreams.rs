@@ -27,7 +27,8 @@ impl Metrics {
             for (reason, total) in ["connect", "answers"].into_iter().zip(counts.ejections) {
                 raise(&families.upstream_ejections.with_label_values(&[name, reason]), total);
             }
-            for (reason, result, total) in counts.retries {
+            // What never happened makes no series: there are fifteen for each upstream.
+            for (reason, result, total) in counts.retries.into_iter().filter(|(_, _, total)| *total > 0) {
                 raise(&families.upstream_retries.with_label_values(&[name, reason, result]), total);
             }
             raise(&families.upstream_full.with_label_values(&[name]), counts.full);

@@ -17,7 +17,18 @@ const EAGER: Duration = Duration::from_secs(1);
 
 /// Looks names up; blocking.
 #[derive(Clone)]
-pub struct Resolver(Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>);
+pub struct Resolver(Arc<dyn LookUp>);
+
+/// One look-up: host and port to addresses.
+trait LookUp: Send + Sync {
+    fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+impl<F: Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync> LookUp for F {
+    fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self(host, port)
+    }
+}
 
 impl Resolver {
     /// The system's.
@@ -58,7 +69,7 @@ pub(super) fn look_up(pool: &Pool, resolver: &Resolver) {
     let mut found = pool.found();
     for (endpoint, addresses) in pool.settings.endpoints.iter().zip(&mut found) {
         let Place::Name { host, port, .. } = &endpoint.place else { continue };
-        match (resolver.0)(host, *port) {
+        match resolver.0.look_up(host, *port) {
             Ok(fresh) if !fresh.is_empty() => *addresses = tidy(fresh),
             Ok(_) => pool.unresolved(host, "no address"),
             Err(error) => pool.unresolved(host, &error.to_string()),

@@ -42,9 +42,11 @@ fn pool(settings: Upstream) -> Arc<Pool> {
     Arc::new(Pool::new(Arc::new(settings), None))
 }
 
-/// A pool of one endpoint, for tests of others.
+/// A pool of one endpoint that has met something of everything, for tests of others.
 pub(crate) fn example() -> Arc<Pool> {
-    pool(upstream(vec![entry(1)]))
+    let pool = pool(upstream(vec![entry(1)]));
+    take(&pool).may_retry(&Attempt { failure: Failure::Connect, idempotent: true, replayable: true, tries: 1 });
+    pool
 }
 
 fn take(pool: &Arc<Pool>) -> Lease {

@@ -172,7 +172,8 @@ async fn checks_resume_their_tls_sessions() {
     bundle.write("app-ca.pem", &authority.pem());
     let gateway = Gateway::start(bundle).await;
     gateway
-        .until("a session is resumed", async |_: &Gateway| {
+        .until("a session is resumed", async |g: &Gateway| {
+            g.admin("/livez").await;
             let met = app.met.lock().unwrap();
             met.handshakes.contains(&HandshakeKind::Resumed)
         })

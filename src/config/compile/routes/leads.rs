@@ -7,6 +7,7 @@ use crate::config::units::{Period, seconds};
 use decide::policy::nearest;
 use decide::router::HostPattern;
 use decide::rules::{Destination, Resolve, RouteTenant, Rules, Tenant, Timeouts};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Key of the upstream for tenants without a residency.
@@ -56,14 +57,12 @@ impl Compiler<'_> {
     /// A tenant whose data stays in a region, on a route that leads elsewhere, would be refused each time.
     pub(super) fn resident(
         &self,
-        name: &Spanned<String>,
-        options: &RouteOptions,
+        (name, options): (&Spanned<String>, &RouteOptions),
         patterns: &Patterns<'_>,
-        rules: &Rules,
+        (rules, residents): (&Rules, &[Arc<Tenant>]),
         tenant: &RouteTenant,
-        only: Option<&Destination>,
+        only: &Destination,
     ) {
-        let Some(only) = only else { return };
         // Of a region where nothing is, the tenant's own entry is told.
         let exists = |region: &str| {
             let mut labels = self.options.upstreams.iter().filter_map(|(_, upstream)| upstream.labels.region.as_ref());
@@ -71,7 +70,7 @@ impl Compiler<'_> {
         };
         let abroad =
             |tenant: &&Tenant| tenant.residency != only.region && tenant.residency.as_deref().is_some_and(exists);
-        let mut stranded: Vec<&Tenant> = rules.tenants.values().map(|tenant| &**tenant).filter(abroad).collect();
+        let mut stranded: Vec<&Tenant> = residents.iter().map(|tenant| &**tenant).filter(abroad).collect();
         stranded.retain(|t| match tenant {
             RouteTenant::None => false,
             RouteTenant::Resolve => patterns.hosts.iter().any(|(host, _)| reaches(rules, t, host)),
