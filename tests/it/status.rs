@@ -391,7 +391,7 @@ async fn every_command_of_the_page_runs_and_every_field_is_there() {
     for field in &fields {
         let told = |name: &&str| *name == field || name.ends_with(&format!(".{field}"));
         let free = ["shown", "total", "2xx", "4xx"].contains(&field.as_str()) || field.contains(['-', '.']);
-        assert!(free || named.iter().any(|name| told(&name) || name.split('.').next() == Some(field)), "`{field}`");
+        assert!(free || named.iter().any(|name| told(name) || name.split('.').next() == Some(field)), "`{field}`");
     }
     for (section, names) in table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | `")) {
         for name in names.split('`').step_by(2).filter(|name| !name.contains([' ', '(']) && !section.contains(", ")) {

@@ -163,6 +163,7 @@ async fn a_reader_that_goes_away_ends_it_quietly() {
     gateway.until("the tail has ended", over).await;
     assert_eq!(ended.into_inner().unwrap().code(), Some(0));
     let mut child = child.into_inner();
+    child.wait().unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
     assert_eq!(said, "");
