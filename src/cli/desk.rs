@@ -6,9 +6,23 @@ use std::time::{Duration, Instant};
 
 /// Sends GET; status and body of the answer, which may have `most_bytes` in all.
 pub(super) fn get(address: SocketAddr, path: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, left(until)?)?;
+    let stream = TcpStream::connect_timeout(&address, left(until)?)?;
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    exchange(stream, &head, until, most_bytes)
+}
+
+/// Sends POST with the header that says that no web page did, on a connection that was made before.
+pub(super) fn order(stream: TcpStream, path: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
+    let address = stream.peer_addr()?;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nx-moat-admin: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    exchange(stream, &head, until, most_bytes)
+}
+
+fn exchange(mut stream: TcpStream, head: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
     stream.set_write_timeout(Some(left(until)?))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     loop {

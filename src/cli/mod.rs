@@ -10,6 +10,7 @@ pub mod explain;
 pub mod health;
 pub mod init;
 pub mod man;
+pub mod reload;
 pub mod run;
 pub mod status;
 pub mod tail;
@@ -64,6 +65,8 @@ enum Command {
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Have a running gateway read its files now, or say what would change
+    Reload(reload::Args),
     /// Ask a running gateway whether it is alive, or ready; exit code 0 or 1
     Health(health::Args),
     /// Show what is wrong now, and how it runs; exit code 1 where something is wrong
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
+        Command::Reload(args) => reload::run(args),
         Command::Health(args) => health::run(args),
         Command::Status(args) => status::run(args),
         Command::Tail(args) => tail::run(args),

@@ -1,7 +1,8 @@
 //! The admin listener: metrics, health and the status page over HTTP/1.1, for this machine only.
 //!
-//! It changes nothing and asks nobody who they are, hence: loopback addresses only, GET and HEAD only, and a `Host`
-//! that is an address or `localhost`, so that no web page can reach it through a name that it controls (DNS rebinding).
+//! It asks nobody who they are, hence: loopback addresses only, and a `Host` that is an address or `localhost`, so that
+//! no web page can reach it through a name that it controls (DNS rebinding). The one order that it takes, to reload,
+//! must carry what no page can send, and can do no more than whoever writes the files: have them read.
 mod answer;
 pub mod guard;
 #[cfg(test)]
@@ -9,6 +10,8 @@ mod tests;
 
 pub use answer::Check;
 
+use crate::config::settings::Snapshot;
+use crate::serve::gateway::Shared;
 use crate::serve::inherited::Inherited;
 use crate::serve::listener::listen;
 use crate::serve::listening::Listening;
@@ -21,7 +24,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -49,12 +52,29 @@ pub struct Paths {
     pub ready: String,
 }
 
+impl Paths {
+    /// As a snapshot has them.
+    pub fn of(snapshot: &Snapshot) -> Paths {
+        let admin = &snapshot.admin;
+        Paths { metrics: admin.metrics_path.clone(), live: admin.live_path.clone(), ready: admin.ready_path.clone() }
+    }
+}
+
 /// What the admin listener answers from.
 pub(super) struct Desk {
     paths: Paths,
     metrics: Arc<Metrics>,
     checks: Vec<Check>,
     status: Option<Arc<Status>>,
+    /// The gateway that is told about, where it may be told something.
+    gateway: Weak<Shared>,
+}
+
+impl Desk {
+    /// Where what is: as it is in force, where that is known.
+    fn paths(&self) -> Paths {
+        self.gateway.upgrade().map_or_else(|| self.paths.clone(), |shared| Paths::of(&shared.active().snapshot))
+    }
 }
 
 /// A bound admin listener.
@@ -83,12 +103,18 @@ impl AdminServer {
             None => listen(address, false)?,
         };
         let address = listener.local_addr()?;
-        Ok(AdminServer { listener, address, desk: Desk { paths, metrics, checks, status: None } })
+        Ok(AdminServer { listener, address, desk: Desk { paths, metrics, checks, status: None, gateway: Weak::new() } })
     }
 
     /// Also shows the state of the gateway, at `/`, `/status` and `/status.json`.
     pub fn with_status(mut self, status: Arc<Status>) -> AdminServer {
         self.desk.status = Some(status);
+        self
+    }
+
+    /// Also takes orders to reload, at `/reload`, and follows the paths that are in force.
+    pub fn with_orders(mut self, shared: &Arc<Shared>) -> AdminServer {
+        self.desk.gateway = Arc::downgrade(shared);
         self
     }
 

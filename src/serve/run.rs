@@ -198,11 +198,7 @@ impl Prepared {
         shared.reloads.record(started);
 
         let admin = &snapshot.admin;
-        let paths = Paths {
-            metrics: admin.metrics_path.clone(),
-            live: admin.live_path.clone(),
-            ready: admin.ready_path.clone(),
-        };
+        let paths = Paths::of(&snapshot);
         before_scrape(&metrics, &shared, certificates.clone(), quotas.clone(), log);
         let drain = Drain::new();
         let desk =
@@ -217,6 +213,7 @@ impl Prepared {
         let listening = Listening::default();
         let status = Status::new(shared.clone(), certificates.clone(), quotas.clone(), drain.clone());
         let status = snapshot.admin.status_page.then(|| Arc::new(status));
+        let desk = desk.with_orders(&shared);
         let desk = match &status {
             Some(status) => desk.with_status(status.clone()),
             None => desk,

@@ -36,6 +36,7 @@ mod poison;
 mod readme;
 mod refusals;
 mod reload;
+mod reload_command;
 mod scale;
 mod settings;
 mod spoofing;

@@ -85,6 +85,7 @@ async fn every_problem_is_reported_at_once_with_its_place() {
     for word in ["colour", "bookings.reed", "bookings.read", "app-strickt", "app-strict", "gateway.yaml:", "hint"] {
         assert!(said.contains(word), "`{word}` in {said}");
     }
-    let refused = moat(gateway.bundle.root(), &["run", "--config", "gateway.yaml"]);
+    // `--strict`: otherwise the bundle that was in force last would stand in for the files.
+    let refused = moat(gateway.bundle.root(), &["run", "--strict", "--config", "gateway.yaml"]);
     assert_eq!(refused.code, Some(78), "{refused:?}");
 }

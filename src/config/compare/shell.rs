@@ -24,7 +24,7 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         (*instance != server.instance, "server.instance"),
         (*reuse_port != server.reuse_port, "server.reuse_port"),
         (old.admin.address != new.admin.address, "admin.address"),
-        (old.admin != new.admin, "admin"),
+        (old.admin.status_page != new.admin.status_page, "admin.status_page"),
         (old.audit.directory != new.audit.directory, "audit.directory"),
         (old.audit.key != new.audit.key, "audit.chain.checkpoint.key"),
     ];

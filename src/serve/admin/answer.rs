@@ -3,11 +3,13 @@ use super::{Desk, Paths, guard};
 use crate::serve::metrics::{CONTENT_TYPE as METRICS_TEXT, OPENMETRICS, prefers_openmetrics};
 use crate::serve::status::{self, Page, Status};
 use bytes::Bytes;
+use decide::facts::Person;
+use decide::record::Event;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::sync::Arc;
@@ -59,9 +61,10 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
     let Some(place) = Place::of(&desk, path) else {
         return problem(StatusCode::NOT_FOUND);
     };
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    let allowed = if matches!(place, Place::Reload) { "POST" } else { "GET, HEAD" };
+    if !allowed.split(", ").any(|method| request.method().as_str() == method) {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED);
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return refused;
     }
     match place {
@@ -70,6 +73,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         Place::Ready => health("readyz", &desk.checks, query),
         Place::Page(status) => status_page(status.clone(), Page::of_query(query)).await,
         Place::Json(status) => status_json(status.clone()).await,
+        Place::Reload => reload(&desk, request.headers(), query).await,
     }
 }
 
@@ -80,19 +84,45 @@ enum Place<'d> {
     Ready,
     Page(&'d Arc<Status>),
     Json(&'d Arc<Status>),
+    Reload,
 }
 
 impl Place<'_> {
     fn of<'d>(desk: &'d Desk, path: &str) -> Option<Place<'d>> {
-        let Paths { metrics, live, ready } = &desk.paths;
+        let Paths { metrics, live, ready } = desk.paths();
         match (path, &desk.status) {
-            (path, _) if path == metrics => Some(Place::Metrics),
-            (path, _) if path == live => Some(Place::Live),
-            (path, _) if path == ready => Some(Place::Ready),
+            (path, _) if *path == *metrics => Some(Place::Metrics),
+            (path, _) if *path == *live => Some(Place::Live),
+            (path, _) if *path == *ready => Some(Place::Ready),
             ("/" | "/status", Some(status)) => Some(Place::Page(status)),
             ("/status.json", Some(status)) => Some(Place::Json(status)),
+            ("/reload", _) => Some(Place::Reload),
             (_, _) => None,
         }
+    }
+}
+
+/// Has the files read, and answers with what became of them once that is known.
+async fn reload(desk: &Desk, headers: &HeaderMap, query: &str) -> Response<Full<Bytes>> {
+    if !guard::may_change(headers) {
+        return problem(StatusCode::FORBIDDEN);
+    }
+    let dry_run = match query {
+        "" => false,
+        "dry_run=1" => true,
+        // An order that is not understood must not be taken for another.
+        _ => return problem(StatusCode::BAD_REQUEST),
+    };
+    let Some(shared) = desk.gateway.upgrade() else { return problem(StatusCode::SERVICE_UNAVAILABLE) };
+    if !dry_run {
+        let event = Event::Admin { actor: Person("admin listener"), call: "reload" };
+        if shared.audit.system(event).is_err() {
+            return problem(StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+    match shared.asks.ask(dry_run).await.map(|report| serde_json::to_vec(&report)) {
+        Some(Ok(text)) => response(StatusCode::OK, "application/json", text.into()),
+        Some(Err(_)) | None => problem(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 
