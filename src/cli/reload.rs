@@ -117,6 +117,8 @@ fn list<'n>(out: &mut String, title: &str, names: impl Iterator<Item = &'n str>)
 fn lines<T: std::fmt::Display>(out: &mut String, title: &str, lines: &[T]) {
     if !lines.is_empty() {
         let _ = writeln!(out, "  {title}:");
-        lines.iter().for_each(|line| drop(writeln!(out, "    {line}")));
+        for line in lines {
+            let _ = writeln!(out, "    {line}");
+        }
     }
 }

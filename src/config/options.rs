@@ -33,17 +33,17 @@ pub struct Gateway {
     /// is defined twice is an error. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<Spanned<String>>,
-    /// The process. A change needs a restart, but of `drain_timeout` and `drain_delay`.
+    /// The process. A change of `worker_threads`, `state_dir`, `instance` or `reuse_port` needs a restart.
     #[serde(default)]
     pub server: ServerOptions,
-    /// The admin listener: metrics and health. Never on a public network. A change needs a restart.
+    /// The admin listener: metrics and health. Never on a public network. A change of its address or of
+    /// `status_page` needs a restart.
     #[serde(default)]
     pub admin: AdminOptions,
-    /// Where clients connect, by a name of your choice. At least one. A change needs a restart.
+    /// Where clients connect, by a name of your choice. At least one.
     #[serde(default)]
     pub listeners: Entries<ListenerOptions>,
-    /// Certificates and TLS profiles. Needed by listeners with TLS. A change needs a restart; changed certificates do
-    /// not.
+    /// Certificates and TLS profiles. Needed by listeners with TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsOptions>,
     /// Where users come from, by a name of your choice. Default: none.
@@ -71,16 +71,16 @@ pub struct Gateway {
     /// irrelevant, and two that match equally well are an error. At least one.
     #[serde(default)]
     pub routes: Entries<RouteOptions>,
-    /// The audit log. A change needs a restart.
+    /// The audit log. A change of `directory` or of the key needs a restart.
     #[serde(default)]
     pub audit: AuditOptions,
-    /// The application log and the access log. A change needs a restart, but of `exclude_paths`.
+    /// The application log and the access log.
     #[serde(default)]
     pub logs: LogOptions,
     /// Traces. Default: none are recorded.
     #[serde(default)]
     pub traces: TraceOptions,
-    /// Metrics. A change needs a restart.
+    /// Metrics.
     #[serde(default)]
     pub metrics: MetricOptions,
 }
@@ -113,7 +113,7 @@ impl JsonSchema for Version {
     }
 }
 
-/// The process. A change needs a restart.
+/// The process.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerOptions {

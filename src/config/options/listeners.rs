@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// Where clients connect: with TLS, or one of `redirect` and `plaintext`. A change needs a restart.
+/// Where clients connect: with TLS, or one of `redirect` and `plaintext`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerOptions {
