@@ -21,7 +21,13 @@ from pathlib import Path
 
 import httpx
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException, WebDriverException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+    TimeoutException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -37,7 +43,9 @@ def loopback(host, *rest, **options):
 
 socket.getaddrinfo = loopback
 
-PATIENCE = 30  # seconds; longer than anything that works takes
+PATIENCE = 60  # seconds; longer than anything that works takes
+
+PASSING = [NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException]
 
 
 class Visit:
@@ -174,7 +182,7 @@ class Visit:
             "--disable-component-update",
             "--disable-sync",
             "--disable-dev-shm-usage",
-            "--window-size=1400,1000",
+            "--window-size=1400,2200",
             "--lang=en-US",
             "--host-resolver-rules=MAP *.localhost 127.0.0.1",
             f"--user-data-dir={home / 'profile'}",
@@ -193,7 +201,8 @@ class Visit:
     def until(self, condition, what="the page"):
         """Waits for a condition on the browser and returns its value."""
         try:
-            return WebDriverWait(self.browser, PATIENCE, poll_frequency=0.05).until(condition)
+            # Pages that build themselves replace elements between two looks.
+            return WebDriverWait(self.browser, PATIENCE, 0.05, PASSING).until(condition)
         except TimeoutException as error:
             raise AssertionError(f"waited in vain for {what} at {self.browser.current_url}") from error
 
@@ -235,7 +244,8 @@ class Visit:
     def borrow_cookies(self):
         """Lets the client speak in the browser's session."""
         for cookie in self.browser.get_cookies():
-            self.client.cookies.set(cookie["name"], cookie["value"])
+            # With its host, or an answer that sets it anew would add a second one.
+            self.client.cookies.set(cookie["name"], cookie["value"], domain=httpx.URL(self.base).host)
 
     def console(self):
         """What the browser complained about so far: errors, warnings, violations of the content security policy."""

@@ -7,5 +7,7 @@
 mod compare;
 mod cookbook;
 mod django;
+mod grpc;
 mod node;
 mod stage;
+mod static_site;

@@ -3,6 +3,7 @@ use crate::harness::{Bundle, Gateway};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 /// Longest start of an application, and longest visit.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// Held by each of these tests: two browsers and four servers at once would only measure the machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -42,6 +43,11 @@ impl Stage {
         installed(self.name).join("bin").join(name)
     }
 
+    /// The Python that has the packages of the driver, gRPC's among them.
+    pub fn driver_python(&self) -> PathBuf {
+        installed("driver").join("bin/python")
+    }
+
     /// Where its packages are.
     pub fn packages(&self) -> PathBuf {
         installed(self.name)
@@ -52,6 +58,13 @@ impl Stage {
         let path = self.work.path().join(name);
         fs::create_dir_all(&path).unwrap();
         path
+    }
+
+    /// A folder of this test that other users may enter.
+    pub fn shared_folder(&self, name: &str) -> PathBuf {
+        let open = fs::Permissions::from_mode(0o711);
+        fs::set_permissions(self.work.path(), open).unwrap();
+        self.folder(name)
     }
 
     /// The gateway with the application's own `gateway.yaml`, in front of this port.
@@ -84,7 +97,7 @@ impl Stage {
     }
 
     fn drive(&self, name: &str, base: &str, ca: Option<&Path>) -> Value {
-        let work = self.folder(&format!("visit-{name}"));
+        let work = self.folder(&format!("visit/{name}"));
         let record = work.join("record.json");
         let mut command = Command::new("timeout");
         command.arg(PATIENCE.as_secs().to_string()).arg(installed("driver").join("bin/python"));
@@ -95,9 +108,11 @@ impl Stage {
         }
         let output = command.stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
+        // Kept for whoever wants to look: the last record, and the page where it ended.
+        let kept = installed("visits").join(self.name);
+        fs::create_dir_all(&kept).unwrap();
+        let _ = fs::copy(&record, kept.join(format!("{name}.json")));
         if !output.status.success() {
-            let kept = installed("failed").join(self.name);
-            let _ = fs::create_dir_all(&kept);
             let _ = fs::copy(work.join("failed.png"), kept.join(format!("{name}.png")));
             panic!("the visit {name} failed ({}, picture in {}):\n{said}", output.status, kept.display());
         }
