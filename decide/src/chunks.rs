@@ -46,7 +46,56 @@ enum State {
     Done,
 }
 
+/// What a run of bytes in a chunked body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Sizes, extensions and line ends.
+    Framing,
+    /// Data.
+    Data,
+    /// The trailer section, up to its empty line.
+    Trailers,
+    /// Nothing: the body is over.
+    End,
+}
+
 impl Chunks {
+    /// Takes bytes up to where something else begins; returns how many, and what they are. Of none it takes none.
+    pub fn step(&mut self, bytes: &[u8]) -> Result<(usize, Piece), Refusal> {
+        let piece = self.piece();
+        if let State::Data(left) = self.state {
+            let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+            let left = left.saturating_sub(taken as u64);
+            self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+            return Ok((taken, piece));
+        }
+        let mut taken = 0;
+        for byte in bytes {
+            if self.piece() != piece || self.state == State::Done {
+                break;
+            }
+            self.state = self.next(*byte)?;
+            taken += 1;
+        }
+        Ok((taken, piece))
+    }
+
+    /// Whether the body is over.
+    pub fn done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn piece(&self) -> Piece {
+        match self.state {
+            State::Size | State::Extension | State::SizeEnd | State::DataCr | State::DataLf => Piece::Framing,
+            State::Data(_) => Piece::Data,
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerEnd | State::LastLf => {
+                Piece::Trailers
+            }
+            State::Done => Piece::End,
+        }
+    }
+
     /// Takes the next bytes. After a refusal the connection is to be closed: where the body ends is not known.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let mut rest = bytes;
@@ -198,6 +247,33 @@ mod tests {
                 prop_assert_eq!(read(&body, piece), Ok(true));
             }
             prop_assert_eq!(read(&body[..body.len() - 1], 50), Ok(false));
+        }
+
+        #[test]
+        fn steps_give_back_what_was_sent(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..90), 0..5), cut in 1usize..50) {
+            let mut body = Vec::new();
+            for part in &parts {
+                body.extend(format!("{:x};e=1\r\n", part.len()).bytes());
+                body.extend(part);
+                body.extend(b"\r\n");
+            }
+            body.extend(b"0\r\nA: b\r\n\r\nNEXT");
+            let (mut chunks, mut data, mut trailers, mut read) = (Chunks::default(), Vec::<u8>::new(), Vec::<u8>::new(), 0);
+            while !chunks.done() {
+                let piece = &body[read..body.len().min(read + cut)];
+                let (taken, what) = chunks.step(piece).unwrap();
+                prop_assert!(taken > 0);
+                match what {
+                    Piece::Data => data.extend(&piece[..taken]),
+                    Piece::Trailers => trailers.extend(&piece[..taken]),
+                    Piece::Framing | Piece::End => {}
+                }
+                read += taken;
+            }
+            prop_assert_eq!(data, parts.concat());
+            prop_assert_eq!(trailers, b"A: b\r\n\r\n".to_vec());
+            prop_assert_eq!(&body[read..], b"NEXT");
+            prop_assert_eq!(chunks.step(b"NEXT").unwrap(), (0, Piece::End));
         }
 
         #[test]

@@ -310,7 +310,7 @@ impl Known {
 
 /// RFC 9110, 8.6: one number. A list of equal numbers, which that section lets a recipient fold, is refused; so are
 /// leading zeros, which some readers take for octal.
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     if value.contains(&b',') {
         return Err(ambiguous("list in Content-Length"));
     }

@@ -64,14 +64,19 @@ impl<'a> HeadView<'a> {
 
     /// Names and values of the fields, in order, without white space around the values.
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let mut rest = self.fields;
-        // Each line was read once by `check`, so that an error here cannot come and would only end the list.
-        std::iter::from_fn(move || {
-            let field = field(rest).ok()?;
-            rest = field.rest;
-            Some((field.name, field.value))
-        })
+        section(self.fields)
     }
+}
+
+/// Names and values of a field section that was checked before, up to its empty line: an error, which cannot come, would
+/// only end the list.
+pub fn section<'a>(bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let field = field(rest).ok()?;
+        rest = field.rest;
+        Some((field.name, field.value))
+    })
 }
 
 /// Checks a request head, from its first byte to its empty line, and nothing after it.
@@ -171,15 +176,15 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &str, Version), Refusal> {
     Ok((method, target, version))
 }
 
-struct Field<'a> {
-    name: &'a [u8],
-    value: &'a [u8],
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
     obs_text: bool,
-    rest: &'a [u8],
+    pub(crate) rest: &'a [u8],
 }
 
 /// RFC 9112, 5: `field-name ":" OWS field-value OWS CRLF`.
-fn field(bytes: &[u8]) -> Result<Field<'_>, Refusal> {
+pub(crate) fn field(bytes: &[u8]) -> Result<Field<'_>, Refusal> {
     let end = bytes.iter().position(|b| !is_token(*b)).unwrap_or(bytes.len());
     let (name, rest) = bytes.split_at_checked(end).ok_or_else(|| malformed("head is not complete"))?;
     let rest = match (name, rest) {

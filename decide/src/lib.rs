@@ -6,6 +6,8 @@ pub mod path;
 pub mod request;
 pub mod head;
 pub mod chunks;
+pub mod reply;
+pub mod trailers;
 pub mod fields;
 pub mod cookie;
 pub mod site;

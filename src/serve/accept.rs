@@ -1,5 +1,6 @@
 //! The accept loop: takes connections as fast as the permits allow and gives each a task of its own.
 use super::drain;
+use super::lane::Handover;
 use super::limits::{PerAddress, Rejection, Slot};
 use super::listener::{Bound, ConnInfo, Front, Frontage, House};
 use super::stream::{Transport, Wire};
@@ -114,6 +115,7 @@ where
             certificate: None,
             begun: AtomicU64::new(0),
             drain: self.house.drain.clone(),
+            handover: Handover::default(),
         };
         let (transport, protocol) = match tls {
             None => (Transport::Plain(tcp), Protocol::Http1),

@@ -3,6 +3,8 @@ use crate::serve::active::Active;
 use crate::serve::assertion::Assertions;
 use crate::serve::context::{Context, Peer};
 use crate::serve::gather::Stamp;
+use crate::serve::head::Head;
+use crate::serve::lane::Turn;
 use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
 use crate::serve::live::Live;
@@ -12,6 +14,7 @@ use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
 use crate::serve::status::Recent;
+use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
@@ -157,6 +160,10 @@ impl Front for Gateway {
         context.own = true;
         context.tell();
         made.into()
+    }
+
+    async fn carry(&self, wire: &mut Wire, head: &Head) -> Turn {
+        self.serve(wire, head).await
     }
 
     fn tls_handshake(&self, listener: &str, outcome: &Handshake) {

@@ -1,5 +1,6 @@
-//! Gathers the facts of a request: pingora's header → `decide::Request` and `Facts`, or a refusal.
+//! Gathers the facts of a request: its head → `decide::Request` and `Facts`, or a refusal.
 use crate::config::settings::Listener;
+use crate::serve::admit::Asked;
 use crate::serve::listener::{ConnInfo, Glimpse};
 use decide::facts::{Body, Facts, Person, Protocol, RequestId};
 use decide::fields::{check_fields, twin_of};
@@ -8,10 +9,8 @@ use decide::headers::request::IdentityHeaders;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::site::{self, Own};
-use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERER};
-use pingora_http::RequestHeader;
-use pingora_proxy::Session;
+use http::{HeaderMap, HeaderValue};
 
 /// Names that are ours besides the configured ones; a client's header that differs from one of them only by marks would
 /// reach many applications as the same variable.
@@ -40,31 +39,30 @@ pub struct Stamp {
 /// Reads the request once. The refusals are `request.malformed`, `request.ambiguous`, `request.too-large` and
 /// `method.not-allowed`. Heads of HTTP/1 have passed `decide::head` before; the fields of HTTP/2 are checked here.
 pub fn gather(
-    session: &mut Session,
+    asked: &Asked<'_>,
     conn: &ConnInfo,
     listener: &Listener,
     identity: &IdentityHeaders,
     stamp: Stamp,
 ) -> Result<(Request, Facts), Refusal> {
-    let h2 = session.is_http2();
-    let present = !session.is_body_empty();
-    let upgrade = session.is_upgrade_req();
-    let header = session.req_header();
-    let headers = &header.headers;
+    let headers = asked.headers;
     let malformed = |cause: &'static str| Refusal::new(Code::RequestMalformed, cause);
-    let host = if h2 {
-        let fields = headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        check_fields(header.uri.authority().map(http::uri::Authority::as_str), fields, &listener.head)?.host
-    } else {
-        let host = headers.get(HOST).ok_or_else(|| Refusal::new(Code::RequestAmbiguous, "Host is missing"))?;
-        host.to_str().map_err(|_| malformed("Host is not ASCII"))?
+    let host = match asked.protocol {
+        Protocol::Http2 => {
+            let fields = headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+            check_fields(asked.authority, fields, &listener.head)?.host
+        }
+        Protocol::Http1 => {
+            let host = headers.get(HOST).ok_or_else(|| Refusal::new(Code::RequestAmbiguous, "Host is missing"))?;
+            host.to_str().map_err(|_| malformed("Host is not ASCII"))?
+        }
     };
     let is_twin = |name: &[u8]| twin_of(name, &OURS) || twin_of(name, identity.names());
     if let Some(twin) = headers.keys().find(|name| is_twin(name.as_str().as_bytes())) {
         return Err(Refusal::new(Code::RequestAmbiguous, format!("header `{twin}` is a twin of one of ours")));
     }
-    let target = std::str::from_utf8(header.raw_path()).map_err(|_| malformed("the target is not ASCII"))?;
-    let request = Request::parse(header.method.as_str(), target, host)?;
+    let target = std::str::from_utf8(asked.target).map_err(|_| malformed("the target is not ASCII"))?;
+    let request = Request::parse(asked.method, target, host)?;
     let one = |name: http::HeaderName| headers.get(name).map(HeaderValue::as_bytes);
     let lines = match listener.client_header {
         ClientHeader::XForwardedFor => headers.get_all(X_FORWARDED_FOR),
@@ -79,28 +77,28 @@ pub fn gather(
         id: stamp.id,
         client: Person(client),
         listener: conn.listener.clone(),
-        protocol: if h2 { Protocol::Http2 } else { Protocol::Http1 },
+        protocol: asked.protocol,
         tls: conn.tls.clone(),
         site: site::read(&own, one(SEC_FETCH_SITE), one(ORIGIN), one(REFERER)),
         body: Body {
             length: headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
-            present,
+            present: asked.body,
             content_type: headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(media_type),
         },
-        upgrade,
+        upgrade: asked.upgrade,
     };
     Ok((request, facts))
 }
 
 /// What the entry of an unreadable request can say: bounded, and never the query.
-pub fn glimpse(header: &RequestHeader) -> Glimpse {
+pub fn glimpse(method: &str, target: &[u8], authority: Option<&str>, headers: &HeaderMap) -> Glimpse {
     let bounded = |text: &str| text.chars().take(256).collect::<String>();
-    let target = String::from_utf8_lossy(header.raw_path());
+    let target = String::from_utf8_lossy(target);
     Glimpse {
-        method: Some(bounded(header.method.as_str())),
-        host: match (header.headers.get(HOST), header.uri.authority()) {
-            (Some(host), _) => Some(bounded(&String::from_utf8_lossy(host.as_bytes()))),
-            (None, authority) => authority.map(|a| bounded(a.as_str())),
+        method: Some(bounded(method)),
+        host: match headers.get(HOST) {
+            Some(host) => Some(bounded(&String::from_utf8_lossy(host.as_bytes()))),
+            None => authority.map(bounded),
         },
         path: target.split('?').next().map(bounded),
     }

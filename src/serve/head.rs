@@ -2,7 +2,7 @@
 use super::listener::Glimpse;
 use super::stream::Wire;
 use crate::config::settings::Listener;
-use decide::head::{HeadLimits, HeadView, LINE_TOO_LONG, check};
+use decide::head::{HeadLimits, HeadView, LINE_TOO_LONG, Version, check};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use std::io::BufRead;
@@ -25,16 +25,22 @@ pub(crate) enum Read {
 
 /// A head that was found good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub struct Head {
     /// Bytes of the head with its empty line.
     pub(crate) length: usize,
     /// What follows it.
     pub(crate) after: After,
+    /// Whether it is of HTTP/1.0.
+    pub(crate) old: bool,
+    /// Whether the client wants to keep the connection.
+    pub(crate) keep_alive: bool,
+    /// Whether the client waits for `100 Continue`.
+    pub(crate) expects: bool,
 }
 
 /// What follows a head on the wire, before the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
+pub enum After {
     /// A body of so many bytes; often none.
     Body(u64),
     /// Chunks, whose end only reading on can tell.
@@ -83,7 +89,13 @@ fn judge(pending: &[u8], length: usize, limits: &HeadLimits) -> Read {
             } else {
                 After::Body(body)
             };
-            Read::Head(Head { length, after })
+            Read::Head(Head {
+                length,
+                after,
+                old: view.version == Version::Http10,
+                keep_alive: view.keep_alive,
+                expects: view.expect_continue,
+            })
         }
         Err(refusal) => Read::Refused(refusal, glimpse(head)),
     }

@@ -1,6 +1,7 @@
 //! HTTP/1 connections: each head is read under a deadline and judged on its raw bytes before pingora may see it.
 use super::drain;
 use super::head::{After, Read, read_head};
+use super::lane::Turn;
 use super::listener::{Front, Glimpse, House, Reply};
 use super::live::{LEASH, Leash};
 use super::stream::Wire;
@@ -46,18 +47,36 @@ where
             Read::Idle => return wire.close().await,
             Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
         };
+        let leash = Arc::new(Leash::default());
+        wire.hold(leash.clone());
+        let before = conn.requests();
+        // In a box of its own: its kilobytes are given back before the connection waits again.
+        let carried = LEASH.scope(leash.clone(), Box::pin(house.front.carry(&mut wire, &head)));
+        let turn = tokio::select! {
+            biased;
+            turn = carried => turn,
+            // The answer stops where it is; the request accounts for itself when it is dropped.
+            () = leash.parted() => return,
+        };
+        match turn {
+            Turn::Next => {
+                wire.settled();
+                wire.expose(Some(0));
+                continue;
+            }
+            Turn::Close => return wire.close().await,
+            Turn::Cut => return wire.cut(),
+            Turn::Pingora => {}
+        }
         match head.after {
             After::Body(bytes) => wire.expose(Some((head.length as u64).saturating_add(bytes))),
             After::Chunks => wire.expose_chunks(head.length as u64),
             After::WebSocket(bytes) => wire.expose_upgrade((head.length as u64).saturating_add(bytes)),
         }
-        let leash = Arc::new(Leash::default());
-        wire.hold(leash.clone());
         let mut session = ServerSession::new_http1(wire);
         session.set_read_timeout(Some(STALL));
         session.set_write_timeout(Some(STALL));
         session.set_total_drain_timeout(Some(BODY_DRAIN));
-        let before = conn.requests();
         let served = LEASH.scope(leash.clone(), house.app.process_new_http(session, &shutdown));
         let reused = tokio::select! {
             biased;
@@ -65,6 +84,11 @@ where
             // The answer stops where it is; the request accounts for itself when it is dropped.
             () = leash.parted() => return,
         };
+        if let Some(mut unseen) = conn.handover.take() {
+            unseen.refusal = Some(Refusal::new(Code::RequestMalformed, "the proxy could not read the request"));
+            unseen.tell();
+            return;
+        }
         if conn.requests() == before {
             // Our grammar is the stricter one, so this does not happen; were it otherwise, pingora has answered by itself.
             let refusal = Refusal::new(Code::RequestMalformed, "the proxy could not read the request");

@@ -157,7 +157,10 @@ where
 /// Answers a request that the proxy does not get to see.
 async fn refuse<F: Front>(front: &F, conn: &Arc<ConnInfo>, mut session: HttpSession, refusal: Refusal) {
     let to_head = session.req_header().method == Method::HEAD;
-    let reply = front.refuse(conn, refusal, glimpse(session.req_header())).await;
+    let asked = session.req_header();
+    let authority = asked.uri.authority().map(http::uri::Authority::as_str);
+    let seen = glimpse(asked.method.as_str(), asked.raw_path(), authority, &asked.headers);
+    let reply = front.refuse(conn, refusal, seen).await;
     let Ok(mut response) = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len())) else { return };
     for (name, value) in &reply.headers {
         let _ = response.append_header(name, value);

@@ -1,9 +1,12 @@
 //! The gateway's front door: what a connection is known by, what the door needs from the gateway, and how it opens.
 use super::certificates::{CertStore, Certificate};
 use super::drain::Drain;
+use super::head::Head;
 use super::inherited::Inherited;
+use super::lane::{Handover, Turn};
 use super::limits::{Budget, Rejection};
 use super::listening::Listening;
+use super::stream::Wire;
 use super::tls::{Handshake, TlsAcceptor};
 use crate::config::settings::{Listener, ListenerKind};
 use arc_swap::ArcSwap;
@@ -47,6 +50,8 @@ pub struct ConnInfo {
     /// Requests of this connection that reached the gateway; what did not, the connection's loop accounts for.
     pub(crate) begun: AtomicU64,
     pub(crate) drain: Drain,
+    /// Where a request that was decided here waits for pingora.
+    pub(crate) handover: Handover,
 }
 
 impl ConnInfo {
@@ -125,6 +130,13 @@ pub trait Front: Send + Sync + 'static {
         location: HeaderValue,
         glimpse: Glimpse,
     ) -> impl Future<Output = Reply> + Send;
+
+    /// Serves the request of HTTP/1 whose head stands at the beginning of the wire, where the gateway carries its bytes
+    /// itself; leaves it to the proxy otherwise.
+    fn carry(&self, wire: &mut Wire, head: &Head) -> impl Future<Output = Turn> + Send {
+        let _ = (wire, head);
+        std::future::ready(Turn::Pingora)
+    }
 
     /// A TLS handshake has ended, one way or the other.
     fn tls_handshake(&self, listener: &str, outcome: &Handshake);

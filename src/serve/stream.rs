@@ -1,5 +1,6 @@
 //! Our own stream under pingora: small buffers, a request head read before pingora sees it, and the end of one request
 //! told apart from the beginning of the next.
+mod carry;
 mod goodbye;
 
 use super::limits::{ResetMeter, Slot};
@@ -75,7 +76,7 @@ struct Watched {
 }
 
 /// A client's connection, as pingora sees it.
-pub(crate) struct Wire {
+pub struct Wire {
     transport: Option<Transport>,
     inbound: BytesMut,
     exposed: Exposed,

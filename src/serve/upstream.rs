@@ -17,6 +17,7 @@ pub use status::{EndpointStatus, PoolCounts};
 pub use target::{Target, TlsTarget};
 
 use crate::config::settings::{self, Balance, HttpVersion, Place, Timeouts, Upstream};
+use crate::serve::lane::Idle;
 use arc_swap::ArcSwap;
 use balance::{Set, stable_hash};
 use decide::deliberation::Permit;
@@ -45,6 +46,8 @@ pub struct Pool {
     life: Arc<Life>,
     /// Ends what watches over it, as its drop does.
     retired: watch::Sender<bool>,
+    /// Connections that wait for their next request.
+    pub(crate) idle: Idle,
 }
 
 /// What of an upstream outlives a reload that changes it.
@@ -127,6 +130,7 @@ impl Pool {
             tls,
             life,
             retired,
+            idle: Idle::default(),
         };
         let old = before.map(|before| before.set.load_full());
         pool.set.store(Arc::new(pool.set_of(&found, old.as_deref())));

@@ -9,11 +9,12 @@ pub fn forget_spelling(header: &mut RequestHeader) {
 }
 
 /// Lets `edit` change the fields of a request. The target becomes the one of its URI.
-pub fn edit_request(header: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) {
+pub fn edit_request<T>(header: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap) -> T) -> T {
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut parts = http::request::Parts::from(std::mem::replace(header, RequestHeader::from(empty)));
-    edit(&mut parts.headers);
+    let edited = edit(&mut parts.headers);
     *header = RequestHeader::from(parts);
+    edited
 }
 
 /// Lets `edit` change the fields of a response. The words after its status become the standard's own.

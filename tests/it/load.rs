@@ -82,17 +82,23 @@ async fn each_request_is_decided_by_one_snapshot_while_it_is_replaced_under_load
     let entries: BTreeMap<String, serde_json::Value> =
         outcomes(gateway).into_iter().map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry)).collect();
     assert_eq!(answers.len(), entries.len(), "each request has one entry");
-    let (mut open, mut shut) = (0, 0);
+    let (mut open, mut shut, mut ended) = (0, 0, 0);
     for (id, status) in &answers {
         let entry = &entries[id];
         let snapshot = entry["snapshot"].as_str().unwrap();
         let at = digests.iter().position(|digest| digest.starts_with(snapshot)).unwrap_or_else(|| panic!("{entry:#}"));
+        if entry["cause"].as_str().is_some_and(|cause| cause.starts_with("ended by a reload")) {
+            // Permitted by one snapshot and under way when the next, which would not have, took over.
+            assert_eq!((at % 2, *status), (0, 403), "{entry:#}");
+            ended += 1;
+            continue;
+        }
         let expected = if at % 2 == 0 { 200 } else { 403 };
         assert_eq!(*status, expected, "{entry:#}");
         if at % 2 == 0 { open += 1 } else { shut += 1 }
     }
     assert!(open > 8 && shut > 8, "{open} and {shut} requests are no load");
-    assert_eq!(upstream.seen().len(), open);
+    assert!((open..=open + ended).contains(&upstream.seen().len()), "{open} and {ended}");
 }
 
 async fn digest(gateway: &Gateway) -> String {

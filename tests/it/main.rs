@@ -28,6 +28,7 @@ mod explain;
 mod forwarding;
 mod identity;
 mod last_good;
+mod lane;
 mod laws;
 mod live;
 mod load;

@@ -119,7 +119,7 @@ impl IdentityHeaders {
     }
 
     /// Whether an inbound header of this lowercase name, or a twin of it, must not reach the application.
-    fn forbids(&self, name: &str) -> bool {
+    pub fn forbids(&self, name: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if name.bytes().all(plain) {
             return is_reserved(name) || self.names.iter().any(|ours| ours.as_str() == name);

@@ -121,7 +121,7 @@ pub enum HttpVersion {
 pub struct Timeouts {
     /// For connecting to one endpoint, the TLS handshake included.
     pub connect: Duration,
-    /// From the sent request to the first byte of the answer, and for each pause in it.
+    /// From the sent request to the first byte of the answer; over HTTP/2 for each pause in it too.
     pub first_byte: Duration,
     /// Without progress in the request's body, and in answers that are streams.
     pub idle: Duration,

@@ -109,7 +109,7 @@ def drive(visit):
 
         note(f"curl {version}", said("-T", str(upload), f"{visit.base}/raw", "-H", "expect: 100-continue"))
         for path in ["/trailers", "/early"]:
-            lines = [re.sub(r"^HTTP/[\d.]+ (\d+).*", r"\1", line) for line in said("-D", "-", f"{visit.base}{path}").splitlines()]
+            lines = [re.sub(r"^HTTP/[\d.]+ (\d+).*", r"\1", line).lower() for line in said("-D", "-", f"{visit.base}{path}").splitlines()]
             note(f"curl {version} {path}", [line for line in lines if line[:3].isdigit() or line.startswith(("x-checksum", "link"))])
 
     # --- events with a client that reads as they come, from where it was; each version of HTTP

@@ -1,0 +1,146 @@
+//! From a request head to a permit or a refusal: facts, decision, intent, the same for every way that a head came in.
+use crate::serve::answer::answer;
+use crate::serve::context::{Context, Peer};
+use crate::serve::gateway::{Gateway, random};
+use crate::serve::gather::{self, gather};
+use crate::serve::listener::{ConnInfo, misdirected};
+use crate::serve::live::{self, Exchange, Live};
+use crate::serve::respond::{self, Made};
+use decide::deliberation::{Deliberation, Step};
+use decide::facts::{Protocol, changes_state};
+use decide::headers::Nonce;
+use decide::refusal::{Code, Refusal};
+use decide::request::Method;
+use decide::rules::Resolve;
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
+
+/// Paths below this prefix are the gateway's own on every host.
+const OWN: &str = "/.moat/";
+
+/// A request head, as whoever read it from the wire has understood it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The request target as sent: path and query, or a whole URI.
+    pub target: &'a [u8],
+    /// `:authority` of HTTP/2.
+    pub authority: Option<&'a str>,
+    /// The fields; for HTTP/1 with `Host`.
+    pub headers: &'a HeaderMap,
+    /// How it came.
+    pub protocol: Protocol,
+    /// Whether a body may follow.
+    pub body: bool,
+    /// Whether it asks for a WebSocket.
+    pub upgrade: bool,
+}
+
+/// What becomes of a request that was not refused.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It goes upstream; the context holds the permit.
+    Forward,
+    /// The gateway answers itself.
+    Own(Made),
+}
+
+impl Gateway {
+    /// Facts, decision, intent. Everything that becomes known is in the context, whatever the end.
+    pub async fn admit(&self, asked: &Asked<'_>, conn: &Arc<ConnInfo>, ctx: &mut Context) -> Result<Admitted, Refusal> {
+        let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
+        conn.request_begins();
+        ctx.peer = Some(Peer::of(conn));
+        ctx.trace_begins(asked.headers);
+        let slot = self.shared.audit.reserve().await;
+        let mut slot = slot.map_err(|e| unavailable(format!("the audit log cannot take an entry: {e}")))?;
+        slot.identify(ctx.stamp.id);
+        ctx.slot = Some(slot);
+        let active = ctx.active.clone();
+        let door = active.door(&conn.listener);
+        // A connection may outlive its listener.
+        let settings = door.map_or(&conn.settings, |door| &door.settings);
+        ctx.counted = Some(match door {
+            Some(door) => door.metrics.request(),
+            None => self.shared.metrics.listener(&conn.listener).request(),
+        });
+        let (request, facts) = match gather(asked, conn, settings, &active.snapshot.identity, ctx.stamp) {
+            Ok(read) => read,
+            Err(refusal) => {
+                ctx.glimpse = gather::glimpse(asked.method, asked.target, asked.authority, asked.headers);
+                return Err(refusal);
+            }
+        };
+        let (request, facts) = (&*ctx.request.insert(request), &*ctx.facts.insert(facts));
+        if misdirected(conn, &request.host) {
+            return Err(Refusal::new(
+                Code::RequestMisdirected,
+                "the host is not covered by the connection's certificate",
+            ));
+        }
+        if let Some(name) = request.path.strip_prefix(OWN) {
+            let (name, method) = (name.to_owned(), request.method);
+            let made = self.own(&name, method, ctx)?;
+            ctx.own = true;
+            return Ok(Admitted::Own(made));
+        }
+        let headers = asked.headers;
+        let one = |name: &HeaderName| {
+            let mut values = headers.get_all(name).iter();
+            values.next().filter(|_| values.next().is_none()).and_then(|v| v.to_str().ok())
+        };
+        let twice =
+            |rule: &Resolve| matches!(rule, Resolve::Header(name) if headers.get_all(name).iter().nth(1).is_some());
+        if active.snapshot.rules.resolve.iter().any(twice) {
+            return Err(Refusal::new(Code::RequestAmbiguous, "the header that names the tenant stands twice"));
+        }
+        let found = &*ctx.found.insert(active.snapshot.rules.find(request, one)?);
+        let mut deliberation = Deliberation::new(&active.snapshot.rules, request, facts, found);
+        let mut reply = None;
+        let end = loop {
+            match deliberation.proceed(reply.take()) {
+                Step::Ask(question) => {
+                    reply = Some(answer(question, &active, headers, facts, found, deliberation.findings()).await);
+                }
+                end => break end,
+            }
+        };
+        (ctx.findings, ctx.trail) = deliberation.into_record();
+        match end {
+            Step::Permit(permit) => ctx.permit = Some(permit),
+            Step::Refuse(refusal) => return Err(refusal),
+            Step::Ask(_) => return Err(unavailable("the deliberation did not end".to_owned())),
+        }
+        if let Some(leash) = live::leash() {
+            let rules = (&*active.snapshot.rules, active.generation);
+            let exchange = Exchange::new(request, facts, &ctx.findings, rules, one, leash);
+            ctx.stay = Some(Live::enter(&self.shared, exchange, active.generation, ctx.stamp.id.0 as usize));
+        }
+        let (effect, durable) = (changes_state(request.method) || facts.upgrade, found.route.audit.durable);
+        if ctx.profile().needs_nonce() {
+            ctx.nonce = Some(Nonce::new(random()));
+        }
+        if effect {
+            let entry = ctx.entry(false);
+            if let Some(slot) = &ctx.slot {
+                slot.intent(entry, durable)
+                    .await
+                    .map_err(|e| unavailable(format!("the intent could not be written: {e}")))?;
+            }
+        }
+        Ok(Admitted::Forward)
+    }
+
+    /// The gateway's own resources.
+    fn own(&self, name: &str, method: Method, ctx: &Context) -> Result<Made, Refusal> {
+        let tls = ctx.peer.as_ref().is_some_and(|p| p.tls.is_some());
+        match (name, method) {
+            ("jwks.json", Method::Get | Method::Head) => {
+                let keys = self.shared.assertions.jwks();
+                Ok(respond::key_set(keys, method, ctx.stamp.id, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
+            }
+            _ => Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource")),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What happens to every request that goes upstream and to its answer, whoever carries the bytes: edits, dressing, and
+//! the bounds on a body.
+use crate::serve::active::Active;
+use crate::serve::context::Context;
+use crate::serve::gateway::Gateway;
+use crate::serve::live::Phase;
+use crate::serve::respond::{self, Audience, Made};
+use crate::serve::upstream::{Lease, NoEndpoint};
+use decide::guards::Guard;
+use decide::headers::request::{Origin, Outbound, Presented, edit};
+use decide::headers::{self, DressContext};
+use decide::refusal::{Code, Refusal};
+use decide::rules::{Accept, Access, Route};
+use http::header::{HOST, LINK};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long a body of bounded size may come as slowly as it likes; afterwards each byte a minute apart would hold a
+/// connection to the application for days.
+const DRIP_GRACE: Duration = Duration::from_secs(60);
+/// Bytes per second, counted from the beginning of the request, that it must make then.
+const DRIP_RATE: u64 = 128;
+
+impl Gateway {
+    /// Makes of the client's fields those that the application reads. Where the body begins and ends, and what is of the
+    /// connection, is not touched here.
+    pub fn edit_request(&self, fields: &mut HeaderMap, ctx: &mut Context) -> Result<(), Refusal> {
+        let broken = |cause| Refusal::new(Code::GatewayUnavailable, cause);
+        let (Some(request), Some(facts), Some(permit)) = (&ctx.request, &ctx.facts, &ctx.permit) else {
+            return Err(broken("a request without permit"));
+        };
+        // A try begins: what an earlier one had sent of the body is sent again.
+        ctx.bytes_in = 0;
+        ctx.refusal = None;
+        let findings = permit.findings();
+        let (route, now_s) = (permit.route(), facts.at_s());
+        let tenant = findings.seat.as_ref().map(|seat| &*seat.id);
+        let identity = findings.identity.as_deref();
+        let assertion = self.shared.assertions.issue(permit, now_s);
+        let with_port = request.port.map(|port| format!("{}:{port}", request.host));
+        let authority = with_port.as_deref().unwrap_or(&request.host);
+        // The application reads the very host that was matched, not another spelling of it.
+        let host = HeaderValue::from_str(authority).map_err(|_| broken("a host that is no header"))?;
+        let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();
+        let outbound = Outbound {
+            request_id: facts.id,
+            tenant,
+            identity,
+            assertion: assertion.as_ref(),
+            nonce: ctx.nonce.as_ref(),
+            origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
+            trace: ctx.trace_onward(),
+            presented: presented(route, &ctx.active),
+        };
+        fields.insert(HOST, host);
+        edit(fields, &ctx.active.snapshot.identity, &outbound);
+        Ok(())
+    }
+
+    /// Notes that the application has begun its answer, and dresses it. Refuses where a reload has ended the exchange
+    /// before that: then there must be no such answer.
+    pub fn dress_response(&self, status: StatusCode, fields: &mut HeaderMap, ctx: &mut Context) -> Result<(), Refusal> {
+        if ctx.upstream_status.is_none()
+            && let Some(lease) = &ctx.lease
+        {
+            lease.answered(status.as_u16());
+        }
+        let phase = if status == StatusCode::SWITCHING_PROTOCOLS { Phase::Tunnel } else { Phase::Answering };
+        if ctx.stay.as_ref().is_some_and(|stay| stay.leash().answer(phase).is_some())
+            && let Some(refusal) = ctx.ended()
+        {
+            return Err(refusal);
+        }
+        ctx.upstream_status.get_or_insert(status.as_u16());
+        // Should the exchange be cut off, this is how far it came.
+        ctx.status = status.as_u16();
+        ctx.waited = ctx.sent.map(|sent| sent.elapsed());
+        let context = DressContext {
+            tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
+            nonce: ctx.nonce.as_ref(),
+            now_s: ctx.stamp.at_ms / 1000,
+            authenticated: ctx.findings.identity.is_some(),
+            status,
+        };
+        let counts = headers::dress(fields, ctx.profile(), &context);
+        respond::request_id(fields, ctx.stamp.id);
+        if let Some(limit) = &ctx.findings.tightest {
+            respond::limit_fields(fields, limit);
+        }
+        self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
+        Ok(())
+    }
+
+    /// Makes the answer of a refusal, and notes it in the context. `fields` are the client's.
+    pub fn refusal(&self, refusal: Refusal, fields: &HeaderMap, head: bool, ctx: &mut Context) -> Made {
+        let audience = Audience {
+            id: ctx.stamp.id,
+            html: respond::wants_html(fields),
+            head,
+            tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
+            profile: ctx.profile(),
+            now_s: ctx.stamp.at_ms / 1000,
+            limit: ctx.findings.tightest.as_ref(),
+        };
+        let made = respond::refusal(&refusal, &audience);
+        ctx.refusal = Some(refusal);
+        made
+    }
+}
+
+/// An endpoint for the next try; the one before has reported what became of it. `fields` are the client's.
+pub fn lease(ctx: &mut Context, fields: &HeaderMap) -> Result<Lease, Refusal> {
+    ctx.lease = None;
+    let lease = ctx.permit.as_ref().and_then(|permit| {
+        let pool = ctx.active.upstreams.get(permit.destination().upstream)?;
+        Some(pool.choose(permit, fields, &ctx.tried))
+    });
+    let lease = match lease {
+        Some(Ok(lease)) => lease,
+        Some(Err(reason)) => {
+            // Why the last endpoint failed says more than that none is left.
+            let refusal = ctx.refusal.take().filter(|_| reason == NoEndpoint::AllTried);
+            return Err(refusal.unwrap_or_else(|| reason.refusal()));
+        }
+        None => return Err(Refusal::new(Code::GatewayUnavailable, "a request without permit")),
+    };
+    ctx.tries += 1;
+    ctx.sent.get_or_insert_with(Instant::now);
+    Ok(lease)
+}
+
+/// Whether `total_timeout` has not passed.
+pub fn in_time(ctx: &Context) -> bool {
+    let total = ctx.lease.as_ref().and_then(|lease| lease.timeouts().total);
+    !matches!((total, ctx.sent), (Some(total), Some(sent)) if sent.elapsed() > total)
+}
+
+/// Counts bytes of the request's body, and refuses one that is longer than the route allows, or never ends. What follows
+/// an upgrade is a conversation and no body: it is counted and no more.
+pub fn take_body(ctx: &mut Context, bytes: usize) -> Result<(), Refusal> {
+    ctx.bytes_in = ctx.bytes_in.saturating_add(bytes as u64);
+    // Ended by a reload before its answer began: the answer is the refusal.
+    if ctx.stay.as_ref().is_some_and(|stay| stay.leash().phase() == Phase::Waiting)
+        && let Some(refusal) = ctx.ended()
+    {
+        return Err(refusal);
+    }
+    let Some(found) = &ctx.found else { return Ok(()) };
+    let upgrade = ctx.facts.as_ref().is_some_and(|facts| facts.upgrade);
+    let Some(max) = found.route.body.max_bytes.filter(|_| !upgrade) else { return Ok(()) };
+    if ctx.bytes_in > max && !found.route.shadow.contains(&Guard::Body) {
+        return Err(Refusal::new(Code::RequestTooLarge, "the body is longer than the route allows"));
+    }
+    if drips(ctx.started.elapsed(), ctx.bytes_in) {
+        return Err(Refusal::new(Code::RequestTimeout, "the body comes in drips"));
+    }
+    Ok(())
+}
+
+/// Leaves of an interim answer what a hint may hold (RFC 8297, 2): the rest would go out without dressing.
+pub fn dress_interim(fields: &mut HeaderMap) {
+    let other: Vec<HeaderName> = fields.keys().filter(|name| **name != LINK).cloned().collect();
+    other.iter().for_each(|name| drop(fields.remove(name)));
+}
+
+/// Whether the connection of a refused request must close: its next bytes cannot be trusted.
+pub fn must_close(code: Code) -> bool {
+    matches!(code, Code::RequestMalformed | Code::RequestAmbiguous | Code::RequestTooLarge | Code::RequestTimeout)
+}
+
+fn drips(elapsed: Duration, bytes: u64) -> bool {
+    elapsed > DRIP_GRACE && bytes < elapsed.as_secs().saturating_mul(DRIP_RATE)
+}
+
+/// What may prove who the caller is: browsers send our cookies to public routes too.
+fn presented<'a>(route: &Route, active: &'a Active) -> Presented<'a> {
+    let bearer = match &route.access {
+        Access::Public { .. } => false,
+        Access::Session(rules) => rules.accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. })),
+    };
+    Presented { bearer, cookies: active.cookies() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_in_drips_is_given_up_after_a_while() {
+        let drips = |seconds, bytes| drips(Duration::from_secs(seconds), bytes);
+        assert!(!drips(1, 0) && !drips(60, 1), "everybody may begin slowly");
+        assert!(drips(61, 61) && drips(61, 61 * 128 - 1) && drips(3600, 100_000));
+        assert!(!drips(61, 61 * 128) && !drips(3600, 3600 * 128));
+    }
+}

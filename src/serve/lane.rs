@@ -1,0 +1,107 @@
+//! Our own HTTP/1.1 data path: a client on our wire, an application that speaks HTTP/1.1, and nothing between them.
+//!
+//! ```text
+//! head (already judged) -> Ask -> Gateway::admit -> endpoint -> Connection -> Exchange -> next head
+//! ```
+//!
+//! What an upstream with HTTP/2 is to get goes to pingora with its decision; HTTP/2 clients never come here.
+mod ask;
+mod body;
+mod clock;
+mod conn;
+mod download;
+mod exchange;
+mod forward;
+mod idle;
+mod own;
+mod serialize;
+mod tunnel;
+mod upload;
+
+pub use idle::Idle;
+
+use crate::config::settings::HttpVersion;
+use crate::serve::admit::Admitted;
+use crate::serve::context::Context;
+use crate::serve::gateway::Gateway;
+use crate::serve::gather::Stamp;
+use crate::serve::head::Head;
+use crate::serve::stream::Wire;
+use ask::Ask;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Longest pause inside a request body, and longest wait for the client to take a piece of the answer.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+
+/// What becomes of a client's connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The next request may begin.
+    Next,
+    /// It ends in order: what was sent arrives.
+    Close,
+    /// It is cut off where it is, so that an answer which is not whole does not look so.
+    Cut,
+    /// The request is pingora's; its head is still in the wire.
+    Pingora,
+}
+
+/// Where a request that was decided here waits for pingora to take it.
+#[derive(Default)]
+pub struct Handover(Mutex<Option<Box<Context>>>);
+
+impl std::fmt::Debug for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handover")
+    }
+}
+
+impl Handover {
+    fn put(&self, context: Context) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(context));
+    }
+
+    /// The request that waits, if one does.
+    pub fn take(&self) -> Option<Context> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(|context| *context)
+    }
+}
+
+impl Gateway {
+    /// Serves the request whose head stands at the beginning of the wire.
+    pub(crate) async fn serve(&self, wire: &mut Wire, head: &Head) -> Turn {
+        let conn = wire.conn().clone();
+        let raw = wire.take_head(head);
+        let Some(mut ask) = Ask::read(&raw, head) else {
+            // The grammar is the stricter one, so this does not come.
+            wire.give_back(&raw);
+            return Turn::Pingora;
+        };
+        let mut ctx = Context::new(self.shared.clone(), self.shared.active(), Stamp::now());
+        let turn = match self.admit(&ask.asked(), &conn, &mut ctx).await {
+            Ok(Admitted::Forward) if speaks_http2(&ctx) => {
+                wire.give_back(&raw);
+                conn.handover.put(ctx);
+                return Turn::Pingora;
+            }
+            Ok(Admitted::Forward) => {
+                drop(raw);
+                self.forward(wire, &mut ask, &mut ctx).await
+            }
+            Ok(Admitted::Own(made)) => own::answer(wire, &ask, &mut ctx, made, false).await,
+            Err(refusal) => {
+                let close = crate::serve::forward::must_close(refusal.code);
+                let made = self.refusal(refusal, &ask.fields, ask.to_head(), &mut ctx);
+                own::answer(wire, &ask, &mut ctx, made, close).await
+            }
+        };
+        ctx.tell();
+        turn
+    }
+}
+
+fn speaks_http2(ctx: &Context) -> bool {
+    let upstream = ctx.permit.as_ref().and_then(|permit| ctx.active.upstreams.get(permit.destination().upstream));
+    upstream.is_some_and(|pool| pool.settings.version == HttpVersion::Http2)
+}

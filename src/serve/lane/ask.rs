@@ -1,0 +1,94 @@
+//! A request head as the lane works with it: read once, its values slices of the bytes that came.
+use super::body::Source;
+use crate::serve::admit::Asked;
+use crate::serve::head::{After, Head};
+use bytes::Bytes;
+use decide::facts::Protocol;
+use decide::head::section;
+use http::header::TE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// A request head.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    target: Bytes,
+    pub(super) fields: HeaderMap,
+    after: After,
+    /// Whether the client speaks HTTP/1.0: no interim answers, no chunks.
+    pub(super) old: bool,
+    pub(super) keep_alive: bool,
+    /// Whether it waits for `100 Continue` before it sends its body.
+    pub(super) expects: bool,
+    /// Whether it reads trailers.
+    pub(super) trailers: bool,
+}
+
+impl Ask {
+    /// Reads the bytes of a head that keeps to the grammar.
+    pub(super) fn read(raw: &Bytes, head: &Head) -> Option<Ask> {
+        let line = raw.iter().position(|b| *b == b'\r')?;
+        let mut words = raw.get(..line)?.split(|b| *b == b' ');
+        let (method, target) = (words.next()?, words.next()?);
+        let fields = field_map(raw, section(raw.get(line + 2..)?))?;
+        let te = fields.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+        Some(Ask {
+            method: Method::from_bytes(method).ok()?,
+            target: raw.slice_ref(target),
+            fields,
+            after: head.after,
+            old: head.old,
+            keep_alive: head.keep_alive,
+            expects: head.expects && head.after != After::Body(0),
+            trailers: te,
+        })
+    }
+
+    pub(super) fn asked(&self) -> Asked<'_> {
+        Asked {
+            method: self.method.as_str(),
+            target: &self.target,
+            authority: None,
+            headers: &self.fields,
+            protocol: Protocol::Http1,
+            body: !matches!(self.after, After::Body(0) | After::WebSocket(0)),
+            upgrade: self.upgrade(),
+        }
+    }
+
+    /// Whether it asks for a WebSocket.
+    pub(super) fn upgrade(&self) -> bool {
+        matches!(self.after, After::WebSocket(_))
+    }
+
+    pub(super) fn to_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// `Content-Length`, where the body has one; an upgrade has no body.
+    pub(super) fn length(&self) -> Option<u64> {
+        match self.after {
+            After::Body(0) => self.fields.contains_key(http::header::CONTENT_LENGTH).then_some(0),
+            After::Body(length) => Some(length),
+            After::Chunks | After::WebSocket(_) => None,
+        }
+    }
+
+    /// The body as it comes.
+    pub(super) fn body(&self) -> Source {
+        match self.after {
+            After::Body(length) | After::WebSocket(length) => Source::Length(length),
+            After::Chunks => Source::chunks(),
+        }
+    }
+}
+
+/// The fields of a head; `None` where a name or value is none, which the grammar excludes.
+pub(super) fn field_map<'a>(raw: &Bytes, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(24);
+    for (name, value) in fields {
+        let value = if value.is_empty() { Bytes::new() } else { raw.slice_ref(value) };
+        map.try_append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_maybe_shared(value).ok()?).ok()?;
+    }
+    Some(map)
+}

@@ -1,0 +1,252 @@
+//! One try of one request: both directions at once, each with bounded buffers, under one set of clocks.
+use super::Ask;
+use super::body::{Outgoing, Source};
+use super::clock::Due;
+use super::conn::Connection;
+use super::serialize::{self, Framing};
+use crate::config::settings::Timeouts;
+use crate::serve::context::Context;
+use crate::serve::gateway::Gateway;
+use crate::serve::stream::Wire;
+use bytes::Bytes;
+use decide::refusal::{Code, Refusal};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context as Task, Poll};
+use tokio::time::{Instant, Sleep};
+
+/// How a try failed.
+#[derive(Debug)]
+pub(super) enum Fail {
+    /// The client has left.
+    Gone,
+    /// The client is to be told this.
+    Refused(Refusal),
+    /// The application broke off.
+    Broke(String),
+    /// What the application sent is no HTTP.
+    Nonsense(String),
+    /// The application was too slow.
+    Slow(&'static str),
+}
+
+/// How a try ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The answer is out; whether the application's connection and the client's can go on.
+    Done { application: bool, client: bool },
+    /// The application speaks WebSocket now; this is the head of its answer.
+    Tunnel(Vec<u8>),
+}
+
+/// The body on its way to the application.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) out: Outgoing,
+    pub(super) source: Source,
+    pub(super) chunked: bool,
+    /// Whether the end of the body was added to `out`.
+    pub(super) ended: bool,
+    /// Whether the body waits for the application's leave.
+    pub(super) held: bool,
+    /// All is sent, or nothing more will be.
+    pub(super) over: bool,
+    /// The application takes no more.
+    pub(super) refused: Option<String>,
+    /// Bytes of the request that were sent.
+    pub(super) sent: usize,
+    /// Whether bytes of the body were taken from the client.
+    pub(super) begun: bool,
+    /// Whether it waits for the client, not for the application.
+    pub(super) wants_client: bool,
+}
+
+/// The answer on its way to the client.
+#[derive(Debug)]
+pub(super) struct Download {
+    pub(super) out: Outgoing,
+    /// The body, once there is a head.
+    pub(super) source: Option<Source>,
+    pub(super) chunked: bool,
+    /// Whether its end is said in the answer itself.
+    pub(super) framed: bool,
+    pub(super) ended: bool,
+    pub(super) interims: usize,
+    /// Bytes of the next head that hold no end of a line.
+    pub(super) seen: usize,
+    /// Whether the application's connection can carry another request.
+    pub(super) reusable: bool,
+    pub(super) tunnel: Option<Vec<u8>>,
+    /// Whether it waits for the client, not for the application.
+    pub(super) wants_client: bool,
+}
+
+pub(super) struct Exchange<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) wire: &'a mut Wire,
+    pub(super) up: &'a mut Connection,
+    pub(super) ask: &'a Ask,
+    pub(super) ctx: &'a mut Context,
+    pub(super) upload: Upload,
+    pub(super) download: Download,
+    pub(super) timeouts: Timeouts,
+    /// Whether the client was told to go on with its body.
+    pub(super) continued: bool,
+    /// Whether the client's connection ends with this answer.
+    pub(super) closing: bool,
+    pub(super) begun: Instant,
+    /// When something last moved towards the application, and towards the client.
+    pub(super) moved: (Instant, Instant),
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        wire: &'a mut Wire,
+        up: &'a mut Connection,
+        ask: &'a Ask,
+        ctx: &'a mut Context,
+        timeouts: Timeouts,
+    ) -> Exchange<'a> {
+        let now = Instant::now();
+        let framing = match (ask.length(), ask.body()) {
+            (Some(length), _) => Framing::Length(length),
+            (None, Source::Chunks(..)) => Framing::Chunked,
+            (None, _) => Framing::None,
+        };
+        let about = match (ask.upgrade(), ask.trailers) {
+            (true, _) => serialize::Connection::Upgrade,
+            (false, true) => serialize::Connection::Trailers,
+            (false, false) => serialize::Connection::Silent,
+        };
+        let mut out = Outgoing::default();
+        let target = ctx.request.as_ref().map_or_else(|| "/".into(), decide::request::Request::target);
+        let identity = &ctx.active.snapshot.identity;
+        let line = (ask.method.as_str(), &*target);
+        serialize::request(&mut out.before, line, &ask.fields, framing, (ask.expects, about), identity);
+        drop(target);
+        Exchange {
+            upload: Upload {
+                out,
+                source: ask.body(),
+                chunked: framing == Framing::Chunked,
+                ended: false,
+                held: ask.expects,
+                over: false,
+                refused: None,
+                sent: 0,
+                begun: false,
+                wants_client: false,
+            },
+            download: Download {
+                out: Outgoing::default(),
+                source: None,
+                chunked: false,
+                framed: true,
+                ended: false,
+                interims: 0,
+                seen: 0,
+                reusable: false,
+                tunnel: None,
+                wants_client: false,
+            },
+            continued: false,
+            closing: !ask.keep_alive,
+            begun: now,
+            moved: (now, now),
+            gateway,
+            wire,
+            up,
+            ask,
+            ctx,
+            timeouts,
+        }
+    }
+
+    /// Whether the answer, its head at least, is on its way to the client.
+    pub(super) fn answering(&self) -> bool {
+        self.download.source.is_some()
+    }
+
+    /// Carries the request and its answer to the end. Cancelling it leaves both connections unusable.
+    pub(super) async fn run(&mut self) -> Result<End, Fail> {
+        let mut sleep = pin!(tokio::time::sleep_until(self.deadline().0));
+        poll_fn(|cx| self.poll(cx, sleep.as_mut())).await
+    }
+
+    fn poll(&mut self, cx: &mut Task<'_>, sleep: Pin<&mut Sleep>) -> Poll<Result<End, Fail>> {
+        if !self.upload.over
+            && let Poll::Ready(Err(fail)) = self.poll_upload(cx)
+        {
+            return Poll::Ready(Err(fail));
+        }
+        if let Poll::Ready(end) = self.poll_download(cx) {
+            return Poll::Ready(end);
+        }
+        // The application's leave to go on may just have come.
+        if !self.upload.over
+            && self.continued
+            && let Poll::Ready(Err(fail)) = self.poll_upload(cx)
+        {
+            return Poll::Ready(Err(fail));
+        }
+        // Whoever sends no body and reads no answer has left, or sends its next request.
+        if self.upload.over && self.upload.refused.is_none() && self.wire.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Fail::Gone));
+        }
+        self.poll_clock(cx, sleep)
+    }
+
+    fn poll_clock(&mut self, cx: &mut Task<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<Result<End, Fail>> {
+        loop {
+            let (at, due) = self.deadline();
+            // Deadlines mostly move away: the clock is set anew when it rings.
+            if at < sleep.deadline() || sleep.is_elapsed() {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if at > Instant::now() {
+                continue;
+            }
+            match due {
+                Due::Leave => {
+                    // Not every application answers the expectation; the client may have stopped waiting itself.
+                    self.go_on();
+                    if let Poll::Ready(Err(fail)) = self.poll_upload(cx) {
+                        return Poll::Ready(Err(fail));
+                    }
+                    if let Poll::Ready(end) = self.poll_download(cx) {
+                        return Poll::Ready(end);
+                    }
+                }
+                Due::Body => {
+                    let refusal = Refusal::new(Code::RequestTimeout, "the body did not come in time");
+                    return Poll::Ready(Err(Fail::Refused(refusal)));
+                }
+                Due::Client => {
+                    let refusal = Refusal::new(Code::RequestTimeout, "the client does not take the answer");
+                    return Poll::Ready(Err(Fail::Refused(refusal)));
+                }
+                Due::Application(what) => return Poll::Ready(Err(Fail::Slow(what))),
+            }
+        }
+    }
+
+    /// Lets the client send its body, and tells it so if it waits to be told.
+    pub(super) fn go_on(&mut self) {
+        self.upload.held = false;
+        if self.ask.expects && !self.ask.old && !self.continued && !self.upload.begun && !self.answering() {
+            self.download.out.before.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.continued = true;
+        self.moved.0 = Instant::now();
+    }
+
+    /// Reads a head of the application that is complete.
+    pub(super) fn take_head(&mut self, length: usize) -> Bytes {
+        self.download.seen = 0;
+        self.up.inbound.split_to(length.min(self.up.inbound.len())).freeze()
+    }
+}

@@ -1,0 +1,100 @@
+//! The connection as our own data path uses it: heads taken whole, bodies read in large pieces, answers without a copy.
+use super::{Exposed, Transport, Wire};
+use crate::serve::head::{After, Head};
+use bytes::{Bytes, BytesMut};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+/// Room for a piece of a body: what a TLS record holds, and twice that where there are none.
+const PIECE: usize = 16 * 1024;
+
+impl Wire {
+    /// Takes the head that was judged. Until [`Wire::body_over`] the wire holds a request that is not all read.
+    pub(crate) fn take_head(&mut self, head: &Head) -> Bytes {
+        let body = !matches!(head.after, After::Body(0) | After::WebSocket(0));
+        self.expose(Some(u64::from(body)));
+        self.inbound.split_to(head.length.min(self.inbound.len())).freeze()
+    }
+
+    /// Gives back a head that was taken, for pingora.
+    pub(crate) fn give_back(&mut self, head: &Bytes) {
+        let mut all = BytesMut::with_capacity(head.len() + self.inbound.len());
+        all.extend_from_slice(head);
+        all.extend_from_slice(&self.inbound);
+        self.inbound = all;
+    }
+
+    /// What has arrived and nobody has taken.
+    pub(crate) fn inbound(&mut self) -> &mut BytesMut {
+        &mut self.inbound
+    }
+
+    /// Notes that all of a request was read: what follows is the next.
+    pub(crate) fn body_over(&mut self) {
+        self.exposed = Exposed::Bytes(0);
+    }
+
+    /// Notes that the next answer is a 101.
+    pub(crate) fn may_switch(&mut self) {
+        self.expose_upgrade(0);
+    }
+
+    /// Reads more of a body; 0 at the end of the stream.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.inbound.reserve(PIECE);
+        let read = match self.transport.as_mut() {
+            Some(Transport::Plain(tcp)) => pin!(tcp.read_buf(&mut self.inbound)).poll(cx),
+            Some(Transport::Tls(tls)) => match pin!(tls.read_buf(&mut self.inbound)).poll(cx) {
+                // Many clients close without close_notify; to framed HTTP that is an end like any other.
+                Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+                other => other,
+            },
+            None => Poll::Ready(Ok(0)),
+        };
+        self.ended |= matches!(read, Poll::Ready(Ok(0) | Err(_)));
+        read
+    }
+
+    /// Completes when the client has left, with nothing more to say. What it says meanwhile is its next request.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_ahead(cx).map(|_| ())
+    }
+
+    /// Writes to the client without a buffer of our own.
+    pub(crate) fn poll_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match (self.transport.as_mut(), slices) {
+            (Some(Transport::Plain(tcp)), [one]) => Pin::new(tcp).poll_write(cx, one),
+            (Some(Transport::Plain(tcp)), many) => Pin::new(tcp).poll_write_vectored(cx, many),
+            (Some(Transport::Tls(tls)), many) => Pin::new(tls.as_mut()).poll_write_vectored(cx, many),
+            (None, _) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Waits until the client's side of the machine has everything.
+    pub(crate) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.transport.as_mut() {
+            Some(Transport::Plain(_)) | None => Poll::Ready(Ok(())),
+            Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Has the kernel say, when the connection is cut, that it was no orderly end: for an answer that ends with its
+    /// connection, where nothing else would tell.
+    pub(crate) fn end_loudly(&mut self) {
+        let tcp = match &self.transport {
+            Some(Transport::Plain(tcp)) => tcp,
+            Some(Transport::Tls(tls)) => tls.get_ref().0,
+            None => return,
+        };
+        // It may be gone already.
+        let _ = tcp.set_zero_linger();
+    }
+
+    /// Cuts the connection: without goodbye of TLS, so that an answer which ends here does not look whole.
+    pub(crate) fn cut(&mut self) {
+        self.transport = None;
+    }
+}
