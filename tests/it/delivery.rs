@@ -95,3 +95,51 @@ fn authorities_that_cannot_be_read_do_not_keep_the_gateway_from_starting() {
         assert!(warned && ready, "{authorities}: warned {warned}, ready {ready}");
     }
 }
+
+/// Where each command of docs/install.md is run: the script, and what stands there.
+const TRIED: [(&str, &str, &str); 13] = [
+    ("sha256sum --check SHA256SUMS", "scripts/package.d/common.sh", "sha256sum --quiet --check SHA256SUMS"),
+    ("dpkg -i moat_", "scripts/package.d/try-deb", "inside dpkg -i /moat.deb"),
+    ("moat check --config /etc/moat/gateway.yaml", "scripts/package.d/try-deb", "inside moat check --config"),
+    ("systemctl enable --now moat.socket moat.service", "scripts/package.d/unit.sh", "systemd-analyze verify"),
+    ("tar -xf moat-", "scripts/package.d/static.sh", "tar -C \"$empty\" -xf"),
+    ("./moat demo", "scripts/package.d/static.sh", "/moat demo"),
+    ("docker build -t moat .", "scripts/package.d/image.sh", "hadolint"),
+    ("docker run -p 443:8443", "scripts/package.d/try-image", "inside /moat run"),
+    ("kubectl create secret tls moat-tls", "contrib/kubernetes/moat.yaml", "kubectl create secret tls moat-tls"),
+    ("helm install moat moat-", "scripts/package.d/chart.sh", "\"$helm\" template moat"),
+    ("kubectl apply -f moat-kubernetes.yaml", "scripts/package.d/chart.sh", "lint-manifests $plain"),
+    ("moat completions bash", "scripts/package.d/man.sh", "completions bash"),
+    ("moat completions ", "scripts/package.d/man.sh", "completions fish"),
+];
+
+#[test]
+fn every_command_of_the_install_page_is_run_by_a_script() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let page = read("docs/install.md");
+    let blocks = page.split("```sh\n").skip(1).flat_map(|rest| rest.split("```").next().unwrap().lines());
+    let commands: Vec<&str> = blocks.collect();
+    for command in &commands {
+        let known = TRIED.iter().find(|(start, _, _)| command.starts_with(start));
+        let (_, script, there) = known.unwrap_or_else(|| panic!("`{command}` is run by nothing"));
+        assert!(read(script).contains(there), "{script} does not run `{there}`");
+    }
+    for (start, _, _) in TRIED {
+        assert!(commands.iter().any(|command| command.starts_with(start)), "`{start}` is not in the page");
+    }
+    // The figures of the page are those that the script holds the units to.
+    let unit = read("scripts/package.d/unit.sh");
+    for (figure, held) in [("1.4 of 10", "moat.service\" 1.4"), ("and 1.1 with", "moat.service\" 1.1")] {
+        assert!(page.contains(figure) && unit.contains(held), "{figure}");
+    }
+    // Nothing that is delivered may be of another version.
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("contrib/helm/moat/Chart.yaml", format!("appVersion: {version}")),
+        ("Dockerfile", format!("image.version=\"{version}\"")),
+        ("docs/install.md", format!("moat-{version}.tgz")),
+    ] {
+        assert!(read(file).contains(&line), "{file}: {line}");
+    }
+}
