@@ -252,7 +252,7 @@ fn end(shared: &Shared, exchange: &Exchange, pull: Pull) -> bool {
 
 async fn pause(closed: usize) {
     let (most, pause) = CLOSED_AT_ONCE;
-    if closed % most == 0 {
+    if closed.is_multiple_of(most) {
         tokio::time::sleep(pause).await;
     }
 }
