@@ -8,7 +8,7 @@ use crate::serve::ending::{Orders, Reason};
 use crate::serve::handover::{Predecessor, Program, Steward};
 use crate::serve::inherited::Inherited;
 use crate::serve::notify::Notifier;
-use crate::serve::reload::{self, Loader, Refused, supervise};
+use crate::serve::reload::{self, Hangups, Loader, Refused, supervise};
 use crate::serve::run::Running;
 use crate::serve::{logs, tls};
 use anyhow::{Context, Result, anyhow};
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the workers")?;
     let result = runtime.block_on(async {
-        let mut orders = Orders::new()?;
+        let (mut orders, hangups) = (Orders::new()?, Hangups::new()?);
         let start = async {
             if args.take_over {
                 let (predecessor, sockets) = Predecessor::ask(&snapshot.server.state_dir)?;
@@ -85,7 +85,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             reload::keep(&running, bundle).await;
         }
         let reason = tokio::select! {
-            ended = supervise(&running, loader(&args.config)) => ended.map(|()| Reason::Asked)?,
+            ended = supervise(&running, loader(&args.config), hangups) => ended.map(|()| Reason::Asked)?,
             () = orders.next() => Reason::Asked,
             pid = replaced(steward.as_ref().ok()) => pid.map(|_| Reason::Replaced)?,
             () = running.notifier.watchdog(&running.listening) => Reason::Asked,

@@ -39,16 +39,31 @@ impl Refused {
 /// Loads the bundle anew. Called off the async threads.
 pub type Loader = Arc<dyn Fn() -> Result<Loaded, Refused> + Send + Sync>;
 
+/// SIGHUP, from now on: without somebody who listens it ends the process, also while that starts.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Listens. What comes before anybody acts on it is not lost. Needs a tokio runtime.
+    pub fn new() -> std::io::Result<Hangups> {
+        signal(SignalKind::hangup()).map(Hangups)
+    }
+}
+
 /// Runs until SIGTERM or SIGINT: reloads on SIGHUP, when files change, and when somebody asks through the admin listener.
-pub async fn supervise(running: &Running, load: Loader) -> std::io::Result<()> {
-    let (mut hup, mut term, mut int) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+pub async fn supervise(running: &Running, load: Loader, hangups: Hangups) -> std::io::Result<()> {
+    let Hangups(mut hup) = hangups;
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut watch = Watch::new();
     let mut asks = running.shared.asks.receive();
+    let mut watched = false;
     loop {
         let snapshot = running.shared.active().snapshot.clone();
         let folder = snapshot.tls.iter().map(|tls| tls.certificates.as_path());
         watch.follow(snapshot.files.iter().map(|file| file.as_path()).chain(folder));
+        if !std::mem::replace(&mut watched, true) && changed_meanwhile(&snapshot, &load).await {
+            attempt(running, &load, Trigger::Files, false).await;
+            continue;
+        }
         let (trigger, ask) = tokio::select! {
             _ = received(&mut hup) => (Trigger::Hangup, None),
             () = watch.changed() => (Trigger::Files, None),
@@ -67,6 +82,13 @@ pub async fn supervise(running: &Running, load: Loader) -> std::io::Result<()> {
             running.notifier.ready();
         }
     }
+}
+
+/// Whether files that hold are other ones than those that the process started with: nobody watched them until now.
+async fn changed_meanwhile(snapshot: &Snapshot, load: &Loader) -> bool {
+    let loader = load.clone();
+    let loaded = tokio::task::spawn_blocking(move || loader()).await;
+    matches!(loaded, Ok(Ok(now)) if now.snapshot.digest != snapshot.digest || snapshot.fallback.is_some())
 }
 
 async fn received(signal: &mut Signal) {

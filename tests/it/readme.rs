@@ -101,7 +101,7 @@ async fn the_commands_of_the_table_answer() {
         let mut args: Vec<&str> = command.split(' ').skip(1).collect();
         match args.first() {
             Some(&"tail") => args.push("--no-follow"),
-            Some(&"status") => args.extend(["--admin", &address]),
+            Some(&"status" | &"reload") => args.extend(["--admin", &address]),
             _ => {}
         }
         let ran = moat(gateway.bundle.root(), &args);
