@@ -9,5 +9,6 @@ mod cookbook;
 mod django;
 mod grpc;
 mod node;
+mod pgadmin;
 mod stage;
 mod static_site;
