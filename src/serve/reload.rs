@@ -15,8 +15,12 @@ use decide::record::Event;
 pub use prepare::keep;
 use report::{Report, Restart, Verdict};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// Longer ago than any start takes.
+const LATELY: Duration = Duration::from_secs(300);
 
 /// Why a bundle was not put in force: its problems and their number.
 #[derive(Debug)]
@@ -86,6 +90,12 @@ pub async fn supervise(running: &Running, load: Loader, hangups: Hangups) -> std
 
 /// Whether files that hold are other ones than those that the process started with: nobody watched them until now.
 async fn changed_meanwhile(snapshot: &Snapshot, load: &Loader) -> bool {
+    // Most starts find files that nobody has touched for long, and need not read them twice.
+    let lately = SystemTime::now().checked_sub(LATELY);
+    let touched = |file: &std::path::PathBuf| file.metadata().and_then(|about| about.modified()).ok() >= lately;
+    if snapshot.fallback.is_none() && !snapshot.files.iter().any(touched) {
+        return false;
+    }
     let loader = load.clone();
     let loaded = tokio::task::spawn_blocking(move || loader()).await;
     matches!(loaded, Ok(Ok(now)) if now.snapshot.digest != snapshot.digest || snapshot.fallback.is_some())

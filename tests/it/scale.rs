@@ -49,7 +49,9 @@ async fn ten_thousand_tenants_and_a_thousand_routes_reload_under_load_without_lo
             let text = gateway.bundle.read("policies/tenants.yaml");
             gateway.bundle.write("policies/tenants.yaml", &format!("{text}  {tenant}: {{class: standard}}\n"));
             gateway.signal("HUP");
-            gateway.until("the larger bundle is in force", async |g: &Gateway| reloaded(g) >= round).await;
+            // The question lets the application and the clients of this very thread go on.
+            let in_force = async |g: &Gateway| g.admin("/livez").await.status == 200 && reloaded(g) >= round;
+            gateway.until("the larger bundle is in force", in_force).await;
             assert_eq!(gateway.get("https://nobody.localhost/page").send().await.status, 200, "a tenant since round 1");
         }
         done.set(true);
