@@ -161,6 +161,26 @@ async fn an_answer_may_run_beside_the_upload_that_it_belongs_to() {
 }
 
 #[tokio::test]
+async fn a_small_body_behind_its_answer_costs_neither_connection() {
+    let script = Scripted::start(|_, mut stream| async move {
+        while !read_head(&mut stream).await.is_empty() {
+            stream.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            read_until(&mut stream, "body").await;
+        }
+    })
+    .await;
+    let gateway = before(&script).await;
+    let mut stream = gateway.tls("acme.localhost", &[b"http/1.1"]).await;
+    for _ in 0..3 {
+        stream.write_all(&request("POST /upload", "Content-Length: 4\r\n\r\n")).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\nno").await;
+        assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("connection: close"), "{answer}");
+        stream.write_all(b"body").await.unwrap();
+    }
+    assert_eq!(script.connections(), 1);
+}
+
+#[tokio::test]
 async fn answers_without_a_body_say_what_they_should_and_ranges_pass() {
     let script = Scripted::start(|_, mut stream| async move {
         loop {

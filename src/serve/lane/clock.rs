@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 /// How long a body is held back for an application that does not say whether it wants it.
 const LEAVE: Duration = Duration::from_secs(1);
+/// Time for the rest of a body after its answer, before the connection is given up.
+const REST: Duration = Duration::from_secs(5);
 /// As good as never, and representable.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -18,6 +20,8 @@ pub(super) enum Due {
     Body,
     /// The client, to take a piece of the answer.
     Client,
+    /// The rest of the body, which nobody needs any more.
+    Rest,
     /// The application; this is how it failed.
     Application(&'static str),
 }
@@ -25,6 +29,9 @@ pub(super) enum Due {
 impl Exchange<'_> {
     /// The first of all deadlines that hold now.
     pub(super) fn deadline(&self) -> (Instant, Due) {
+        if let Some(answered) = self.answered {
+            return (answered + REST, Due::Rest);
+        }
         let (times, upload, download) = (&self.timeouts, &self.upload, &self.download);
         let (to_application, to_client) = self.moved;
         let mut first = match times.total {

@@ -63,7 +63,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn done(&self) -> End {
+    pub(super) fn done(&self) -> End {
         let whole = self.upload.over && self.upload.refused.is_none();
         let application = self.download.reusable && whole && self.up.inbound.is_empty();
         End::Done { application, client: whole && !self.closing }

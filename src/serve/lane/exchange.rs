@@ -95,6 +95,8 @@ pub(super) struct Exchange<'a> {
     /// Whether the client's connection ends with this answer.
     pub(super) closing: bool,
     pub(super) begun: Instant,
+    /// When the answer was over, where the request was not.
+    pub(super) answered: Option<Instant>,
     /// When something last moved towards the application, and towards the client.
     pub(super) moved: (Instant, Instant),
 }
@@ -153,6 +155,7 @@ impl<'a> Exchange<'a> {
             continued: false,
             closing: !ask.keep_alive,
             begun: now,
+            answered: None,
             moved: (now, now),
             gateway,
             wire,
@@ -178,10 +181,20 @@ impl<'a> Exchange<'a> {
         if !self.upload.over
             && let Poll::Ready(Err(fail)) = self.poll_upload(cx)
         {
-            return Poll::Ready(Err(fail));
+            // A client that has its answer may leave.
+            return Poll::Ready(if self.answered.is_some() { Ok(self.done()) } else { Err(fail) });
         }
-        if let Poll::Ready(end) = self.poll_download(cx) {
-            return Poll::Ready(end);
+        if self.answered.is_none()
+            && let Poll::Ready(end) = self.poll_download(cx)
+        {
+            if end.is_err() || !matches!(end, Ok(End::Done { .. })) || self.upload.over {
+                return Poll::Ready(end);
+            }
+            // What is left of the body is mostly on its way already, and then both connections can go on.
+            self.answered = Some(Instant::now());
+        }
+        if self.answered.is_some() && self.upload.over {
+            return Poll::Ready(Ok(self.done()));
         }
         // The application's leave to go on may just have come.
         if !self.upload.over
@@ -229,6 +242,7 @@ impl<'a> Exchange<'a> {
                     let refusal = Refusal::new(Code::RequestTimeout, "the client does not take the answer");
                     return Poll::Ready(Err(Fail::Refused(refusal)));
                 }
+                Due::Rest => return Poll::Ready(Ok(self.done())),
                 Due::Application(what) => return Poll::Ready(Err(Fail::Slow(what))),
             }
         }
