@@ -27,8 +27,8 @@ impl Metrics {
             for (reason, total) in ["connect", "answers"].into_iter().zip(counts.ejections) {
                 raise(&families.upstream_ejections.with_label_values(&[name, reason]), total);
             }
-            // What never happened makes no series: there are fifteen for each upstream.
-            for (reason, result, total) in counts.retries.into_iter().filter(|(_, _, total)| *total > 0) {
+            // From the start, not from the first event on: rate() cannot see the event that makes its series.
+            for (reason, result, total) in counts.retries {
                 raise(&families.upstream_retries.with_label_values(&[name, reason, result]), total);
             }
             raise(&families.upstream_full.with_label_values(&[name]), counts.full);
