@@ -162,7 +162,9 @@ def drive(visit):
         visit.ask("GET", path, f"{path} compressed", headers={"accept-encoding": "gzip, br"})
         visit.ask("GET", path, f"a part of {path}", headers={"range": "bytes=100-199"})
 
-    # --- sign out
+    # --- sign out: what the open pages still ask for then is refused or not, as it happens
+    complaints = [line for line in visit.console() if "beforeunload" not in line]
+    note("complaints", sorted(set(complaints)))
     visit.open("/logout?next=/browser/")
     visit.until(lambda b: "/login" in b.current_url, "the form")
     visit.cookies("signed out")
@@ -170,6 +172,7 @@ def drive(visit):
     for path in ["/", "/browser/", "/browser/nodes/", "/misc/ping", "/login"]:
         answer = visit.client.get(path)
         note(f"signed out: {path}", [answer.status_code, answer.headers.get("location")])
+    visit.console()
 
 
 run(drive, VOLATILE)
