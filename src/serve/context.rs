@@ -83,6 +83,8 @@ pub struct Context {
     /// Counts the request as active until the context is dropped.
     pub counted: Option<metrics::Active>,
     told: bool,
+    /// Whether the answer went out to its end: nothing can have ended it early then.
+    pub whole: bool,
 }
 
 /// What the account of a request says about its connection.
@@ -142,6 +144,7 @@ impl Context {
             status: 0,
             counted: None,
             told: false,
+            whole: false,
         }
     }
 
@@ -272,7 +275,7 @@ impl Context {
             return;
         }
         let endpoint = self.lease.take().map(|lease| lease.address());
-        if self.refusal.is_none() {
+        if self.refusal.is_none() && !self.whole {
             self.refusal = self.ended();
         }
         self.stay = None;

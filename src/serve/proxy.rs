@@ -170,7 +170,8 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Context) {
+        ctx.whole = e.is_none() && !session.was_upgraded();
         if let Some(written) = session.response_written() {
             ctx.status = written.status.as_u16();
         }

@@ -47,6 +47,7 @@ impl Gateway {
             drop(exchange);
             let fail = match end {
                 Ok(End::Done { application, client }) => {
+                    ctx.whole = true;
                     if application {
                         keep(ctx, up);
                     }
