@@ -19,7 +19,7 @@ const NOW_S: u64 = 1_800_000_000;
 fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
     let limit = |name: &str, key| {
         let rates = vec![Rate { count: 1000, period_s: 1, burst: 1000 }];
-        Arc::new(Limit { name: name.into(), key, rates, shadow: false })
+        Arc::new(Limit::new(name, key, rates))
     };
     Route {
         name: name.into(),
@@ -117,6 +117,7 @@ fn decided(rules: &Rules, facts: &Facts, identity: &Arc<Identity>, target: &str,
     loop {
         answer = match deliberation.proceed(answer) {
             Step::Ask(Question::Quota(_)) => Some(Answer::Quota(Reading::default())),
+            Step::Ask(Question::Fields) => Some(Answer::Fields(Ok(()))),
             Step::Ask(Question::Credential) => {
                 Some(Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Bearer }))
             }

@@ -29,7 +29,7 @@ fn count(c: &mut Criterion) {
         site: None,
     };
     c.bench_function("observe", |b| b.iter(|| route.observe(black_box(&outcome))));
-    let limit = |name: &str, key| Arc::new(Limit { name: name.into(), key: vec![key], rates: vec![], shadow: false });
+    let limit = |name: &str, key| Arc::new(Limit::new(name, vec![key], vec![]));
     let limits = [limit("tenant", KeyPart::Tenant), limit("user", KeyPart::Subject)];
     let reading = Reading::default();
     c.bench_function("quota/two-limits", |b| {

@@ -2,7 +2,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use decide::facts::Stage;
 use decide::rules::{KeyPart, Limit, Rate};
-use moat::store::quota::{KeyInput, Quotas};
+use moat::store::quota::{Dues, KeyInput, Quotas};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 fn limit(name: &str, key: &[KeyPart], burst: u32) -> Arc<Limit> {
     let rates = vec![Rate { count: 1_000_000, period_s: 1, burst }];
-    Arc::new(Limit { name: name.into(), key: key.to_vec(), rates, shadow: false })
+    Arc::new(Limit::new(name, key.to_vec(), rates))
 }
 
 fn from(n: u32) -> KeyInput<'static> {
@@ -21,6 +21,8 @@ fn from(n: u32) -> KeyInput<'static> {
         issuer: "workforce",
         subject: Some("7f6c1d0e-5a0b-4f7e-9b57-3f2f8b8f0c11"),
         route: "api-read",
+        params: &[],
+        fields: &[],
     }
 }
 
@@ -32,25 +34,25 @@ fn take(c: &mut Criterion) {
     ];
     let quotas = Quotas::new();
     c.bench_function("take/one-limit/one-key", |b| {
-        b.iter(|| quotas.take(black_box(&by_address), Stage::Address, &from(1)))
+        b.iter(|| quotas.take(black_box(&by_address), Stage::Address, &from(1), &mut Dues::default()))
     });
     c.bench_function("take/two-limits/one-caller", |b| {
-        b.iter(|| quotas.take(black_box(&by_caller), Stage::Caller, &from(1)))
+        b.iter(|| quotas.take(black_box(&by_caller), Stage::Caller, &from(1), &mut Dues::default()))
     });
     for n in 0..1_000_000 {
-        quotas.take(&by_address, Stage::Address, &from(n));
+        quotas.take(&by_address, Stage::Address, &from(n), &mut Dues::default());
     }
     let mut n = 0u32;
     c.bench_function("take/one-limit/1M-keys", |b| {
         b.iter(|| {
             n = n.wrapping_add(0x9e37_79b9) % 1_000_000;
-            quotas.take(black_box(&by_address), Stage::Address, &from(n))
+            quotas.take(black_box(&by_address), Stage::Address, &from(n), &mut Dues::default())
         })
     });
     c.bench_function("take/one-limit/overflow", |b| {
         b.iter(|| {
             n = n.wrapping_add(0x9e37_79b9);
-            quotas.take(black_box(&by_address), Stage::Address, &from(n | 1 << 31))
+            quotas.take(black_box(&by_address), Stage::Address, &from(n | 1 << 31), &mut Dues::default())
         })
     });
     let slow = [Arc::new(Limit {
@@ -59,7 +61,7 @@ fn take(c: &mut Criterion) {
     })];
     let full = Quotas::new();
     for n in 0..1_000_000 {
-        full.take(&slow, Stage::Address, &from(n));
+        full.take(&slow, Stage::Address, &from(n), &mut Dues::default());
     }
     c.bench_function("sweep/1M-keys", |b| b.iter(|| full.sweep()));
 }

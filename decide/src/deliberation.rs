@@ -1,5 +1,5 @@
 //! Runs the guards in THE ORDER, asks what they ask, keeps the trail, and is the only maker of a `Permit`.
-use crate::facts::{Answer, Carrier, Facts, Identity, LimitState, Question};
+use crate::facts::{Answer, Carrier, Delayed, Facts, Identity, LimitState, Question};
 use crate::guards::{Case, Guard, ORDER, Outcome, residency};
 use crate::refusal::{Code, Refusal};
 use crate::request::Request;
@@ -21,6 +21,8 @@ pub struct Findings {
     pub tightest: Option<LimitState>,
     /// Shadow limits that are used up.
     pub shadowed_limits: Vec<Arc<str>>,
+    /// The limit that has the request wait before it is forwarded, if one does: the one with the longest wait.
+    pub delayed: Option<Delayed>,
 }
 
 /// What one guard said, as it stands in the audit entry.

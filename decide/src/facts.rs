@@ -1,4 +1,5 @@
 //! What is known about a request before anything is decided: serialisable, and free of secrets.
+use crate::refusal::Refusal;
 use crate::request::Method;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -179,6 +180,8 @@ pub enum Question {
     Quota(Stage),
     /// Find and verify the credential that the route accepts.
     Credential,
+    /// Read the fields of the body that the route's limits count by.
+    Fields,
 }
 
 /// When a limit is counted: before or after the caller is known.
@@ -188,6 +191,8 @@ pub enum Stage {
     Address,
     /// By tenant or subject.
     Caller,
+    /// By a field of the body.
+    Body,
 }
 
 /// What the shell answers.
@@ -197,6 +202,8 @@ pub enum Answer {
     Quota(Reading),
     /// What the request carries.
     Credential(Credential),
+    /// Whether the fields could be read; their values stay with the shell, hashed.
+    Fields(Result<(), Refusal>),
     /// The world is silent; the cause goes to the audit entry.
     Unavailable(String),
 }
@@ -226,6 +233,17 @@ pub struct Reading {
     pub exceeded: Option<LimitState>,
     /// Names of shadow limits that are used up.
     pub shadowed: Vec<Arc<str>>,
+    /// The limit that has the request wait, if one does.
+    pub delayed: Option<Delayed>,
+}
+
+/// A limit that is used up and has a request wait instead of refusing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delayed {
+    /// The limit's name.
+    pub name: Arc<str>,
+    /// How long, milliseconds.
+    pub wait_ms: u64,
 }
 
 /// One limit, as the client may see it (draft-ietf-httpapi-ratelimit-headers-11).
@@ -233,14 +251,28 @@ pub struct Reading {
 pub struct LimitState {
     /// Its name in `rate-limits.yaml`.
     pub name: Arc<str>,
+    /// What it counts (`qu`).
+    pub unit: Unit,
     /// Requests allowed at once (`q`).
     pub quota: u32,
-    /// Seconds over which the quota refills (`w`).
+    /// Seconds over which the quota refills (`w`); 0 for requests under way, which have no such time.
     pub window_s: u32,
     /// Requests left (`r`).
     pub remaining: u32,
     /// Seconds until the quota is whole again, or, where exceeded, until one request is allowed (`t`).
     pub reset_s: u32,
+    /// Whether the client is told in `X-RateLimit-*` too.
+    pub legacy: bool,
+}
+
+/// What a limit counts: the quota units of draft-ietf-httpapi-ratelimit-headers-11.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests in a time.
+    #[default]
+    Requests,
+    /// Requests under way at once.
+    Concurrent,
 }
 
 /// Whether a method may change state (RFC 9110, 9.2.1).

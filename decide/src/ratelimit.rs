@@ -2,21 +2,34 @@
 //!
 //! Syntax of draft-ietf-httpapi-ratelimit-headers-11: each field is a list of items, the name of the limit being a
 //! structured-field string (RFC 9651, 3.3.3). The `pk` parameter is left out: it could carry what identifies a person.
-use crate::facts::LimitState;
+use crate::facts::{LimitState, Unit};
 use std::fmt::Write;
 
 /// The most that jitter adds to `Retry-After`, in seconds.
 const SPREAD_MAX_S: u32 = 30;
 
-/// Value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`.
+/// Value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`. When a
+/// request under way will end is not known: there is no `t` then.
 pub fn limit_field(state: &LimitState) -> String {
-    item(&state.name, 'r', state.remaining, 't', state.reset_s)
+    let mut out = named(&state.name);
+    // Writing to a String cannot fail.
+    let _ = match state.unit {
+        Unit::Requests => write!(out, ";r={};t={}", state.remaining, state.reset_s),
+        Unit::Concurrent => write!(out, ";r={}", state.remaining),
+    };
+    out
 }
 
 /// Value of `RateLimit-Policy`: requests at once (`q`) and the seconds in which they refill (`w`), e.g.
-/// `"per-tenant";q=200;w=1`.
+/// `"per-tenant";q=200;w=1`; or the requests that may be under way, `"export";q=2;qu="concurrent-requests"`.
 pub fn policy_field(state: &LimitState) -> String {
-    item(&state.name, 'q', state.quota, 'w', state.window_s)
+    let mut out = named(&state.name);
+    // Writing to a String cannot fail.
+    let _ = match state.unit {
+        Unit::Requests => write!(out, ";q={};w={}", state.quota, state.window_s),
+        Unit::Concurrent => write!(out, ";q={};qu=\"concurrent-requests\"", state.quota),
+    };
+    out
 }
 
 /// Value of `Retry-After` in seconds (RFC 9110, 10.2.3): at least one, never earlier than `t` of `RateLimit`, and up to
@@ -29,8 +42,9 @@ pub fn retry_after_s(state: &LimitState, random: u32) -> u32 {
     earliest.saturating_add(random % (spread + 1))
 }
 
-fn item(name: &str, first: char, first_value: u32, second: char, second_value: u32) -> String {
-    let mut out = String::with_capacity(name.len() + 28);
+/// The name of a limit as an sf-string.
+fn named(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 40);
     out.push('"');
     for c in name.chars() {
         match c {
@@ -43,8 +57,7 @@ fn item(name: &str, first: char, first_value: u32, second: char, second_value: u
             _ => out.push('_'),
         }
     }
-    // Writing to a String cannot fail.
-    let _ = write!(out, "\";{first}={first_value};{second}={second_value}");
+    out.push('"');
     out
 }
 
@@ -54,7 +67,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn state(name: &str, reset_s: u32) -> LimitState {
-        LimitState { name: name.into(), quota: 200, window_s: 1, remaining: 37, reset_s }
+        let (unit, legacy) = (Unit::Requests, false);
+        LimitState { name: name.into(), unit, quota: 200, window_s: 1, remaining: 37, reset_s, legacy }
     }
 
     #[test]
@@ -62,6 +76,13 @@ mod tests {
         let state = state("per-tenant-read", 1);
         assert_eq!(limit_field(&state), r#""per-tenant-read";r=37;t=1"#);
         assert_eq!(policy_field(&state), r#""per-tenant-read";q=200;w=1"#);
+    }
+
+    #[test]
+    fn requests_under_way_have_a_unit_and_no_time() {
+        let state = LimitState { unit: Unit::Concurrent, quota: 2, remaining: 0, ..state("export", 1) };
+        assert_eq!(limit_field(&state), r#""export";r=0"#);
+        assert_eq!(policy_field(&state), r#""export";q=2;qu="concurrent-requests""#);
     }
 
     #[test]

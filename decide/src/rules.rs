@@ -1,6 +1,5 @@
 //! Rules: tenants, routes and limits as compiled, and how a request finds its own.
 use crate::condition::Condition;
-use crate::facts::Stage;
 use crate::guards::Guard;
 use crate::policy::{PermissionId, Policy};
 use crate::refusal::{Code, Refusal};
@@ -11,8 +10,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod limit;
 #[cfg(test)]
 mod tests;
+
+pub use limit::{Excess, FieldKey, FieldSource, KeyPart, Limit, Rate, Settle, Statuses};
 
 /// Everything that a decision depends on besides the facts. Built by `config`, immutable.
 #[derive(Debug, Default)]
@@ -264,67 +266,10 @@ pub struct AuditRules {
     pub durable: bool,
 }
 
-/// A limit of `rate-limits.yaml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it counts by.
-    pub key: Vec<KeyPart>,
-    /// Rates by tenant class; one for all where there is a single element.
-    pub rates: Vec<Rate>,
-    /// Counted and recorded, not enforced.
-    pub shadow: bool,
-}
-
-/// What a limit counts by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyPart {
-    /// Address prefix: /32 for IPv4, /64 for IPv6.
-    ClientPrefix,
-    /// The tenant.
-    Tenant,
-    /// Tenant's user (issuer and subject).
-    Subject,
-    /// The route.
-    Route,
-}
-
-/// A rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Requests per period.
-    pub count: u32,
-    /// The period, seconds.
-    pub period_s: u32,
-    /// Requests allowed at once.
-    pub burst: u32,
-}
-
 impl Route {
     /// Every upstream that it may lead to.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         self.upstream.iter().chain(&self.regions)
-    }
-}
-
-impl Limit {
-    /// When it is counted: limits that name tenant or subject wait until the caller is known.
-    pub fn stage(&self) -> Stage {
-        if self.key.iter().any(|part| matches!(part, KeyPart::Tenant | KeyPart::Subject)) {
-            Stage::Caller
-        } else {
-            Stage::Address
-        }
-    }
-
-    /// The rate for a tenant of this class.
-    pub fn rate(&self, class: Option<usize>) -> Option<Rate> {
-        match self.rates.as_slice() {
-            [] => None,
-            [one] => Some(*one),
-            many => class.and_then(|class| many.get(class)).or(many.first()).copied(),
-        }
     }
 }
 
@@ -432,6 +377,14 @@ impl Rules {
 pub fn is_tenant_id(id: &str) -> bool {
     (1..=63).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+impl Found {
+    /// The parameters of the path, each with its name.
+    pub fn params<'p>(&'p self, path: &'p str) -> impl Iterator<Item = (&'p str, &'p str)> {
+        let pairs = self.template.split('/').zip(path.split('/'));
+        pairs.filter_map(|(t, value)| Some((t.strip_prefix('{')?.strip_suffix('}')?, value)))
+    }
 }
 
 /// What `Rules::find` found.

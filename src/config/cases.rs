@@ -142,6 +142,7 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
     let (upstream, refusal) = loop {
         match deliberation.proceed(answer.take()) {
             Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
+            Step::Ask(Question::Fields) => answer = Some(Answer::Fields(Ok(()))),
             Step::Ask(Question::Credential) => {
                 answer = Some(Answer::Credential(credential(rules, made_up.caller.as_ref(), &found.route)));
             }

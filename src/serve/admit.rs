@@ -1,10 +1,11 @@
 //! From a request head to a permit or a refusal: facts, decision, intent, the same for every way that a head came in.
-use crate::serve::answer::answer;
+use crate::serve::answer::Answering;
+use crate::serve::client::Client;
 use crate::serve::context::{Context, Peer};
 use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{self, gather};
 use crate::serve::listener::{ConnInfo, misdirected};
-use crate::serve::live::{self, Exchange, Live};
+use crate::serve::live::{self, Exchange, Live, Stay};
 use crate::serve::respond::{self, Made};
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Protocol, changes_state};
@@ -14,6 +15,7 @@ use decide::request::Method;
 use decide::rules::Resolve;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Paths below this prefix are the gateway's own on every host.
 const OWN: &str = "/.moat/";
@@ -44,14 +46,22 @@ pub enum Admitted {
     Forward,
     /// The gateway answers itself.
     Own(Made),
+    /// The client has left while its request waited: nobody is to be answered.
+    Left,
 }
 
 impl Gateway {
     /// Facts, decision, intent. Everything that becomes known is in the context, whatever the end.
-    pub async fn admit(&self, asked: &Asked<'_>, conn: &Arc<ConnInfo>, ctx: &mut Context) -> Result<Admitted, Refusal> {
+    pub async fn admit<C: Client>(
+        &self,
+        client: &mut C,
+        conn: &Arc<ConnInfo>,
+        ctx: &mut Context,
+    ) -> Result<Admitted, Refusal> {
         let unavailable = |cause: String| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5);
         conn.request_begins();
         ctx.peer = Some(Peer::of(conn));
+        let asked = client.asked();
         ctx.trace_begins(asked.headers);
         let slot = self.shared.audit.reserve().await;
         let mut slot = slot.map_err(|e| unavailable(format!("the audit log cannot take an entry: {e}")))?;
@@ -65,7 +75,7 @@ impl Gateway {
             Some(door) => door.metrics.request(),
             None => self.shared.metrics.listener(&conn.listener).request(),
         });
-        let (request, facts) = match gather(asked, conn, settings, &active.snapshot.identity, ctx.stamp) {
+        let (request, facts) = match gather(&asked, conn, settings, &active.snapshot.identity, ctx.stamp) {
             Ok(read) => read,
             Err(refusal) => {
                 ctx.glimpse = gather::glimpse(asked.method, asked.target, asked.authority, asked.headers);
@@ -85,23 +95,18 @@ impl Gateway {
             ctx.own = true;
             return Ok(Admitted::Own(made));
         }
-        let headers = asked.headers;
-        let one = |name: &HeaderName| {
-            let mut values = headers.get_all(name).iter();
-            values.next().filter(|_| values.next().is_none()).and_then(|v| v.to_str().ok())
-        };
-        let twice =
-            |rule: &Resolve| matches!(rule, Resolve::Header(name) if headers.get_all(name).iter().nth(1).is_some());
+        let twice = |rule: &Resolve| matches!(rule, Resolve::Header(name) if asked.headers.get_all(name).iter().nth(1).is_some());
         if active.snapshot.rules.resolve.iter().any(twice) {
             return Err(Refusal::new(Code::RequestAmbiguous, "the header that names the tenant stands twice"));
         }
-        let found = &*ctx.found.insert(active.snapshot.rules.find(request, one)?);
+        let found = &*ctx.found.insert(active.snapshot.rules.find(request, one(asked.headers))?);
         let mut deliberation = Deliberation::new(&active.snapshot.rules, request, facts, found);
+        let mut answering = Answering::new(&active, request, facts, found);
         let mut reply = None;
         let end = loop {
             match deliberation.proceed(reply.take()) {
                 Step::Ask(question) => {
-                    reply = Some(answer(question, &active, headers, facts, found, deliberation.findings()).await);
+                    reply = Some(answering.answer(question, client, deliberation.findings(), &mut ctx.dues).await);
                 }
                 end => break end,
             }
@@ -114,8 +119,26 @@ impl Gateway {
         }
         if let Some(leash) = live::leash() {
             let rules = (&*active.snapshot.rules, active.generation);
-            let exchange = Exchange::new(request, facts, &ctx.findings, rules, one, leash);
+            let asked = client.asked();
+            let exchange = Exchange::new(request, facts, &ctx.findings, rules, one(asked.headers), leash);
             ctx.stay = Some(Live::enter(&self.shared, exchange, active.generation, ctx.stamp.id.0 as usize));
+        }
+        if let Some(delayed) = &ctx.findings.delayed {
+            let begun = Instant::now();
+            let stayed = tokio::select! {
+                biased;
+                () = client.gone() => false,
+                () = tokio::time::sleep(Duration::from_millis(delayed.wait_ms)) => true,
+            };
+            ctx.delayed = Some(begun.elapsed());
+            ctx.dues.waited();
+            if !stayed {
+                return Ok(Admitted::Left);
+            }
+            // What has changed meanwhile has judged this request too.
+            if let Some(refusal) = ctx.stay.as_ref().and_then(Stay::ended) {
+                return Err(refusal);
+            }
         }
         let (effect, durable) = (changes_state(request.method) || facts.upgrade, found.route.audit.durable);
         if ctx.profile().needs_nonce() {
@@ -142,5 +165,13 @@ impl Gateway {
             }
             _ => Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource")),
         }
+    }
+}
+
+/// Reads a header that stands exactly once.
+fn one<'h>(headers: &'h HeaderMap) -> impl Fn(&HeaderName) -> Option<&'h str> {
+    |name| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).and_then(|v| v.to_str().ok())
     }
 }

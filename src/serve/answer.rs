@@ -1,42 +1,65 @@
 //! Answers a guard's question: takes from the limits, finds and verifies the credential.
 use crate::serve::active::Active;
-use crate::store::quota::KeyInput;
+use crate::serve::client::Client;
+use crate::store::quota::{Dues, KeyInput};
 use decide::deliberation::Findings;
-use decide::facts::{Answer, Carrier, Credential, Facts, Question, Stage};
-use decide::rules::{Accept, Access, Found, Seat};
+use decide::facts::{Answer, Carrier, Credential, Facts, Question, Reading, Stage};
+use decide::request::Request;
+use decide::rules::{Accept, Access, Found, KeyPart, Seat};
 use decide::{cookie, token};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 
-/// Answers one question about one request.
-pub async fn answer(
-    question: Question,
-    active: &Active,
-    headers: &HeaderMap,
-    facts: &Facts,
-    found: &Found,
-    findings: &Findings,
-) -> Answer {
-    match question {
-        Question::Quota(stage) => Answer::Quota(quota(stage, active, facts, found, findings)),
-        Question::Credential => credential(active, headers, facts, found).await,
-    }
+/// Answers the questions about one request.
+pub struct Answering<'a> {
+    active: &'a Active,
+    request: &'a Request,
+    facts: &'a Facts,
+    found: &'a Found,
 }
 
-fn quota(stage: Stage, active: &Active, facts: &Facts, found: &Found, findings: &Findings) -> decide::facts::Reading {
-    let seat: Option<&Seat> = findings.seat.as_ref();
-    let identity = findings.identity.as_deref();
-    let key = KeyInput {
-        client: facts.client.0,
-        tenant: seat.map(|s| &*s.id),
-        class: seat.map(|s| s.tenant.class),
-        issuer: identity.map_or("", |i| &i.issuer),
-        subject: identity.map(|i| &*i.subject.0),
-        route: &found.route.name,
-    };
-    let reading = active.quotas.take(&found.route.limits, stage, &key);
-    active.route_metrics(Some(&found.route.name)).quota(&found.route.limits, stage, &reading, key.tenant);
-    reading
+impl<'a> Answering<'a> {
+    /// About this request.
+    pub fn new(active: &'a Active, request: &'a Request, facts: &'a Facts, found: &'a Found) -> Answering<'a> {
+        Answering { active, request, facts, found }
+    }
+
+    /// Answers one question. What the request owes to its limits is added to `dues`.
+    pub async fn answer<C: Client>(
+        &mut self,
+        question: Question,
+        client: &mut C,
+        findings: &Findings,
+        dues: &mut Dues,
+    ) -> Answer {
+        match question {
+            Question::Quota(stage) => Answer::Quota(self.quota(stage, findings, dues)),
+            Question::Credential => credential(self.active, client.asked().headers, self.facts, self.found).await,
+            Question::Fields => Answer::Unavailable("no field can be read".to_owned()),
+        }
+    }
+
+    fn quota(&self, stage: Stage, findings: &Findings, dues: &mut Dues) -> Reading {
+        let (active, found) = (self.active, self.found);
+        let seat: Option<&Seat> = findings.seat.as_ref();
+        let identity = findings.identity.as_deref();
+        let limits = &found.route.limits;
+        let by_param = limits.iter().any(|limit| limit.key.iter().any(|part| matches!(part, KeyPart::Param(_))));
+        let params: Vec<(&str, &str)> = if by_param { found.params(&self.request.path).collect() } else { Vec::new() };
+        let key = KeyInput {
+            client: self.facts.client.0,
+            tenant: seat.map(|s| &*s.id),
+            class: seat.map(|s| s.tenant.class),
+            issuer: identity.map_or("", |i| &i.issuer),
+            subject: identity.map(|i| &*i.subject.0),
+            route: &found.route.name,
+            params: &params,
+            fields: &[],
+        };
+        let reading = active.quotas.take(limits, stage, &key, dues);
+        active.route_metrics(Some(&found.route.name)).quota(limits, stage, &reading, key.tenant);
+        reading
+    }
 }
 
 async fn credential(active: &Active, headers: &HeaderMap, facts: &Facts, found: &Found) -> Answer {

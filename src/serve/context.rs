@@ -12,6 +12,7 @@ use crate::serve::status::{self, Refused};
 use crate::serve::traces::Place;
 use crate::serve::upstream::Lease;
 use crate::store::audit::Slot;
+use crate::store::quota::Dues;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
 use decide::headers::{Nonce, Profile};
@@ -54,6 +55,10 @@ pub struct Context {
     pub refusal: Option<Refusal>,
     /// The place among what is running, from the permit on.
     pub stay: Option<Stay>,
+    /// What it owes to its limits: places that it holds, costs that only its answer tells.
+    pub dues: Dues,
+    /// How long a limit had it wait before it was forwarded.
+    pub delayed: Option<Duration>,
     /// Room in the audit log, reserved before anything is decided.
     pub slot: Option<Slot>,
     /// The nonce of the response's Content-Security-Policy.
@@ -129,6 +134,8 @@ impl Context {
             permit: None,
             refusal: None,
             stay: None,
+            dues: Dues::default(),
+            delayed: None,
             slot: None,
             nonce: None,
             lease: None,
@@ -222,8 +229,7 @@ impl Context {
 
     /// Why the exchange was ended while it ran, where it was.
     pub fn ended(&self) -> Option<Refusal> {
-        let pull = self.stay.as_ref()?.leash().pulled()?;
-        Some(Refusal::new(pull.code, pull.cause.clone()))
+        self.stay.as_ref().and_then(Stay::ended)
     }
 
     fn outcome(&self) -> Outcome<'_> {
@@ -234,6 +240,7 @@ impl Context {
             duration_us: micros(self.started.elapsed()),
             upstream: self.upstream_name(),
             upstream_status: self.upstream_status,
+            delayed_ms: self.delayed.map(|waited| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -279,6 +286,7 @@ impl Context {
             self.refusal = self.ended();
         }
         self.stay = None;
+        self.dues.ended(self.bytes_out);
         if let Some(slot) = self.slot.take() {
             slot.write(self.entry(true));
         }

@@ -6,11 +6,12 @@ use crate::serve::gateway::Gateway;
 use crate::serve::live::Phase;
 use crate::serve::respond::{self, Audience, Made};
 use crate::serve::upstream::{Lease, NoEndpoint};
+use crate::store::quota::Dues;
 use decide::guards::Guard;
 use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext};
 use decide::refusal::{Code, Refusal};
-use decide::rules::{Accept, Access, Route};
+use decide::rules::{Accept, Access, Route, Settle};
 use http::header::{HOST, LINK};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::net::IpAddr;
@@ -76,6 +77,7 @@ impl Gateway {
         // Should the exchange be cut off, this is how far it came.
         ctx.status = status.as_u16();
         ctx.waited = ctx.sent.map(|sent| sent.elapsed());
+        self.settle(status, fields, ctx);
         let context = DressContext {
             tls: ctx.peer.as_ref().is_some_and(|p| p.tls.is_some()),
             nonce: ctx.nonce.as_ref(),
@@ -90,6 +92,18 @@ impl Gateway {
         }
         self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
         Ok(())
+    }
+
+    /// Settles what the answer costs, and takes away what it says of that to us alone.
+    fn settle(&self, status: StatusCode, fields: &mut HeaderMap, ctx: &mut Context) {
+        let Some(found) = &ctx.found else { return };
+        if found.route.limits.iter().all(|limit| limit.settle == Settle::Never) {
+            return;
+        }
+        ctx.dues.answered(status.as_u16(), fields);
+        for name in <Dues>::private(&found.route.limits) {
+            fields.remove(name);
+        }
     }
 
     /// Makes the answer of a refusal, and notes it in the context. `fields` are the client's.

@@ -14,6 +14,7 @@ mod exchange;
 mod forward;
 mod idle;
 mod own;
+mod peek;
 mod serialize;
 mod tunnel;
 mod upload;
@@ -28,6 +29,7 @@ use crate::serve::gather::Stamp;
 use crate::serve::head::Head;
 use crate::serve::stream::Wire;
 use ask::Ask;
+use peek::Peek;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +81,8 @@ impl Gateway {
             return Turn::Pingora;
         };
         let mut ctx = Context::new(self.shared.clone(), self.shared.active(), Stamp::now());
-        let turn = match self.admit(&ask.asked(), &conn, &mut ctx).await {
+        let mut client = Peek { wire, ask: &mut ask };
+        let turn = match self.admit(&mut client, &conn, &mut ctx).await {
             Ok(Admitted::Forward) if speaks_http2(&ctx) => {
                 wire.give_back(&raw);
                 conn.handover.put(ctx);
@@ -90,6 +93,7 @@ impl Gateway {
                 self.forward(wire, &mut ask, &mut ctx).await
             }
             Ok(Admitted::Own(made)) => own::answer(wire, &ask, &mut ctx, made, false).await,
+            Ok(Admitted::Left) => Turn::Cut,
             Err(refusal) => {
                 let close = crate::serve::forward::must_close(refusal.code);
                 let made = self.refusal(refusal, &ask.fields, ask.to_head(), &mut ctx);

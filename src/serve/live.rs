@@ -15,7 +15,7 @@ pub use leash::{Leash, Phase, Pull};
 
 use crate::config::settings::CloseAtExpiry;
 use crate::serve::gateway::Shared;
-use decide::refusal::Code;
+use decide::refusal::{Code, Refusal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -75,6 +75,11 @@ impl Stay {
     /// By which the exchange is ended.
     pub fn leash(&self) -> &Leash {
         &self.leash
+    }
+
+    /// Why the exchange was ended while it ran, where it was.
+    pub fn ended(&self) -> Option<Refusal> {
+        self.leash.pulled().map(|pull| Refusal::new(pull.code, pull.cause.clone()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The life of a request in pingora's phases: admit, then refuse or forward, dress, account.
 use crate::config::settings::HttpVersion;
 use crate::serve::admit::{Admitted, Asked};
+use crate::serve::client::Client;
 use crate::serve::context::Context;
 use crate::serve::failure::{broken_off, failure, not_connected};
 use crate::serve::forward::{self, must_close};
@@ -44,6 +45,7 @@ impl ProxyHttp for Gateway {
                 Ok(false)
             }
             Ok(Admitted::Own(made)) => self.send(session, ctx, made).await.map(|()| true),
+            Ok(Admitted::Left) => Error::e_explain(ErrorType::ConnectionClosed, "it waited").map_err(Error::into_down),
             Err(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
         }
     }
@@ -189,24 +191,55 @@ impl ProxyHttp for Gateway {
     }
 }
 
+/// The client of a session of pingora's.
+struct Served<'a> {
+    session: &'a mut Session,
+    /// Whether a body may follow.
+    body: bool,
+}
+
+impl Client for Served<'_> {
+    fn asked(&self) -> Asked<'_> {
+        let head = self.session.req_header();
+        Asked {
+            method: head.method.as_str(),
+            target: head.raw_path(),
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+            headers: &head.headers,
+            protocol: if self.session.is_http2() { Protocol::Http2 } else { Protocol::Http1 },
+            body: self.body,
+            upgrade: self.session.is_upgrade_req(),
+        }
+    }
+
+    /// What is read stays in the buffer from which pingora repeats a request, and is sent from there.
+    async fn body(&mut self, most: usize) -> Result<Vec<u8>, Refusal> {
+        let gone = |_| Refusal::new(Code::RequestMalformed, "the client left before its body was there");
+        self.session.as_mut().enable_retry_buffering();
+        let mut body = Vec::new();
+        while let Some(bytes) = self.session.read_request_body().await.map_err(gone)? {
+            body.extend_from_slice(&bytes);
+            if body.len() > most {
+                let cause = "the body is longer than a limit may look into";
+                return Err(Refusal::new(Code::RequestTooLarge, cause));
+            }
+        }
+        Ok(body)
+    }
+
+    async fn gone(&mut self) {
+        // Nothing is read: it ends when the stream is reset.
+        let _ = self.session.as_mut().read_body_or_idle(true).await;
+    }
+}
+
 impl Gateway {
     /// Has the request of a session of pingora's decided.
     async fn ask(&self, session: &mut Session, ctx: &mut Context) -> Result<Admitted, Refusal> {
         let unknown = || Refusal::new(Code::GatewayUnavailable, "the connection is unknown").retry_after(5);
         let conn = conn_info(session).ok_or_else(unknown)?;
-        let (body, upgrade) = (!session.is_body_empty(), session.is_upgrade_req());
-        let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
-        let head = session.req_header();
-        let asked = Asked {
-            method: head.method.as_str(),
-            target: head.raw_path(),
-            authority: head.uri.authority().map(http::uri::Authority::as_str),
-            headers: &head.headers,
-            protocol,
-            body,
-            upgrade,
-        };
-        self.admit(&asked, &conn, ctx).await
+        let body = !session.is_body_empty();
+        self.admit(&mut Served { session, body }, &conn, ctx).await
     }
 
     /// Answers with a refusal, dressed, and closes connections whose next bytes cannot be trusted.

@@ -43,6 +43,10 @@ pub struct Audience<'a> {
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+// De facto names; `reset` in seconds from now, as most who send them mean it.
+const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Makes the response of a refusal. Nothing in it but the code, the title and the request's id: the cause stays in
@@ -79,7 +83,7 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     Made { status, headers, body: if audience.head { Bytes::new() } else { Bytes::from(body) } }
 }
 
-/// `RateLimit` and `RateLimit-Policy` of a limit.
+/// `RateLimit` and `RateLimit-Policy` of a limit, and `X-RateLimit-*` where it is to be told in them too.
 pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
     for (name, value) in
         [(RATELIMIT, ratelimit::limit_field(limit)), (RATELIMIT_POLICY, ratelimit::policy_field(limit))]
@@ -87,6 +91,11 @@ pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.set(&name, value);
         }
+    }
+    if limit.legacy {
+        headers.set(&LEGACY_LIMIT, limit.quota.into());
+        headers.set(&LEGACY_REMAINING, limit.remaining.into());
+        headers.set(&LEGACY_RESET, limit.reset_s.into());
     }
 }
 

@@ -1,35 +1,47 @@
 //! Quotas: how much of each rate limit is left for each client, tenant or user, in memory and bounded.
 //!
-//! Every limit is a GCRA (governor) per key. What holds whatever clients do:
+//! Every limit is a GCRA per key, a cap on the requests under way per key, or both. What holds whatever clients do:
 //!
-//! - **All limits of a stage are charged, in the route's order, also when one of them refuses.** GCRA cannot give a
-//!   request back, and stopping at the first refusal would make what is counted depend on that order. A refused request
-//!   does not push a used-up limit further: a client that keeps knocking is let in when the time is up.
+//! - **All limits of a stage are charged, in the route's order, also when one of them refuses.** Stopping at the first
+//!   refusal would make what is counted depend on that order. A refused request does not push a used-up limit further: a
+//!   client that keeps knocking is let in when the time is up. Within one limit, a request refused by its cap is not
+//!   charged to its rate.
+//! - **What only the answer tells is reserved first.** Until a cost is settled, the reserve counts as taken, so that many
+//!   requests at once get no further than one after the other; a request that ends without an answer costs its reserve.
+//! - **A place is held to the end of the request**, whatever that end is: [`Dues`] gives it back when it is dropped.
 //! - **Keys are 64-bit keyed hashes** (SipHash with a secret of this process): no client chooses how much memory a key
 //!   takes, nor aims at another client's key.
 //! - **A limit holds a bounded number of keys.** Beyond it, fresh keys share a fixed table of overflow cells, chosen by
 //!   the client's network (/24, or /32 for IPv6), or by the tenant for limits per user, 64 cells for each. Nobody goes
 //!   unlimited, and a flood from one network crowds that network; keys already known keep cells of their own.
-//! - **Counts survive a reload** for each rate whose limit keeps its name and key.
+//! - **Counts survive a reload** for each rate whose limit keeps its name and key, and so do places that are held.
 mod cells;
+mod dues;
+mod gcra;
+mod holders;
 mod key;
 mod meter;
 
 #[cfg(test)]
 mod tests;
 
-pub use key::KeyInput;
+pub use dues::Dues;
+pub use key::{FieldHash, KeyInput};
 
 use arc_swap::ArcSwap;
 use cells::{Budget, Key};
-use decide::facts::{LimitState, Reading, Stage};
-use decide::rules::Limit;
+use decide::facts::{Delayed, LimitState, Reading, Stage, Unit};
+use decide::rules::{Excess, Limit, Rate, Settle};
+use dues::{Open, Waiting};
+use gcra::Gcra;
 use governor::clock::{Clock, MonotonicClock};
+use holders::Holders;
 use key::KeyHasher;
-use meter::{Meter, Taken};
+use meter::{Meter, Since, Taken};
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -40,24 +52,35 @@ pub const KEYS_PER_LIMIT: usize = 1_000_000;
 /// A good pause between two sweeps: a sweep of a million keys takes a few milliseconds of one core.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// Requests that may wait at once, over all limits; each is a task with its connection, some ten kilobytes.
+pub const WAITING: usize = 4096;
+
 /// The state of all limits of this process.
 pub struct Quotas<C: Clock = MonotonicClock> {
     table: ArcSwap<Table<C>>,
     /// Held by whoever changes the table, so that two of them cannot both make the same limit.
     changing: Mutex<()>,
     hasher: KeyHasher,
-    clock: C,
+    clock: Since<C>,
     keys_per_limit: usize,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// Limits by name.
 type Table<C> = HashMap<Arc<str>, Arc<Counted<C>>>;
 
-/// One limit with its meters, one per rate (that is, per tenant class).
+/// One limit with what it counts.
 struct Counted<C: Clock> {
     limit: Arc<Limit>,
     budget: Arc<Budget>,
-    meters: Vec<Arc<Meter<C>>>,
+    /// One for each rate (that is, for each tenant class); `None` for a rate that never lets anything through.
+    meters: Vec<(Rate, Option<Arc<Meter<C>>>)>,
+    /// Turns of those who are delayed.
+    turns: Option<Arc<Meter<C>>>,
+    /// Requests under way.
+    holders: Arc<Holders>,
+    /// What is reserved until it is settled.
+    reserves: Arc<Holders>,
 }
 
 /// A limit on its way through `take`; the known ones are borrowed, since their count is shared by all threads.
@@ -73,6 +96,15 @@ impl<C: Clock> Found<'_, C> {
             Found::Adopted(counted) => counted,
         }
     }
+}
+
+/// What one limit says about a request.
+#[derive(Clone, Copy)]
+struct Said {
+    unit: Unit,
+    /// Which of the rates was meant.
+    rate: usize,
+    taken: Taken,
 }
 
 impl Quotas<MonotonicClock> {
@@ -95,8 +127,9 @@ impl<C: Clock + Clone> Quotas<C> {
             table: ArcSwap::from_pointee(HashMap::new()),
             changing: Mutex::new(()),
             hasher: KeyHasher::new(),
-            clock,
+            clock: Since::new(clock),
             keys_per_limit,
+            waiting: Arc::default(),
         }
     }
 
@@ -110,14 +143,16 @@ impl<C: Clock + Clone> Quotas<C> {
         self.table.store(Arc::new(table));
     }
 
-    /// Takes one request from each of `limits` that belongs to `stage`.
+    /// Takes one request from each of `limits` that belongs to `stage`. What it owes to the end is added to `dues`.
     ///
     /// `tightest` is the enforced limit with the least left, `exceeded` the used-up one with the longest wait. Shadow
-    /// limits are charged like others and, when used up, only named. A limit without rates, or with one that is zero,
-    /// refuses everything. A limit that `reconfigure` was not told of is added on first use, never skipped.
-    pub fn take(&self, limits: &[Arc<Limit>], stage: Stage, input: &KeyInput<'_>) -> Reading {
+    /// limits are charged like others and, when used up, only named. A limit without rates and cap, or with a rate that is
+    /// zero, refuses everything. A limit that `reconfigure` was not told of is added on first use, never skipped.
+    pub fn take(&self, limits: &[Arc<Limit>], stage: Stage, input: &KeyInput<'_>, dues: &mut Dues<C>) -> Reading {
         let mut reading = Reading::default();
-        let mut tightest: Option<(Found<'_, C>, usize, Taken)> = None;
+        let mut tightest: Option<(Found<'_, C>, Said)> = None;
+        let mut delayed: Vec<(Found<'_, C>, Key)> = Vec::new();
+        let mut now = None;
         let table = self.table.load();
         for limit in limits.iter().filter(|limit| limit.stage() == stage) {
             let found = match table.get(&limit.name) {
@@ -125,29 +160,49 @@ impl<C: Clock + Clone> Quotas<C> {
                 None => Found::Adopted(self.adopt(limit)),
             };
             let counted = found.counted();
-            let index = counted.meter_index(input.class);
-            let taken = match counted.meters.get(index) {
-                Some(meter) => {
-                    // The lane matters only to keys that find the cells full.
-                    let lane = if counted.budget.is_spent() { self.hasher.lane(&counted.limit.key, input) } else { 0 };
-                    meter.take(Key { own: self.hasher.own(&counted.limit.key, input), lane })
-                }
-                None => Taken::NEVER,
-            };
+            // The lane matters only to keys that find the cells full.
+            let lane = if counted.budget.is_spent() { self.hasher.lane(&counted.limit.key, input) } else { 0 };
+            let key = Key { own: self.hasher.own(&counted.limit.key, input), lane };
+            let said = counted.take(limit, key, input.class, *now.get_or_insert_with(|| self.clock.now()), dues);
             if limit.shadow {
-                if !taken.allowed {
+                if !said.taken.allowed {
                     reading.shadowed.push(limit.name.clone());
                 }
                 continue;
             }
-            if tightest.as_ref().is_none_or(|(_, _, least)| taken.is_tighter_than(least)) {
-                tightest = Some((found, index, taken));
+            if !said.taken.allowed && said.unit == Unit::Requests && counted.turns.is_some() {
+                delayed.push((found, key));
+                continue;
+            }
+            if tightest.as_ref().is_none_or(|(_, least)| said.taken.is_tighter_than(&least.taken)) {
+                tightest = Some((found, said));
             }
         }
-        if let Some((found, index, taken)) = tightest {
-            let state = found.counted().state(index, taken);
-            if !taken.allowed {
+        // Nobody takes a turn who is refused anyway.
+        for (found, key) in delayed {
+            if tightest.as_ref().is_some_and(|(_, said)| !said.taken.allowed) {
+                break;
+            }
+            let taken = match self.turn(found.counted(), key, now.unwrap_or_default(), dues) {
+                Ok(wait) => {
+                    let wait_ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+                    if reading.delayed.as_ref().is_none_or(|known| known.wait_ms < wait_ms) {
+                        reading.delayed = Some(Delayed { name: found.counted().limit.name.clone(), wait_ms });
+                    }
+                    Taken { allowed: true, remaining: 0, reset: wait }
+                }
+                Err(reset) => Taken { reset, ..Taken::NEVER },
+            };
+            let said = Said { unit: Unit::Requests, rate: found.counted().rate(input.class), taken };
+            if tightest.as_ref().is_none_or(|(_, least)| said.taken.is_tighter_than(&least.taken)) {
+                tightest = Some((found, said));
+            }
+        }
+        if let Some((found, said)) = tightest {
+            let state = found.counted().state(said);
+            if !said.taken.allowed {
                 reading.exceeded = Some(state.clone());
+                reading.delayed = None;
             }
             reading.tightest = Some(state);
         }
@@ -162,16 +217,46 @@ impl<C: Clock + Clone> Quotas<C> {
         keys
     }
 
+    /// Requests under way that count against the cap of each limit which has one, by name in alphabetical order
+    /// (`moat_ratelimit_held`).
+    pub fn held(&self) -> Vec<(Arc<str>, usize)> {
+        let table = self.table.load();
+        let capped = table.iter().filter(|(_, counted)| counted.limit.concurrent.is_some());
+        let mut held: Vec<_> = capped.map(|(name, counted)| (name.clone(), counted.holders.requests())).collect();
+        held.sort();
+        held
+    }
+
+    /// Requests that wait for their turn now (`moat_ratelimit_waiting`).
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Forgets keys whose quota is whole again (they are no different from fresh ones) and returns memory.
     ///
     /// Each map is locked a 256th at a time, so that a request waits for a few thousand entries at the very most.
     pub fn sweep(&self) {
         for counted in self.table.load_full().values() {
-            for meter in &counted.meters {
+            for meter in counted.meters.iter().filter_map(|(_, meter)| meter.as_ref()).chain(&counted.turns) {
                 meter.sweep();
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// The next turn of a key: how long until it comes, or, where too many wait, until there is one.
+    fn turn(&self, counted: &Counted<C>, key: Key, now: u64, dues: &mut Dues<C>) -> Result<Duration, Duration> {
+        let Some(turns) = &counted.turns else { return Err(Taken::NEVER.reset) };
+        let waiting = match dues.waiting.take() {
+            Some(waiting) => waiting,
+            None => Waiting::enter(&self.waiting, WAITING).ok_or(Duration::from_secs(1))?,
+        };
+        let taken = turns.take(key, 1, now);
+        if !taken.allowed {
+            return Err(taken.reset);
+        }
+        dues.waiting = Some(waiting);
+        Ok(taken.reset)
     }
 
     fn adopt(&self, limit: &Arc<Limit>) -> Arc<Counted<C>> {
@@ -193,39 +278,106 @@ impl<C: Clock + Clone> Quotas<C> {
             return old.clone();
         }
         let budget = old.map_or_else(|| Arc::new(Budget::new(self.keys_per_limit)), |old| old.budget.clone());
-        let mut kept: Vec<&Arc<Meter<C>>> = old.map(|old| old.meters.iter().collect()).unwrap_or_default();
-        let meters = limit
-            .rates
-            .iter()
-            .map(|rate| match kept.iter().position(|meter| meter.rate() == *rate) {
-                Some(at) => kept.remove(at).clone(),
-                None => Arc::new(Meter::new(*rate, self.clock.clone(), budget.clone())),
-            })
-            .collect();
-        Arc::new(Counted { limit: limit.clone(), budget, meters })
+        let mut kept: Vec<_> = old.map(|old| old.meters.iter().collect()).unwrap_or_default();
+        let meter = |gcra| Arc::new(Meter::new(gcra, self.clock.clone(), budget.clone()));
+        let meters = limit.rates.iter().map(|rate| match kept.iter().position(|(known, _)| known == rate) {
+            Some(at) => kept.remove(at).clone(),
+            None => (*rate, Gcra::of(*rate).map(meter)),
+        });
+        let turns = match limit.excess {
+            Excess::Refuse => None,
+            Excess::Delay { each, waiting } => Gcra::with(u64::try_from(each.as_nanos()).unwrap_or(u64::MAX), waiting)
+                .map(|gcra| {
+                    let known = old.and_then(|old| old.turns.as_ref()).filter(|turns| *turns.gcra() == gcra);
+                    known.cloned().unwrap_or_else(|| meter(gcra))
+                }),
+        };
+        let holders = |known: fn(&Counted<C>) -> &Arc<Holders>| {
+            old.map_or_else(|| Arc::new(Holders::new()), |old| known(old).clone())
+        };
+        Arc::new(Counted {
+            meters: meters.collect(),
+            turns,
+            holders: holders(|old| &old.holders),
+            reserves: holders(|old| &old.reserves),
+            limit: limit.clone(),
+            budget: budget.clone(),
+        })
     }
 }
 
 impl<C: Clock> Counted<C> {
     /// Which of the rates is meant: the rule of `Limit::rate`.
-    fn meter_index(&self, class: Option<usize>) -> usize {
+    fn rate(&self, class: Option<usize>) -> usize {
         match class {
             Some(class) if class < self.meters.len() => class,
             Some(_) | None => 0,
         }
     }
 
-    fn state(&self, index: usize, taken: Taken) -> LimitState {
-        let (quota, window_s) = self.meters.get(index).map_or((0, 1), |meter| (meter.burst(), meter.window_s()));
+    /// Takes a request: first a place under the cap, then its cost from the rate.
+    fn take(&self, limit: &Arc<Limit>, key: Key, class: Option<usize>, now: u64, dues: &mut Dues<C>) -> Said {
+        let rate = self.rate(class);
+        let meter = self.meters.get(rate).and_then(|(_, meter)| meter.as_ref());
+        let mut place = None;
+        if let Some(most) = limit.concurrent {
+            let said = |taken| Said { unit: Unit::Concurrent, rate, taken };
+            let Some((hold, held)) = self.holders.enter(key.own, NonZeroU32::MIN, most) else {
+                return said(Taken { reset: AGAIN, ..Taken::NEVER });
+            };
+            dues.holds.push(hold);
+            let taken = Taken { allowed: true, remaining: most.saturating_sub(held), reset: AGAIN };
+            if limit.rates.is_empty() {
+                return said(taken);
+            }
+            place = Some(said(taken));
+        }
+        let taken = match (meter, &limit.settle) {
+            (None, _) => Taken::NEVER,
+            (Some(meter), Settle::Never) => meter.take(key, limit.cost, now),
+            (Some(meter), Settle::Status(_) | Settle::Header { .. } | Settle::Bytes { .. }) => {
+                self.reserve(limit, meter, key, now, dues)
+            }
+        };
+        match place.filter(|place| place.taken.is_tighter_than(&taken)) {
+            Some(place) => place,
+            None => Said { unit: Unit::Requests, rate, taken },
+        }
+    }
+
+    /// Sets the cost aside that the answer will settle, if there is so much left besides what others have set aside.
+    fn reserve(&self, limit: &Arc<Limit>, meter: &Arc<Meter<C>>, key: Key, now: u64, dues: &mut Dues<C>) -> Taken {
+        let units = NonZeroU32::new(limit.cost).unwrap_or(NonZeroU32::MIN);
+        let Some((hold, reserved)) = self.reserves.enter(key.own, units, u32::MAX) else {
+            return Taken { reset: AGAIN, ..Taken::NEVER };
+        };
+        let taken = meter.look(key, reserved, now);
+        if taken.allowed {
+            dues.open.push(Open::new(limit, meter, key, hold));
+        }
+        taken
+    }
+
+    fn state(&self, said: Said) -> LimitState {
+        let meter = self.meters.get(said.rate).and_then(|(_, meter)| meter.as_ref());
+        let (quota, window_s) = match said.unit {
+            Unit::Concurrent => (self.limit.concurrent.unwrap_or_default(), 0),
+            Unit::Requests => meter.map_or((0, 1), |meter| (meter.gcra().burst(), ceil_s(meter.gcra().window()))),
+        };
         LimitState {
             name: self.limit.name.clone(),
+            unit: said.unit,
             quota,
             window_s,
-            remaining: taken.remaining,
-            reset_s: ceil_s(taken.reset),
+            remaining: said.taken.remaining,
+            reset_s: ceil_s(said.taken.reset),
+            legacy: self.limit.legacy,
         }
     }
 }
+
+/// When to come again where a place is missing: nobody knows when a request will end.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Taken {
     /// Used up before not used up; then the longest wait among the used up, the least left among the others.

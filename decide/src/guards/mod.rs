@@ -39,10 +39,12 @@ pub enum Guard {
     Access,
     /// The body is of an accepted type and size.
     Body,
+    /// Limits by a field of the body. Last: nobody's body is read who may not come in anyway.
+    BodyQuota,
 }
 
 /// THE ORDER. Cheap before dear, and nothing about a tenant's inside before the session is known.
-pub const ORDER: [Guard; 10] = [
+pub const ORDER: [Guard; 11] = [
     Guard::Network,
     Guard::AddressQuota,
     Guard::Standing,
@@ -53,6 +55,7 @@ pub const ORDER: [Guard; 10] = [
     Guard::CallerQuota,
     Guard::Access,
     Guard::Body,
+    Guard::BodyQuota,
 ];
 
 /// What a guard says.
@@ -95,6 +98,7 @@ impl Guard {
             Guard::CallerQuota => "quota.caller",
             Guard::Access => "access",
             Guard::Body => "body",
+            Guard::BodyQuota => "quota.body",
         }
     }
 
@@ -116,6 +120,7 @@ impl Guard {
             Guard::CallerQuota => quota::judge(case, findings, Stage::Caller, answer),
             Guard::Access => access::judge(case, findings),
             Guard::Body => body::judge(case),
+            Guard::BodyQuota => quota::by_body(case, findings, answer),
         }
     }
 }
@@ -124,7 +129,9 @@ impl Guard {
 fn undecidable(answer: &Answer) -> Outcome {
     let cause = match answer {
         Answer::Unavailable(cause) => cause.clone(),
-        Answer::Quota(_) | Answer::Credential(_) => "the answer does not fit the question".to_owned(),
+        Answer::Quota(_) | Answer::Credential(_) | Answer::Fields(_) => {
+            "the answer does not fit the question".to_owned()
+        }
     };
     Outcome::Refuse(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5))
 }

@@ -19,7 +19,7 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
         Some(Answer::Credential(Credential::Invalid(cause))) => {
             return Outcome::Refuse(Refusal::new(Code::SessionInvalid, cause).challenge(Challenge::InvalidToken));
         }
-        Some(other @ (Answer::Quota(_) | Answer::Unavailable(_))) => return undecidable(&other),
+        Some(other @ (Answer::Quota(_) | Answer::Fields(_) | Answer::Unavailable(_))) => return undecidable(&other),
     };
     // A token verified a moment ago may have come from the cache: the clock has the last word.
     if identity.expires_at <= case.facts.at_s() {

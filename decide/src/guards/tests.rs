@@ -18,6 +18,7 @@ struct World {
     facts: Facts,
     credential: Credential,
     reading: Reading,
+    fields: Result<(), Refusal>,
 }
 
 fn tenant(id: &str) -> Tenant {
@@ -58,9 +59,7 @@ fn world() -> World {
     let permissions = ["accounts.refund".to_owned(), "accounts.post".to_owned()];
     let policy = Policy::compile(&permissions, &roles, &[("finance".into(), "cashier".into())], &[]).unwrap();
     let permission = Permission { id: policy.permission("accounts.refund").unwrap(), name: "accounts.refund".into() };
-    let limit = |name: &str, key| {
-        Arc::new(Limit { name: name.into(), key, rates: vec![Rate { count: 1, period_s: 1, burst: 1 }], shadow: false })
-    };
+    let limit = |name: &str, key| Arc::new(Limit::new(name, key, vec![Rate { count: 1, period_s: 1, burst: 1 }]));
     let route = Route {
         name: "refunds".into(),
         templates: vec!["/api/refunds".into()],
@@ -114,6 +113,7 @@ fn world() -> World {
         },
         credential: Credential::Valid { identity: Arc::new(identity()), carrier: Carrier::Bearer },
         reading: Reading::default(),
+        fields: Ok(()),
     }
 }
 
@@ -159,7 +159,8 @@ impl World {
                     asked.push(question);
                     answer = Some(match question {
                         Question::Quota(Stage::Address) => Answer::Quota(Reading::default()),
-                        Question::Quota(Stage::Caller) => Answer::Quota(self.reading.clone()),
+                        Question::Quota(Stage::Caller | Stage::Body) => Answer::Quota(self.reading.clone()),
+                        Question::Fields => Answer::Fields(self.fields.clone()),
                         Question::Credential => Answer::Credential(self.credential.clone()),
                     });
                 }
@@ -255,8 +256,16 @@ fn one_line_per_case() {
     check(|w| w.facts.body.content_type = None, "415 body.unsupported: the content type is not on the route's list");
     check(
         |w| {
-            w.reading.exceeded =
-                Some(LimitState { name: "per-user".into(), quota: 1, window_s: 1, remaining: 0, reset_s: 0 })
+            let (unit, legacy) = (Unit::Requests, false);
+            w.reading.exceeded = Some(LimitState {
+                name: "per-user".into(),
+                unit,
+                quota: 1,
+                window_s: 1,
+                remaining: 0,
+                reset_s: 0,
+                legacy,
+            })
         },
         "429 quota.exceeded: limit `per-user` is used up",
     );
@@ -357,6 +366,72 @@ fn a_shadow_guard_deliberates_is_recorded_and_admits() {
     assert_eq!(told(&step), "permit api");
     assert!(trail.contains(&(Guard::Access, Verdict::Shadow(Code::AccessDenied))));
     assert_eq!(trail.len(), ORDER.len());
+}
+
+fn by_field(world: &mut World, shadow: bool) {
+    let name = Box::from("username");
+    let key = vec![KeyPart::Field(FieldKey { source: FieldSource::Form, name })];
+    let rate = Rate { count: 1, period_s: 1, burst: 1 };
+    world.route().limits.push(Arc::new(Limit { shadow, ..Limit::new("per-account", key, vec![rate]) }));
+}
+
+#[test]
+fn the_body_is_asked_for_last_and_only_where_a_limit_counts_by_it() {
+    let mut world = world();
+    assert!(!world.run().2.contains(&Question::Fields));
+    by_field(&mut world, false);
+    let (step, trail, asked) = world.run();
+    assert_eq!(told(&step), "permit api");
+    assert_eq!(asked[asked.len() - 2..], [Question::Fields, Question::Quota(Stage::Body)]);
+    assert_eq!(trail.last(), Some(&(Guard::BodyQuota, Verdict::Pass)));
+
+    world.caller(|i| i.roles = Vec::new());
+    let (step, _, asked) = world.run();
+    assert!(told(&step).starts_with("403 access.denied"));
+    assert!(!asked.contains(&Question::Fields), "nobody's body is read who may not come in");
+}
+
+#[test]
+fn what_cannot_be_counted_is_refused_unless_the_limit_only_watches() {
+    let unreadable = || Err(Refusal::new(Code::BodyUnsupported, "the field stands twice"));
+    let mut enforced = world();
+    by_field(&mut enforced, false);
+    enforced.fields = unreadable();
+    assert_eq!(told(&enforced.run().0), "415 body.unsupported: the field stands twice");
+
+    let mut watched = world();
+    by_field(&mut watched, true);
+    watched.fields = unreadable();
+    let (step, trail, asked) = watched.run();
+    assert_eq!(told(&step), "permit api");
+    assert!(!asked.contains(&Question::Quota(Stage::Body)));
+    assert_eq!(trail.last(), Some(&(Guard::BodyQuota, Verdict::Pass)));
+
+    let mut plain = world();
+    by_field(&mut plain, false);
+    plain.fields = unreadable();
+    (plain.request.method, plain.facts.body) = (Method::Get, Body::default());
+    let (step, trail, _) = plain.run();
+    assert_eq!(told(&step), "permit api", "a page that is only read has no fields");
+    assert_eq!(trail.last(), Some(&(Guard::BodyQuota, Verdict::Skip)));
+}
+
+#[test]
+fn the_longest_delay_counts_and_a_guard_in_shadow_delays_nobody() {
+    let mut world = world();
+    world.reading.delayed = Some(Delayed { name: "per-user".into(), wait_ms: 1500 });
+    match world.run().0 {
+        Step::Permit(permit) => assert_eq!(permit.findings().delayed, world.reading.delayed),
+        other => panic!("{other:?}"),
+    }
+    world.route().shadow = vec![Guard::CallerQuota];
+    match world.run().0 {
+        Step::Permit(permit) => {
+            assert_eq!(permit.findings().delayed, None);
+            assert_eq!(permit.findings().shadowed_limits, ["per-user".into()]);
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Adding a guard's condition never turns a refusal into a permit: whatever is refused stays refused when the route

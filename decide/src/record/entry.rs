@@ -168,6 +168,8 @@ pub struct Outcome<'a> {
     pub upstream: Option<&'a str>,
     /// The upstream's status.
     pub upstream_status: Option<u16>,
+    /// How long a limit had it wait before it was forwarded, milliseconds.
+    pub delayed_ms: Option<u64>,
 }
 
 impl Entry<'_> {
@@ -227,6 +229,9 @@ impl Exchange<'_> {
             json::optional(out, ",\"upstream\":", outcome.upstream);
             if let Some(status) = outcome.upstream_status {
                 json::number(out, ",\"upstream_status\":", status.into());
+            }
+            if let Some(delayed) = outcome.delayed_ms {
+                json::number(out, ",\"delayed_ms\":", delayed);
             }
             out.push(b'}');
         }
@@ -327,6 +332,7 @@ mod tests {
                 duration_us: 3,
                 upstream: Some("orders"),
                 upstream_status: Some(200),
+                delayed_ms: Some(1200),
             }),
             action: Some("order.read"),
         };
@@ -340,7 +346,7 @@ mod tests {
             r#""trail":[["network","pass"],["csrf","skip"],["quota.caller","shadow:quota.exceeded"],"#,
             r#"["access","refuse:access.denied"]],"verdict":"access.denied","cause":"no role grants `x`","#,
             r#""outcome":{"status":403,"bytes_in":1,"bytes_out":2,"duration_us":3,"upstream":"orders","#,
-            r#""upstream_status":200},"action":"order.read""#,
+            r#""upstream_status":200,"delayed_ms":1200},"action":"order.read""#,
         );
         assert_eq!(written(Kind::Request(&exchange)), expected);
         assert_eq!(written(Kind::Intent(&exchange)), expected.replace("\"request\"", "\"intent\""));

@@ -83,7 +83,7 @@ impl Compiler<'_> {
                 classes.iter().filter_map(|class| rates.find(class)).map(rate).collect()
             }
         };
-        Limit { name: Arc::from(name.as_str()), key, rates, shadow: options.shadow }
+        Limit { shadow: options.shadow, ..Limit::new(name, key, rates) }
     }
 
     /// Requests at once: as written, or so many times what the rate allows in a second, at least one.

@@ -14,7 +14,7 @@ pub(super) struct Ask {
     pub(super) method: Method,
     target: Bytes,
     pub(super) fields: HeaderMap,
-    after: After,
+    pub(super) after: After,
     /// Whether the client speaks HTTP/1.0: no interim answers, no chunks.
     pub(super) old: bool,
     pub(super) keep_alive: bool,

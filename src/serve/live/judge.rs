@@ -77,6 +77,7 @@ impl Exchange {
         loop {
             match deliberation.proceed(answer.take()) {
                 Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
+                Step::Ask(Question::Fields) => answer = Some(Answer::Fields(Ok(()))),
                 Step::Ask(Question::Credential) => {
                     answer = Some(Answer::Credential(self.credential(&found.route, snapshot)));
                 }

@@ -22,6 +22,8 @@ pub enum Origin {
     Upstream,
 }
 
+/// What a limit decides.
+const DECISIONS: [&str; 3] = ["allow", "deny", "delay"];
 const ORIGINS: [&str; 2] = ["gateway", "upstream"];
 const METHODS: usize = Method::ALL.len() + 1;
 
@@ -68,7 +70,7 @@ pub struct RouteMetrics {
     tenants: Arc<TenantLabels>,
 }
 
-/// Decisions of one limit: two for each tenant slot, allowed and denied.
+/// Decisions of one limit: three for each tenant slot.
 struct Decisions {
     limit: Arc<Limit>,
     counters: Lazy<IntCounter>,
@@ -117,8 +119,10 @@ impl RouteMetrics {
     /// Counts what a reading says about each of the route's limits of a stage. `limits` is all of them, the same list
     /// at every call. Of several limits used up, the one that refused the request is counted as denied.
     pub fn quota(&self, limits: &[Arc<Limit>], stage: Stage, reading: &Reading, tenant: Option<&str>) {
-        let make =
-            |limit: &Arc<Limit>| Decisions { limit: limit.clone(), counters: Lazy::new(2 * self.tenants.slots()) };
+        let make = |limit: &Arc<Limit>| Decisions {
+            limit: limit.clone(),
+            counters: Lazy::new(DECISIONS.len() * self.tenants.slots()),
+        };
         let known = self.limits.get_or_init(|| limits.iter().map(make).collect());
         let slot = self.tenants.slot(tenant);
         for Decisions { limit, counters } in known.iter().filter(|known| known.limit.stage() == stage) {
@@ -127,9 +131,11 @@ impl RouteMetrics {
                 (Some(exceeded), false) => exceeded.name == limit.name,
                 (None, false) => false,
             };
-            counters.inc(2 * slot.0 + usize::from(denied), || {
+            let delayed = || reading.delayed.as_ref().is_some_and(|delayed| delayed.name == limit.name);
+            let decision = if denied { 1 } else { 2 * usize::from(!limit.shadow && delayed()) };
+            counters.inc(DECISIONS.len() * slot.0 + decision, || {
                 let mode = if limit.shadow { "shadow" } else { "enforce" };
-                let decision = if denied { "deny" } else { "allow" };
+                let decision = label(&DECISIONS, decision);
                 let labels = [&*limit.name, &*self.tenants.name(slot), decision, mode];
                 self.families.ratelimit_decisions.with_label_values(&labels)
             });
@@ -166,7 +172,8 @@ impl RouteMetrics {
                 | Guard::Residency
                 | Guard::CallerQuota
                 | Guard::Access
-                | Guard::Body => {}
+                | Guard::Body
+                | Guard::BodyQuota => {}
             }
         }
         if !refused && outcome.trail.len() == ORDER.len() {

@@ -3,7 +3,7 @@ use super::*;
 use crate::serve::limits::Rejection;
 use crate::serve::tls::Handshake;
 use decide::deliberation::Verdict;
-use decide::facts::{Carrier, LimitState, Reading, Stage, TlsFacts};
+use decide::facts::{Carrier, LimitState, Reading, Stage, TlsFacts, Unit};
 use decide::guards::{Guard, ORDER};
 use decide::refusal::Code;
 use decide::request::Method;
@@ -147,15 +147,23 @@ fn every_code_and_method_has_its_place() {
 fn limits_are_counted_by_tenant_decision_and_mode() {
     let metrics = metrics();
     let route = metrics.route("api");
-    let limit = |name: &str, key, shadow| Arc::new(Limit { name: name.into(), key: vec![key], rates: vec![], shadow });
+    let limit = |name: &str, key, shadow| Arc::new(Limit { shadow, ..Limit::new(name, vec![key], vec![]) });
     let limits = [
         limit("ip", KeyPart::ClientPrefix, false),
         limit("tenant", KeyPart::Tenant, false),
         limit("trial", KeyPart::Tenant, true),
     ];
-    let used_up = LimitState { name: "tenant".into(), quota: 1, window_s: 1, remaining: 0, reset_s: 1 };
+    let used_up = LimitState {
+        name: "tenant".into(),
+        unit: Unit::Requests,
+        quota: 1,
+        window_s: 1,
+        remaining: 0,
+        reset_s: 1,
+        legacy: false,
+    };
     let free = Reading::default();
-    let reading = Reading { tightest: None, exceeded: Some(used_up), shadowed: vec!["trial".into()] };
+    let reading = Reading { tightest: None, exceeded: Some(used_up), shadowed: vec!["trial".into()], delayed: None };
     route.quota(&limits, Stage::Address, &free, None);
     route.quota(&limits, Stage::Caller, &free, Some("acme"));
     route.quota(&limits, Stage::Caller, &reading, Some("acme"));
@@ -253,7 +261,7 @@ fn headings() -> BTreeSet<String> {
     let trail = [shadow(Guard::Session, Code::SessionMissing), shadow(Guard::Csrf, Code::CsrfUnproven)];
     let route = metrics.route("r");
     route.observe(&RequestOutcome { trail: &trail, refusal: Some(Code::CsrfUnproven), ..OK });
-    let limit = Limit { name: "l".into(), key: vec![], rates: vec![], shadow: false };
+    let limit = Limit::new("l", vec![], vec![]);
     route.quota(&[Arc::new(limit)], Stage::Address, &Reading::default(), None);
     let listener = metrics.listener("l");
     listener.rejected(Rejection::PerAddress);

@@ -63,6 +63,18 @@ impl Wire {
         self.poll_ahead(cx).map(|_| ())
     }
 
+    /// Completes when the client has left, or will send nothing more, while its request waits.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.inbound.len() < super::AHEAD_LIMIT {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
+    }
+
     /// Writes to the client without a buffer of our own.
     pub(crate) fn poll_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match (self.transport.as_mut(), slices) {

@@ -1,9 +1,6 @@
-//! A map from key to GCRA state that cannot outgrow its budget: governor's state store for a meter.
+//! A map from key to GCRA state that cannot outgrow its budget.
 use dashmap::{DashMap, Entry};
-use governor::nanos::Nanos;
-use governor::state::StateStore;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -53,25 +50,11 @@ impl Budget {
     }
 }
 
-/// The states of one meter. A state is the theoretical arrival time in nanoseconds since the meter began; 0 is fresh.
+/// The states of one meter: theoretical arrival times; 0 is fresh.
 pub(super) struct Cells {
     map: DashMap<u64, AtomicU64, BuildHasherDefault<AsIs>>,
     overflow: OnceLock<Box<[AtomicU64]>>,
     budget: Arc<Budget>,
-}
-
-/// `Cells` as governor takes them: it owns its store, we need to reach it too.
-pub(super) struct Shared(pub(super) Arc<Cells>);
-
-impl StateStore for Shared {
-    type Key = Key;
-
-    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        self.0.measure(key, f)
-    }
 }
 
 impl Cells {
@@ -80,33 +63,43 @@ impl Cells {
         Cells { map, overflow: OnceLock::new(), budget }
     }
 
-    fn measure<T, E>(&self, key: &Key, f: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
+    /// Applies `f` to the key's state. What it returns with `Ok` is the next state.
+    pub(super) fn measure<T, E>(&self, key: &Key, f: impl Fn(u64) -> Result<(T, u64), E>) -> Result<T, E> {
         if let Some(cell) = self.map.get(&key.own) {
             return replace(&cell, f);
         }
         if self.budget.is_spent() {
-            return self.measure_overflow(key, f);
+            return replace(self.overflow(key), f);
         }
         match self.map.entry(key.own) {
             Entry::Occupied(cell) => replace(cell.get(), f),
             // Many threads may race for the last place; the one that claims it may insert.
             Entry::Vacant(place) if self.budget.claim() => replace(&place.insert(AtomicU64::new(0)), f),
-            Entry::Vacant(_) => self.measure_overflow(key, f),
+            Entry::Vacant(_) => replace(self.overflow(key), f),
         }
     }
 
-    fn measure_overflow<T, E>(&self, key: &Key, f: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
+    /// The key's state.
+    pub(super) fn state(&self, key: &Key) -> u64 {
+        match self.map.get(&key.own) {
+            Some(cell) => cell.load(Ordering::Relaxed),
+            None if self.budget.is_spent() => self.overflow(key).load(Ordering::Relaxed),
+            None => 0,
+        }
+    }
+
+    fn overflow(&self, key: &Key) -> &AtomicU64 {
         let cells = self.overflow.get_or_init(|| (0..OVERFLOW).map(|_| AtomicU64::new(0)).collect());
         let at = key.lane.wrapping_add(key.own % LANE) % OVERFLOW as u64;
         #[expect(clippy::indexing_slicing, reason = "`at` is a remainder by the number of cells")]
-        replace(&cells[at as usize], f)
+        &cells[at as usize]
     }
 
     /// Forgets every state at or before `until`, gives memory back when most of it lies idle.
-    pub(super) fn sweep(&self, until: Nanos) {
+    pub(super) fn sweep(&self, until: u64) {
         let mut gone = 0;
         self.map.retain(|_, cell| {
-            let keep = *cell.get_mut() > until.as_u64();
+            let keep = *cell.get_mut() > until;
             gone += usize::from(!keep);
             keep
         });
@@ -131,11 +124,11 @@ impl Drop for Cells {
 }
 
 /// Applies `f` to one cell as if nobody else did at that time.
-fn replace<T, E>(cell: &AtomicU64, f: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
+fn replace<T, E>(cell: &AtomicU64, f: impl Fn(u64) -> Result<(T, u64), E>) -> Result<T, E> {
     let mut seen = cell.load(Ordering::Relaxed);
     loop {
-        let (result, next) = f(NonZeroU64::new(seen).map(|tat| Nanos::new(tat.get())))?;
-        match cell.compare_exchange_weak(seen, next.as_u64(), Ordering::Relaxed, Ordering::Relaxed) {
+        let (result, next) = f(seen)?;
+        match cell.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => return Ok(result),
             Err(other) => seen = other,
         }
@@ -144,7 +137,7 @@ fn replace<T, E>(cell: &AtomicU64, f: impl Fn(Option<Nanos>) -> Result<(T, Nanos
 
 /// Keys are hashes already.
 #[derive(Clone, Copy, Default)]
-struct AsIs(u64);
+pub(super) struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {

@@ -1,5 +1,5 @@
 //! Whom a limit counts: the parts of a key, hashed with a secret of this process.
-use decide::rules::KeyPart;
+use decide::rules::{FieldKey, KeyPart};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 
@@ -19,7 +19,15 @@ pub struct KeyInput<'a> {
     pub subject: Option<&'a str>,
     /// The route's name.
     pub route: &'a str,
+    /// Values of the path's parameters, by name.
+    pub params: &'a [(&'a str, &'a str)],
+    /// Keyed hashes of fields of the body; a field that is not among them shares a key with all that lack it.
+    pub fields: &'a [(FieldKey, FieldHash)],
 }
+
+/// Keyed hash of a field's value: of the value itself nothing is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldHash(pub u128);
 
 /// SipHash with random keys: nobody outside can aim at a key, or find two that collide.
 pub(super) struct KeyHasher(RandomState);
@@ -55,6 +63,15 @@ impl KeyHasher {
                 KeyPart::ClientPrefix => address(&mut state, input.client, grain),
                 KeyPart::Tenant => text(&mut state, 2, input.tenant),
                 KeyPart::Route => text(&mut state, 3, Some(input.route)),
+                KeyPart::Param(name) => {
+                    let value = input.params.iter().find(|(known, _)| **known == **name).map(|(_, value)| *value);
+                    text(&mut state, 6, value);
+                }
+                KeyPart::Field(field) => {
+                    let hash = input.fields.iter().find(|(known, _)| known == field);
+                    state.write_u64(7);
+                    state.write_u128(hash.map_or(0, |(_, hash)| hash.0));
+                }
                 KeyPart::Subject => match (input.subject, grain) {
                     (None, _) => address(&mut state, input.client, grain),
                     (Some(subject), Grain::Own) => {
