@@ -38,7 +38,7 @@ fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
         csrf: Csrf::Strict,
         limits: vec![limit("per-ip", vec![KeyPart::ClientPrefix]), limit("per-user", vec![KeyPart::Subject])],
         headers: 0,
-        body: BodyRules { max_bytes: Some(1 << 20), content_types: Vec::new() },
+        body: BodyRules { max_bytes: Some(1 << 20), content_types: Vec::new(), with_get: false },
         audit: AuditRules::default(),
         shadow: Vec::new(),
         origin: String::new(),

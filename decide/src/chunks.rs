@@ -7,8 +7,10 @@ use crate::request::is_token;
 const MAX_DIGITS: u8 = 15;
 /// Bytes of all chunk extensions of a body. Nobody uses them, but they cost a sender one byte for one byte of data.
 const MAX_EXTENSIONS: u16 = 1024;
-/// Bytes of the trailer section.
+/// Bytes of the trailer section, without line ends.
 const MAX_TRAILERS: u16 = 8 * 1024;
+/// Number of trailers.
+const MAX_TRAILER_COUNT: u8 = 100;
 
 /// Reads along with the bytes that follow a head with `Transfer-Encoding: chunked`.
 ///
@@ -23,6 +25,7 @@ pub struct Chunks {
     digits: u8,
     extensions: u16,
     trailers: u16,
+    trailer_count: u8,
 }
 
 /// What the next byte belongs to.
@@ -149,7 +152,11 @@ impl Chunks {
             (State::Trailer | State::TrailerName | State::TrailerValue, _) if self.trailers == MAX_TRAILERS => {
                 Err(malformed("trailers are too large"))
             }
-            (State::Trailer, _) if is_token(byte) => self.in_trailer(State::TrailerName),
+            (State::Trailer, _) if self.trailer_count == MAX_TRAILER_COUNT => Err(malformed("too many trailers")),
+            (State::Trailer, _) if is_token(byte) => {
+                self.trailer_count += 1;
+                self.in_trailer(State::TrailerName)
+            }
             (State::TrailerName, b':') => self.in_trailer(State::TrailerValue),
             (State::TrailerName, _) if is_token(byte) => self.in_trailer(State::TrailerName),
             (State::TrailerValue, b'\r') => Ok(State::TrailerEnd),
@@ -186,6 +193,8 @@ mod tests {
         let long_extension = [b"1;".as_slice(), &[b'x'; 1025], b"\r\na\r\n0\r\n\r\n"].concat();
         let long_trailer = [b"0\r\nx: ".as_slice(), &[b'x'; 8192], b"\r\n\r\n"].concat();
         let many_extensions = [&b"1;123456789\r\na\r\n".repeat(120)[..], b"0\r\n\r\n"].concat();
+        let some_trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(100), b"\r\n"].concat();
+        let many_trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(101), b"\r\n"].concat();
         for (body, expected) in [
             (b"0\r\n\r\n".as_slice(), Ok(true)),
             (b"2\r\nab\r\n0\r\n\r\n", Ok(true)),
@@ -225,6 +234,8 @@ mod tests {
             (&long_extension, Err("invalid chunk extension")),
             (&many_extensions, Err("invalid chunk extension")),
             (&long_trailer, Err("trailers are too large")),
+            (&some_trailers, Ok(true)),
+            (&many_trailers, Err("too many trailers")),
         ] {
             for piece in [1, 3, 4096] {
                 let shown = String::from_utf8_lossy(body);

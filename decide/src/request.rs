@@ -207,7 +207,7 @@ fn absolute<'a>(method: Method, target: &'a str, host: &Authority<'_>) -> Result
         return refuse(Code::RequestAmbiguous, "target and Host disagree");
     }
     // RFC 9112, 3.2.4: the last proxy turns this into the asterisk-form, others into a slash.
-    if after.is_empty() && method == Method::Options {
+    if !after.starts_with('/') && method == Method::Options {
         return refuse(Code::RequestAmbiguous, "OPTIONS of a whole server");
     }
     Ok(after)
@@ -263,6 +263,7 @@ mod tests {
             assert_eq!(read("GET", target, host), expected, "{target} at {host}");
         }
         assert_eq!(read("OPTIONS", "https://a", "a"), "request.ambiguous: OPTIONS of a whole server");
+        assert_eq!(read("OPTIONS", "https://a?", "a"), "request.ambiguous: OPTIONS of a whole server");
         assert_eq!(read("OPTIONS", "https://a/", "a"), "OPTIONS a /");
     }
 

@@ -255,6 +255,8 @@ pub struct BodyRules {
     pub max_bytes: Option<u64>,
     /// Accepted media types, lowercase; empty for all.
     pub content_types: Vec<String>,
+    /// Whether GET and HEAD may have a body (RFC 9110, 9.3.1).
+    pub with_get: bool,
 }
 
 /// `audit:` of a route.

@@ -3,7 +3,13 @@ use crate::headers::request::IdentityHeaders;
 
 /// Whether a field of this lowercase name may be passed on as a trailer. `identity` are the names under which the
 /// application learns who calls: a recipient that merges trailers into headers must not find them, nor what proxies say.
+/// A name in other marks (`content_length`) is judged as the name that CGI and its heirs make of it.
 pub fn may_trail(name: &str, identity: &IdentityHeaders) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if !name.chars().all(plain) {
+        let folded: String = name.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+        return may_trail(&folded, identity);
+    }
     let forbidden = matches!(
         name,
         "content-length"
@@ -12,6 +18,7 @@ pub fn may_trail(name: &str, identity: &IdentityHeaders) -> bool {
             | "te"
             | "connection"
             | "keep-alive"
+            | "http2-settings"
             | "upgrade"
             | "proxy-connection"
             | "host"
@@ -67,7 +74,7 @@ mod tests {
     #[test]
     fn what_decides_is_no_trailer() {
         let identity = IdentityHeaders::default();
-        for name in ["grpc-status", "grpc-message", "x-checksum", "digest", "server-timing", "expires-in"] {
+        for name in ["grpc-status", "grpc-message", "x-checksum", "digest", "server-timing", "expires-in", "x_sum"] {
             assert!(may_trail(name, &identity), "{name}");
         }
         for name in [
@@ -86,6 +93,13 @@ mod tests {
             "if-match",
             "proxy-authorization",
             "content-security-policy-report-only",
+            "http2-settings",
+            "content_length",
+            "transfer_encoding",
+            "transfer.encoding",
+            "x_user_id",
+            "set_cookie",
+            "proxy_authorization",
         ] {
             assert!(!may_trail(name, &identity), "{name}");
         }

@@ -147,7 +147,7 @@ fn longer(old: Option<u64>, new: Option<u64>) -> bool {
 fn wider_body(old: &BodyRules, new: &BodyRules) -> bool {
     let types = &old.content_types;
     let others = new.content_types.is_empty() || new.content_types.iter().any(|kind| !types.contains(kind));
-    longer(old.max_bytes, new.max_bytes) || (!types.is_empty() && others)
+    longer(old.max_bytes, new.max_bytes) || (!types.is_empty() && others) || (!old.with_get && new.with_get)
 }
 
 fn raised(old: &Limit, new: &Limit) -> bool {

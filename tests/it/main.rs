@@ -48,5 +48,6 @@ mod telemetry;
 mod tidy;
 mod tls;
 mod traces;
+mod trial;
 mod upgrade;
 mod upstreams;

@@ -77,7 +77,7 @@ fn world() -> World {
         csrf: Csrf::Strict,
         limits: vec![limit("per-ip", vec![KeyPart::ClientPrefix]), limit("per-user", vec![KeyPart::Subject])],
         headers: 0,
-        body: BodyRules { max_bytes: Some(100), content_types: vec!["application/json".into()] },
+        body: BodyRules { max_bytes: Some(100), content_types: vec!["application/json".into()], with_get: false },
         audit: AuditRules::default(),
         shadow: Vec::new(),
         origin: "gateway.yaml:1".into(),
@@ -248,6 +248,15 @@ fn one_line_per_case() {
         |w| w.when("tenant.id"),
         "403 access.denied: the route's condition failed: the condition gives string instead of a bool",
     );
+    check(|w| w.request.method = Method::Get, "400 request.ambiguous: a body with GET or HEAD");
+    check(|w| w.request.method = Method::Head, "400 request.ambiguous: a body with GET or HEAD");
+    check(
+        |w| {
+            w.request.method = Method::Get;
+            w.route().body.with_get = true;
+        },
+        "permit api",
+    );
     check(|w| w.facts.body.length = Some(101), "413 request.too-large: a body of 101 bytes, 100 are allowed");
     check(
         |w| w.facts.body.content_type = Some("text/plain".into()),
@@ -295,6 +304,7 @@ fn cookies_need_evidence_of_their_origin() {
                 w.cookie();
                 w.facts.site = evidence.clone();
                 w.request.method = Method::Get;
+                w.facts.body.present = false;
                 w.facts.upgrade = true
             },
             &refused,
@@ -303,7 +313,8 @@ fn cookies_need_evidence_of_their_origin() {
             |w| {
                 w.cookie();
                 w.facts.site = evidence.clone();
-                w.request.method = Method::Get
+                w.request.method = Method::Get;
+                w.facts.body.present = false
             },
             "permit api",
         );

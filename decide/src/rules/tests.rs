@@ -55,7 +55,7 @@ fn rules(routes: &[(&str, &str, RouteTenant)]) -> Rules {
             csrf: Csrf::Strict,
             limits: Vec::new(),
             headers: 0,
-            body: BodyRules { max_bytes: None, content_types: Vec::new() },
+            body: BodyRules { max_bytes: None, content_types: Vec::new(), with_get: false },
             audit: AuditRules::default(),
             shadow: Vec::new(),
             origin: String::new(),

@@ -183,6 +183,7 @@ impl Compiler<'_> {
             body: BodyRules {
                 max_bytes: options.body.max.0.map(|size| size.0),
                 content_types: options.body.content_types.iter().filter_map(|t| self.media_type(t)).collect(),
+                with_get: options.body.with_get,
             },
             audit: AuditRules {
                 action: options.audit.action.as_ref().map(|action| Arc::from(action.as_str())),

@@ -167,11 +167,14 @@ pub struct BodyOptions {
     pub max: MaxSize,
     /// Accepted media types without parameters, lowercase. Default: all.
     pub content_types: Vec<Spanned<String>>,
+    /// Whether GET and HEAD may have a body; otherwise such a request is refused with `request.ambiguous`. Danger: many
+    /// servers do not read it, and take it for the next request, which nobody has judged.
+    pub with_get: bool,
 }
 
 impl Default for BodyOptions {
     fn default() -> Self {
-        BodyOptions { max: MaxSize(Some(Size(10 << 20))), content_types: Vec::new() }
+        BodyOptions { max: MaxSize(Some(Size(10 << 20))), content_types: Vec::new(), with_get: false }
     }
 }
 

@@ -74,6 +74,13 @@ impl Ask {
         }
     }
 
+    /// Whether it has a body under a method whose bodies some servers do not read: to those it is the next request, whose
+    /// answer must be nobody's.
+    pub(super) fn has_odd_body(&self) -> bool {
+        let odd = [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS].contains(&self.method);
+        odd && !matches!(self.after, After::Body(0) | After::WebSocket(0))
+    }
+
     /// The body as it comes.
     pub(super) fn body(&self) -> Source {
         match self.after {

@@ -65,7 +65,7 @@ impl Exchange<'_> {
 
     pub(super) fn done(&self) -> End {
         let whole = self.upload.over && self.upload.refused.is_none();
-        let application = self.download.reusable && whole && self.up.inbound.is_empty();
+        let application = self.download.reusable && whole && self.up.inbound.is_empty() && !self.ask.has_odd_body();
         End::Done { application, client: whole && !self.closing }
     }
 
