@@ -144,6 +144,12 @@ pub struct Listener {
     pub h2_concurrent_streams: u32,
     /// Streams reset by the client per second before the connection is closed.
     pub h2_resets_per_second: u32,
+    /// PING, SETTINGS, PRIORITY, empty and unknown frames of the client per second, so many of each.
+    pub h2_control_frames_per_second: u32,
+    /// WINDOW_UPDATE frames of the client per second that our answers give no occasion for.
+    pub h2_window_updates_per_second: u32,
+    /// Longest wait for the client to take a piece of an answer.
+    pub h2_stall_timeout: Duration,
 }
 
 /// What a listener does.

@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 const DRIP_GRACE: Duration = Duration::from_secs(60);
 /// Bytes per second, counted from the beginning of the request, that it must make then.
 const DRIP_RATE: u64 = 128;
+/// Largest head of an application's answer, in bytes.
+pub(in crate::serve) const MOST_BYTES: usize = 64 * 1024;
+/// Most fields in it.
+pub(in crate::serve) const MOST_FIELDS: usize = 200;
 
 impl Gateway {
     /// Makes of the client's fields those that the application reads. Where the body begins and ends, and what is of the
@@ -170,6 +174,12 @@ pub fn take_body(ctx: &mut Context, bytes: usize) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::RequestTimeout, "the body comes in drips"));
     }
     Ok(())
+}
+
+/// Whether the head of an application's answer keeps within bounds, where somebody else has read it.
+pub(in crate::serve) fn answer_fits(fields: &HeaderMap) -> bool {
+    fields.len() <= MOST_FIELDS
+        && fields.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum::<usize>() <= MOST_BYTES
 }
 
 /// Leaves of an interim answer what a hint may hold (RFC 8297, 2): the rest would go out without dressing.

@@ -1,11 +1,14 @@
-//! HTTP/2 connections: pingora's sessions under our limits, our idle clock and our patience with resets.
+//! HTTP/2 connections: pingora's sessions under our limits and our clocks, with an eye on every frame.
+mod account;
+
 use super::drain;
+use super::frames::{Frames, Limits};
 use super::gather::glimpse;
-use super::limits::Rejection;
-use super::listener::{ConnInfo, Front, Glimpse, House};
+use super::listener::{ConnInfo, Front, House};
 use super::live::{LEASH, Leash};
 use super::stream::Wire;
 use crate::config::settings::Listener;
+use account::{Account, Clocks, End};
 use decide::refusal::{Code, Refusal};
 use decide::request::Methods;
 use http::Method;
@@ -13,13 +16,13 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Flow-control window of a stream: what a client may send before we have read it.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -30,12 +33,12 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487), at the least: where
 /// the listener allows more resets per second, those decide.
 const PENDING_RESETS: usize = 20;
-/// Streams of one connection that we may have to reset for the client's errors (MadeYouReset, CVE-2025-8671).
-const LOCAL_RESETS: usize = 64;
-/// Requests of one connection that may be refused for their form before the connection is closed.
-const REJECTED: usize = 16;
-/// Longest wait for the client to take a piece of the answer, so that it cannot pin memory by not reading.
-const STALL: Duration = Duration::from_secs(60);
+/// Streams of one connection that we may have to reset for the client's errors (MadeYouReset, CVE-2025-8671). Our own
+/// count, which gives back with time, comes before it; a connection that lives for days is not to end for it.
+const LOCAL_RESETS: usize = 1024;
+/// Streams beyond the announced number that are refused per second before the connection is, at the least: a client
+/// that has not read our settings yet may open as many as it likes.
+const LEAST_REFUSED: u32 = 200;
 /// Time for saying goodbye to a client that misbehaves.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Error code ENHANCE_YOUR_CALM (RFC 9113, 7).
@@ -47,8 +50,14 @@ where
     A: HttpServerApp + Send + Sync + 'static,
     F: Front,
 {
-    let (flood, mut flooded) = watch::channel(false);
-    wire.meter_resets(settings.h2_resets_per_second, flood);
+    let (frames, watch) = Frames::new(&Limits {
+        resets_per_second: settings.h2_resets_per_second,
+        control_per_second: settings.h2_control_frames_per_second,
+        window_updates_per_second: settings.h2_window_updates_per_second,
+        block_bytes: codec_bound(settings),
+        refused_streams: settings.h2_concurrent_streams.saturating_mul(2).max(LEAST_REFUSED),
+    });
+    wire.observe(frames);
     wire.expose(None);
     let conn = wire.conn().clone();
     let places = wire.streams();
@@ -58,22 +67,31 @@ where
         proxy_digest: wire.get_proxy_digest(),
         socket_digest: wire.get_socket_digest(),
     });
-    let Ok(Ok(mut h2)) = timeout(settings.header_timeout, handshake(wire, Some(options(settings)))).await else {
-        return;
+    let mut account = Account::new(&*house.front, &conn, &watch);
+    let shaken = tokio::select! {
+        biased;
+        // Before the codec has its preface, there is but one thing to tell.
+        () = watch.told() => return account.end(End::of(watch.news().flood)).await,
+        shaken = timeout(settings.header_timeout, handshake(wire, Some(options(settings)))) => shaken,
     };
+    let Ok(Ok(mut h2)) = shaken else { return };
 
     let shutdown = house.drain.watch();
     let mut draining = house.drain.watch_left();
     let mut fresh_draining = shutdown.clone();
     // A client that has just connected has something to ask, and may not have asked it yet.
     let mut patience = pin!(drain::idle_over(&mut fresh_draining));
-    let (mut going, mut fresh, mut rejected) = (false, true, 0);
+    let (mut going, mut fresh) = (false, true);
     let mut streams = JoinSet::new();
     let mut idle_since = Instant::now();
-    loop {
+    let mut clocks = Clocks::new(settings);
+    let mut tick = pin!(sleep(clocks.period()));
+    let end = loop {
+        if watch.over() {
+            break End::of(watch.news().flood);
+        }
         let accepted = tokio::select! {
             biased;
-            () = drain::begun(&mut flooded) => break,
             () = async {
                 if fresh {
                     patience.as_mut().await;
@@ -87,8 +105,27 @@ where
                 continue;
             }
             accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
+            // What the codec has taken in by now has been accepted, or never will be.
+            () = watch.told() => {
+                let news = watch.news();
+                clocks.headers_since = news.headers_since;
+                match account.of(&news).await {
+                    Some(end) => break end,
+                    None => continue,
+                }
+            }
             Some(_) = streams.join_next(), if !streams.is_empty() => {
                 idle_since = Instant::now();
+                if streams.is_empty() {
+                    clocks.rest();
+                }
+                continue;
+            }
+            () = tick.as_mut(), if !streams.is_empty() || clocks.headers_since.is_some() => {
+                if let Some(flood) = clocks.strike(&watch, !streams.is_empty()) {
+                    break End::Flood(flood);
+                }
+                tick.as_mut().reset(Instant::now() + clocks.period());
                 continue;
             }
             () = sleep_until(idle_since + settings.idle_timeout), if streams.is_empty() && !going => {
@@ -101,12 +138,16 @@ where
         match accepted {
             Ok(Some(H2Accept::Session(mut session))) => {
                 fresh = false;
-                session.set_write_timeout(Some(STALL));
+                account.surfaced();
+                session.set_write_timeout(Some(settings.h2_stall_timeout));
                 let mut refusal = None;
                 if session.req_header().method == Method::CONNECT {
                     // Pingora would refuse a tunnel by itself, undressed and unrecorded.
                     let tunnel = Refusal::new(Code::MethodNotAllowed, "tunnels are not served");
                     refusal = Some(Refusal { allow: Some(Methods::all()), ..tunnel });
+                }
+                if !spoken_here(session.req_header()) {
+                    refusal = Some(Refusal::new(Code::RequestMalformed, "the scheme is neither http nor https"));
                 }
                 let place = places.clone().map(Semaphore::try_acquire_owned);
                 if let Some(Err(_)) = &place {
@@ -133,25 +174,34 @@ where
                 });
             }
             Ok(Some(H2Accept::Rejected)) => {
-                let refusal = Refusal::new(Code::RequestMalformed, "the HTTP/2 request is malformed");
-                house.front.refuse(&conn, refusal, Glimpse::default()).await;
-                rejected += 1;
-                if rejected >= REJECTED {
-                    break;
+                account.surfaced();
+                if let Some(end) = account.rejected().await {
+                    break end;
                 }
             }
-            // The codec has seen the same flood in the same bytes, and was faster.
-            Err(_) if *flooded.borrow() => break,
             // The connection has ended, well or badly; without it no stream can.
-            Ok(None) | Err(_) => return,
+            Ok(None) | Err(_) => match account.of(&watch.news()).await {
+                Some(end) => break end,
+                None => return,
+            },
         }
-    }
-    house.front.connection_rejected(&conn.listener, Rejection::Abuse);
-    tracing::debug!(connection = conn.id, "closing an HTTP/2 connection whose client resets or errs too much");
+    };
+    account.end(end).await;
     streams.shutdown().await;
-    h2.abrupt_shutdown(ENHANCE_YOUR_CALM.into());
+    if matches!(end, End::Flood(_)) {
+        h2.abrupt_shutdown(ENHANCE_YOUR_CALM.into());
+    }
     // The client gets its GOAWAY if it reads; new streams are not looked at any more.
     let _ = timeout(GOODBYE, std::future::poll_fn(|cx| h2.poll_closed(cx))).await;
+}
+
+/// Whether `:scheme` is one of HTTP's. Without `:authority` the codec does not tell; nobody who reads a request behind us
+/// gets to see it either.
+fn spoken_here(request: &RequestHeader) -> bool {
+    let known = |scheme: &str| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    request.method == Method::CONNECT
+        || request.uri.authority().is_none()
+        || request.uri.scheme_str().is_some_and(known)
 }
 
 /// Answers a request that the proxy does not get to see.

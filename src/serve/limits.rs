@@ -1,9 +1,8 @@
-//! How much one client, or all of them, may hold open: connection slots, and the frames that HTTP/2 floods are made of.
+//! How much one client, or all of them, may hold open: connection slots, and places for HTTP/2 requests.
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Why a connection was closed by us.
@@ -13,7 +12,7 @@ pub enum Rejection {
     Total,
     /// Before its first byte: `connections_per_ip` are open from this address.
     PerAddress,
-    /// An HTTP/2 client reset more than `h2.resets_per_second`, or sent too many malformed requests.
+    /// An HTTP/2 client overdid it: resets, control frames, malformed requests, windows kept closed; or broke the protocol.
     Abuse,
 }
 
@@ -141,85 +140,9 @@ fn prefix(client: IpAddr) -> IpAddr {
     }
 }
 
-/// Bytes of the HTTP/2 client preface (RFC 9113, 3.4).
-const PREFACE: usize = 24;
-/// Bytes of a frame header (RFC 9113, 4.1).
-const FRAME_HEADER: usize = 9;
-/// Frame type RST_STREAM (RFC 9113, 6.4).
-const RST_STREAM: u8 = 3;
-
-/// Reads along with the bytes of an HTTP/2 client and counts its RST_STREAM frames: the codec hides those of streams
-/// that it has finished with, and to the proxy a reset is just an error like another.
-#[derive(Debug)]
-pub(crate) struct ResetMeter {
-    per_second: f64,
-    tokens: f64,
-    filled_at: Option<Instant>,
-    skip: usize,
-    header: [u8; FRAME_HEADER],
-    have: usize,
-    exceeded: bool,
-}
-
-impl ResetMeter {
-    /// Allows `per_second` resets, all of them at once if need be.
-    pub(crate) fn new(per_second: u32) -> ResetMeter {
-        ResetMeter {
-            per_second: f64::from(per_second),
-            tokens: f64::from(per_second),
-            filled_at: None,
-            skip: PREFACE,
-            header: [0; FRAME_HEADER],
-            have: 0,
-            exceeded: false,
-        }
-    }
-
-    /// Whether the client has reset too much; it stays so.
-    pub(crate) fn exceeded(&self) -> bool {
-        self.exceeded
-    }
-
-    /// Takes note of received bytes, in order and without gaps.
-    pub(crate) fn note(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            while let Some((first, rest)) = bytes.split_first()
-                && self.have < FRAME_HEADER
-            {
-                if let Some(slot) = self.header.get_mut(self.have) {
-                    *slot = *first;
-                }
-                self.have += 1;
-                bytes = rest;
-            }
-            if self.have == FRAME_HEADER {
-                let [a, b, c, kind, ..] = self.header;
-                self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                self.have = 0;
-                if kind == RST_STREAM {
-                    self.reset_at(Instant::now());
-                }
-            }
-        }
-    }
-
-    fn reset_at(&mut self, now: Instant) {
-        if let Some(before) = self.filled_at.replace(now) {
-            let refill = now.saturating_duration_since(before).as_secs_f64() * self.per_second;
-            self.tokens = (self.tokens + refill).min(self.per_second);
-        }
-        self.tokens -= 1.0;
-        self.exceeded |= self.tokens < 0.0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn an_ipv6_client_is_counted_by_its_64() {
@@ -253,42 +176,5 @@ mod tests {
         assert_eq!(Slot::take(&budget, &open, client, None).unwrap_err(), Rejection::Total, "one is open still");
         drop(kept);
         assert!(Slot::take(&budget, &open, client, None).is_ok());
-    }
-
-    fn frame(kind: u8, payload: usize) -> Vec<u8> {
-        let mut frame = vec![(payload >> 16) as u8, (payload >> 8) as u8, payload as u8, kind, 0, 0, 0, 0, 1];
-        frame.extend(std::iter::repeat_n(RST_STREAM, payload));
-        frame
-    }
-
-    #[test]
-    fn resets_are_counted_however_the_bytes_are_cut() {
-        let mut wire = vec![b'P'; PREFACE];
-        for _ in 0..3 {
-            wire.extend(frame(0, 700));
-            wire.extend(frame(RST_STREAM, 4));
-            wire.extend(frame(4, 0));
-        }
-        for size in [1, 2, 9, 13, 700, wire.len()] {
-            let (mut enough, mut short) = (ResetMeter::new(3), ResetMeter::new(2));
-            for piece in wire.chunks(size) {
-                enough.note(piece);
-                short.note(piece);
-            }
-            assert!(!enough.exceeded() && short.exceeded(), "pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn the_allowance_comes_back_with_time() {
-        let start = Instant::now();
-        let mut meter = ResetMeter::new(2);
-        meter.reset_at(start);
-        meter.reset_at(start);
-        meter.reset_at(start + Duration::from_secs(1));
-        meter.reset_at(start + Duration::from_secs(1));
-        assert!(!meter.exceeded());
-        meter.reset_at(start + Duration::from_secs(1));
-        assert!(meter.exceeded());
     }
 }

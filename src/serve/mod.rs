@@ -15,6 +15,7 @@ pub mod stream;
 pub mod head;
 pub mod http1;
 pub mod http2;
+mod frames;
 pub mod redirect;
 pub mod live;
 pub mod limits;

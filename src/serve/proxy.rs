@@ -129,6 +129,11 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<()> {
         close_when_draining(session);
+        if !forward::answer_fits(&response.headers) {
+            let cause = "the head of its answer is too large";
+            ctx.refusal = Some(Refusal::new(Code::UpstreamUnreachable, cause));
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, cause).map_err(Error::into_up);
+        }
         if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
             wire::edit_response(response, forward::dress_interim);
             return Ok(());

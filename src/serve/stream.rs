@@ -3,7 +3,8 @@
 mod carry;
 mod goodbye;
 
-use super::limits::{ResetMeter, Slot};
+use super::frames::Frames;
+use super::limits::Slot;
 use super::listener::ConnInfo;
 use super::live::Leash;
 use super::live::farewell::Farewell;
@@ -26,7 +27,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
@@ -87,7 +88,7 @@ pub struct Wire {
     conn: Arc<ConnInfo>,
     fd: i32,
     digests: (Arc<ProxyDigest>, Arc<SocketDigest>),
-    meter: Option<(ResetMeter, watch::Sender<bool>)>,
+    frames: Option<Box<Frames>>,
     slot: Option<Slot>,
     ended: bool,
     leash: Option<Arc<Leash>>,
@@ -122,7 +123,7 @@ impl Wire {
             conn,
             fd,
             digests: (Arc::new(proxy), Arc::new(socket)),
-            meter: None,
+            frames: None,
             slot: Some(slot),
             ended: false,
             leash: None,
@@ -135,9 +136,9 @@ impl Wire {
         &self.conn
     }
 
-    /// Counts the client's HTTP/2 resets from now on; `flooded` turns `true` when there were too many.
-    pub(crate) fn meter_resets(&mut self, per_second: u32, flooded: watch::Sender<bool>) {
-        self.meter = Some((ResetMeter::new(per_second), flooded));
+    /// Has the frames of HTTP/2 read along from now on.
+    pub(crate) fn observe(&mut self, frames: Frames) {
+        self.frames = Some(Box::new(frames));
     }
 
     /// Places for HTTP/2 requests of this client; `None` where they are not counted.
@@ -363,17 +364,17 @@ impl AsyncRead for Wire {
         };
         let limit = owed.map_or(limit, |owed| owed.min(limit));
         let taken = if this.inbound.is_empty() {
-            if let Some((meter, _)) = &this.meter
-                && meter.exceeded()
-            {
+            // The connection's loop has been told, and ends it.
+            if this.frames.as_ref().is_some_and(|frames| frames.over()) {
                 return Poll::Pending;
             }
+            let before = buf.filled().len();
             let taken = ready!(this.poll_limited(cx, buf, limit))?;
-            if let Some((meter, flooded)) = &mut this.meter {
-                let filled = buf.filled();
-                meter.note(filled.get(filled.len().saturating_sub(taken)..).unwrap_or_default());
-                if meter.exceeded() {
-                    flooded.send_replace(true);
+            if let Some(frames) = &mut this.frames {
+                frames.received(buf.filled().get(before..).unwrap_or_default());
+                if frames.over() {
+                    buf.set_filled(before);
+                    return Poll::Pending;
                 }
             }
             taken
@@ -418,7 +419,11 @@ impl AsyncWrite for Wire {
         if this.may_upgrade {
             this.note_answer(buf);
         }
-        this.poll_say(cx, buf)
+        let said = this.poll_say(cx, buf);
+        if let (Some(frames), Poll::Ready(Ok(sent))) = (&mut this.frames, &said) {
+            frames.sent(buf.get(..*sent).unwrap_or_default());
+        }
+        said
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

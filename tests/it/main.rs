@@ -26,6 +26,7 @@ mod dressing;
 mod endings;
 mod explain;
 mod forwarding;
+mod http2;
 mod identity;
 mod last_good;
 mod lane;

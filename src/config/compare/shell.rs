@@ -77,7 +77,10 @@ fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines
         || new.handshake_timeout > old.handshake_timeout;
     let wider = new.connections_per_ip > old.connections_per_ip
         || new.h2_concurrent_streams > old.h2_concurrent_streams
-        || new.h2_resets_per_second > old.h2_resets_per_second;
+        || new.h2_resets_per_second > old.h2_resets_per_second
+        || new.h2_control_frames_per_second > old.h2_control_frames_per_second
+        || new.h2_window_updates_per_second > old.h2_window_updates_per_second
+        || new.h2_stall_timeout > old.h2_stall_timeout;
     lines.when(more || longer || wider, || format!("listener `{name}` has higher limits"));
 }
 

@@ -6,14 +6,18 @@ use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::{Listener, ListenerKind, Tls, TlsProfile};
-use crate::config::units::Size;
+use crate::config::units::{Period, Size};
 use decide::facts::Protocol;
 use decide::forwarded::ClientHeader;
 use decide::head::HeadLimits;
 use decide::policy::nearest;
 use std::sync::Arc;
+use std::time::Duration;
 
 const MODERN: &str = "modern";
+/// Range of `h2.stall_timeout`.
+const SHORTEST_STALL: Period = Period(Duration::from_secs(1));
+const LONGEST_STALL: Period = Period(Duration::from_secs(3600));
 
 impl Compiler<'_> {
     /// Listeners in the order of the file.
@@ -92,6 +96,9 @@ impl Compiler<'_> {
             connections_per_ip: self.within(&limits.connections_per_ip, 1, 10_000_000),
             h2_concurrent_streams: self.within(&limits.h2.concurrent_streams, 1, 10_000),
             h2_resets_per_second: limits.h2.resets_per_second,
+            h2_control_frames_per_second: self.within(&limits.h2.control_frames_per_second, 10, 1_000_000),
+            h2_window_updates_per_second: self.within(&limits.h2.window_updates_per_second, 10, 1_000_000),
+            h2_stall_timeout: self.within(&limits.h2.stall_timeout, SHORTEST_STALL, LONGEST_STALL).0,
         }
     }
 

@@ -163,10 +163,25 @@ pub struct H2Limits {
     pub concurrent_streams: Spanned<u32>,
     /// Requests that a client may cancel per second before its connection is closed.
     pub resets_per_second: u32,
+    /// PING, SETTINGS, PRIORITY frames, frames without content and frames of unknown type, so many of each, that a client may send
+    /// per second before its connection is closed. Answers and requests give occasion for more.
+    pub control_frames_per_second: Spanned<u32>,
+    /// WINDOW_UPDATE frames that a client may send per second, beyond one for each 16 bytes of answers, before its connection is
+    /// closed.
+    pub window_updates_per_second: Spanned<u32>,
+    /// Longest wait for a client to take a piece of an answer. In half of it, a client whose windows are (nearly) closed while
+    /// answers wait must take 1KiB, or its connection is closed. Danger: until then it holds the memory of its answers.
+    pub stall_timeout: Spanned<Period>,
 }
 
 impl Default for H2Limits {
     fn default() -> Self {
-        H2Limits { concurrent_streams: 100.into(), resets_per_second: 50 }
+        H2Limits {
+            concurrent_streams: 100.into(),
+            resets_per_second: 50,
+            control_frames_per_second: 100.into(),
+            window_updates_per_second: 1000.into(),
+            stall_timeout: seconds(60).into(),
+        }
     }
 }

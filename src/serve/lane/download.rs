@@ -3,16 +3,12 @@ use super::ask::field_map;
 use super::body::{PIECE, Source, Step};
 use super::exchange::{End, Exchange, Fail};
 use super::serialize::{self, Connection, Framing};
-use crate::serve::forward::dress_interim;
+use crate::serve::forward::{MOST_BYTES, MOST_FIELDS, dress_interim};
 use decide::reply::{self, Ending, ReplyView};
 use http::{HeaderMap, StatusCode};
 use std::task::{Context as Task, Poll, ready};
 use tokio::time::Instant;
 
-/// Largest head of an answer, in bytes.
-const MOST_BYTES: usize = 64 * 1024;
-/// Most fields in it.
-const MOST_FIELDS: usize = 200;
 /// Most interim answers before the final one.
 const MOST_INTERIMS: usize = 16;
 /// Room for reading a head; what it leaves is of the body.

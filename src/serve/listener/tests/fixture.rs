@@ -187,6 +187,9 @@ pub(super) fn settings(kind: ListenerKind) -> Listener {
         connections_per_ip: 10_000,
         h2_concurrent_streams: 100,
         h2_resets_per_second: 50,
+        h2_control_frames_per_second: 100,
+        h2_window_updates_per_second: 1000,
+        h2_stall_timeout: Duration::from_secs(60),
     }
 }
 

@@ -171,11 +171,11 @@ async fn malformed_requests_are_counted_and_end_the_connection() {
             Err(_) => break,
         };
     }
-    assert!((16..=18).contains(&sent), "{sent}");
+    assert!((17..=19).contains(&sent), "{sent}");
     assert_eq!(ended(link).await.unwrap_err().reason(), Some(Reason::ENHANCE_YOUR_CALM));
     until(|| *gate.front.rejections.lock().unwrap() == [Rejection::Abuse]).await;
     let refused = gate.front.refused.lock().unwrap();
-    assert_eq!(refused.len(), 16);
+    assert_eq!(refused.len(), 18, "each of them, and the connection's end");
     assert!(refused.iter().all(|(refusal, _)| refusal.code == Code::RequestMalformed));
 }
 

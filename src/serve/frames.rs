@@ -1,0 +1,183 @@
+//! Reads along with the bytes of an HTTP/2 connection, both ways: what the codec hides, and what floods are made of.
+mod bucket;
+mod flood;
+mod inbound;
+mod outbound;
+mod splitter;
+mod stall;
+
+pub(crate) use bucket::Bucket;
+pub(crate) use flood::Flood;
+pub(crate) use outbound::{Verdict, error_name};
+pub(crate) use stall::Patience;
+
+use inbound::Inbound;
+use outbound::{Outbound, Said};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// Requests of one connection that may be refused for their form at once; [`MALFORMED_PER_SECOND`] from then on.
+pub(crate) const MALFORMED: u32 = 16;
+pub(crate) const MALFORMED_PER_SECOND: f64 = 0.25;
+
+/// What a client may do in a second, and at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// RST_STREAM frames.
+    pub(crate) resets_per_second: u32,
+    /// PING, SETTINGS, PRIORITY, empty and unknown frames, so many of each.
+    pub(crate) control_per_second: u32,
+    /// WINDOW_UPDATE frames beyond those that our answers give occasion for.
+    pub(crate) window_updates_per_second: u32,
+    /// Bytes of a header block as it comes, compressed.
+    pub(crate) block_bytes: usize,
+    /// Streams that may be refused for being beyond the announced number.
+    pub(crate) refused_streams: u32,
+}
+
+/// Reads along. It belongs to the connection's stream, and tells [`Watch`] what there is to know.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    inbound: Inbound,
+    outbound: Outbound,
+    malformed: Bucket,
+    refused: Bucket,
+    over: bool,
+    in_headers: bool,
+    watch: Arc<Watch>,
+}
+
+/// What was seen, for the connection's loop.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    news: Mutex<News>,
+    told: Notify,
+    opened: AtomicU32,
+    sent: AtomicU64,
+    shut: AtomicBool,
+    over: AtomicBool,
+}
+
+/// What has happened since somebody last looked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct News {
+    /// What there was too much of; it stays.
+    pub(crate) flood: Option<Flood>,
+    /// The codec's verdicts on streams. There are never more than the budgets allow.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// The error code of the codec's last word.
+    pub(crate) goaway: Option<u32>,
+    /// Since when a header block has been under way; it stays until the block ends.
+    pub(crate) headers_since: Option<Instant>,
+}
+
+impl Frames {
+    pub(crate) fn new(limits: &Limits) -> (Frames, Arc<Watch>) {
+        let now = Instant::now();
+        let watch = Arc::new(Watch::default());
+        let frames = Frames {
+            inbound: Inbound::new(limits, now),
+            outbound: Outbound::new(),
+            malformed: Bucket::new(MALFORMED, MALFORMED_PER_SECOND, now),
+            refused: Bucket::new(limits.refused_streams, f64::from(limits.refused_streams), now),
+            over: false,
+            in_headers: false,
+            watch: watch.clone(),
+        };
+        (frames, watch)
+    }
+
+    /// Whether nothing more of this client is to be read.
+    pub(crate) const fn over(&self) -> bool {
+        self.over
+    }
+
+    /// Takes note of received bytes, in order and without gaps.
+    pub(crate) fn received(&mut self, bytes: &[u8]) {
+        if let Err(flood) = self.inbound.note(bytes) {
+            self.end(flood);
+        }
+        self.watch.opened.store(self.inbound.opened(), Ordering::Relaxed);
+        self.watch.shut.store(self.inbound.is_shut(), Ordering::Relaxed);
+        if self.inbound.in_headers != self.in_headers {
+            self.in_headers = self.inbound.in_headers;
+            self.watch.tell(|news| news.headers_since = self.in_headers.then(Instant::now));
+        }
+    }
+
+    /// Takes note of bytes that were sent, in order and without gaps.
+    pub(crate) fn sent(&mut self, mut bytes: &[u8]) {
+        while let Some(said) = self.outbound.next(&mut bytes) {
+            match said {
+                Said::Data(bytes) => {
+                    self.inbound.answered(bytes);
+                    self.watch.sent.fetch_add(u64::from(bytes), Ordering::Relaxed);
+                    self.watch.shut.store(self.inbound.is_shut(), Ordering::Relaxed);
+                }
+                Said::GoAway(error) => self.watch.tell(|news| news.goaway = Some(error)),
+                Said::Verdict(verdict) => {
+                    let (bucket, flood) = match verdict {
+                        Verdict::Malformed | Verdict::Oversize => (&mut self.malformed, Flood::Malformed),
+                        Verdict::Refused | Verdict::Late => (&mut self.refused, Flood::Streams),
+                    };
+                    if bucket.take(1.0, Instant::now) {
+                        self.watch.tell(|news| news.verdicts.push(verdict));
+                    } else {
+                        self.end(flood);
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, flood: Flood) {
+        self.over = true;
+        self.watch.over.store(true, Ordering::Relaxed);
+        self.watch.tell(|news| news.flood = news.flood.or(Some(flood)));
+    }
+}
+
+impl Watch {
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        self.told.notify_one();
+    }
+
+    /// Completes when there is something in [`Watch::news`]. Cancel-safe.
+    pub(crate) async fn told(&self) {
+        self.told.notified().await;
+    }
+
+    /// What has happened. Verdicts and last words are told once.
+    pub(crate) fn news(&self) -> News {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = news.clone();
+        (news.verdicts, news.goaway) = (Vec::new(), None);
+        told
+    }
+
+    /// Whether there was too much of something.
+    pub(crate) fn over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Streams that the client has opened since the beginning.
+    pub(crate) fn opened(&self) -> u32 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of answers that were sent since the beginning.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client's windows let hardly anything through.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! HTTP/2 frame by frame: conformance, floods, what becomes of requests on their way to HTTP/1, and hostile applications.
+mod conformance;
+mod downgrade;
+mod floods;
+mod upstream;
+mod wire;
