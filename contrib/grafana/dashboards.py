@@ -376,7 +376,8 @@ def security():
 
     b.row("Record")
     b.lines("Audit entries", "By class: outcomes of requests, intents written before an effect, events of the system, signed heads.", [(f"sum by (class) (rate(moat_audit_entries_total{{{I}}}[{RATE}]))", "{{class}}")], "ops", stack=True)
-    b.lines("Entries of requests against requests", "Must be 1: every request has one entry.", [(f'sum(increase(moat_audit_entries_total{{{I}, class="request"}}[5m])) / sum(increase(moat_http_requests_total{{{I}}}[5m]))', "entries for each request")], "short")
+    b.lines("Requests that share an entry", "A flood of refusals: requests beyond the allowance of their kind have one entry a second together.", [(f"rate(moat_audit_folded_requests_total{{{I}}}[{RATE}])", "{{instance}}")], "ops")
+    b.lines("Entries of requests against requests", "Must be 1: every request is in one entry.", [(f'(sum(increase(moat_audit_entries_total{{{I}, class="request"}}[5m])) + sum(increase(moat_audit_folded_requests_total{{{I}}}[5m]))) / sum(increase(moat_http_requests_total{{{I}}}[5m]))', "entries for each request")], "short")
     b.lines("Age of the signed head", "Of each instance.", [(f"time() - moat_audit_last_checkpoint_timestamp_seconds{{{I}}}", "{{instance}}")], "s", limit=300)
     b.lines("Audit writes failed", "Look at the disk of `audit.directory`: full, read-only, or gone.", [(f"rate(moat_audit_write_errors_total{{{I}}}[{RATE}])", "{{instance}}")], "ops", width=12)
     b.lines("Connections rejected", "Closed before their first byte was read.", [(f"sum by (listener, reason) (rate(moat_connections_rejected_total{{{I}}}[{RATE}]))", "{{listener}} {{reason}}")], "cps", width=12)

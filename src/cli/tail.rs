@@ -5,7 +5,7 @@
 mod follow;
 mod line;
 
-use crate::cli::audit::show::{moment, word};
+use crate::cli::audit::show::{moment, verdict, word};
 use crate::config::{glance, process_env};
 use anyhow::{Result, anyhow};
 use decide::record::time;
@@ -162,6 +162,12 @@ impl Show<'_> {
             || [&args.code, &args.tenant, &args.route, &args.subject].into_iter().any(Option::is_some);
         match word(entry, "/kind") {
             Some("request") => {}
+            // Refusals that share an entry say no more about themselves than their code.
+            Some("system") if chosen && word(entry, "/event") == Some("folded") => {
+                let only = [&args.tenant, &args.route, &args.subject].into_iter().all(Option::is_none);
+                let fits = args.code.as_deref().is_none_or(|wanted| verdict(entry) == Some(wanted));
+                return only && args.status.is_none() && fits && verdict(entry) != Some("permit");
+            }
             // What the gateway itself did, but not its heartbeats.
             Some("system") => return !chosen && word(entry, "/event") != Some("heartbeat"),
             _ => return false,

@@ -16,7 +16,7 @@ use crate::config::options::{CloseAtExpiryOption, DurabilityOption, Gateway, Log
 use crate::config::outline::Outline;
 use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned, choice};
-use crate::config::settings::{Admin, Audit, CloseAtExpiry, Durability, Server, Snapshot, Telemetry};
+use crate::config::settings::{Admin, Audit, CloseAtExpiry, Durability, Fold, Server, Snapshot, Telemetry};
 use crate::config::yaml::Node;
 use decide::headers::{IdentityHeaders, IdentityOptions};
 use decide::policy::nearest;
@@ -196,6 +196,7 @@ impl Compiler<'_> {
             drain_delay: options.drain_delay.0,
             reuse_port: options.reuse_port,
             max_connections: self.within(&options.max_connections, 1, 10_000_000),
+            unread_answers: self.within(&options.unread_answers, 1, 10_000_000),
             state_dir: self.files.folder.join(&options.state_dir),
             instance: options.instance.clone(),
             zone: options.zone.as_deref().map(Arc::from),
@@ -288,6 +289,11 @@ impl Compiler<'_> {
             checkpoint_every: checkpoint.every.0,
             checkpoint_entries: checkpoint.entries,
             heartbeat: options.heartbeat.0.0,
+            fold: Fold {
+                after: self.within(&options.fold.after, 1, 1_000_000),
+                per_second: self.within(&options.fold.per_second, 1, 1_000_000),
+                in_all_per_second: self.within(&options.fold.in_all_per_second, 1, 1_000_000),
+            },
             key,
         }
     }

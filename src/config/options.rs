@@ -1,5 +1,6 @@
 //! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
 //! schema are printed from these comments.
+mod fold;
 mod listeners;
 mod people;
 mod policies;
@@ -8,6 +9,7 @@ mod tls;
 mod traces;
 mod upstreams;
 
+pub use fold::*;
 pub use listeners::*;
 pub use people::*;
 pub use policies::*;
@@ -131,6 +133,9 @@ pub struct ServerOptions {
     pub reuse_port: bool,
     /// Open connections in all; beyond, new ones are closed at once and counted.
     pub max_connections: Spanned<usize>,
+    /// Answers that may wait for clients which are slow to take them; each may hold some 200 KiB. Answers beyond them, and
+    /// those of an address (/64 for IPv6) that has a quarter of the places that are free, wait for 2 s instead of `stall_timeout`.
+    pub unread_answers: Spanned<usize>,
     /// Folder for everything that outlives the process: audit log, key copies, keys. Danger: whoever can write there
     /// can forge what the gateway remembers.
     pub state_dir: String,
@@ -149,6 +154,7 @@ impl Default for ServerOptions {
             drain_delay: seconds(0),
             reuse_port: false,
             max_connections: 50_000.into(),
+            unread_answers: 4096.into(),
             state_dir: "/var/lib/moat".to_owned(),
             instance: "moat-1".to_owned(),
             zone: None,
@@ -311,6 +317,8 @@ pub struct AuditOptions {
     pub directory: Option<String>,
     /// How the log is cut into files.
     pub segments: SegmentOptions,
+    /// When requests that are refused before anybody is known share entries, so that a flood does not fill the disk.
+    pub fold: FoldOptions,
     /// When entries are forced to the disk: `batch` (`fdatasync` every 50 ms), `each` (before each batch is
     /// acknowledged) or `os`. Danger of `os`: a power failure loses seconds of the log.
     pub durability: DurabilityOption,

@@ -94,6 +94,8 @@ pub struct Server {
     pub reuse_port: bool,
     /// Open connections in all.
     pub max_connections: usize,
+    /// Answers in all that may wait for slow clients with all the patience there is.
+    pub unread_answers: usize,
     /// Folder for everything that outlives the process.
     pub state_dir: PathBuf,
     /// Name of this replica in logs, audit entries and assertions.
@@ -138,6 +140,10 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
+    /// Longest pause inside a request body, and longest wait for the client to take a piece of an answer.
+    pub stall_timeout: Duration,
+    /// TLS handshakes of one address (/64 for IPv6) per second; trusted hops are exempt.
+    pub handshakes_per_second: u32,
     /// Connections of one address (/64 for IPv6); trusted hops are exempt.
     pub connections_per_ip: usize,
     /// Concurrent streams of an HTTP/2 connection.
@@ -236,8 +242,21 @@ pub struct Audit {
     pub checkpoint_entries: u64,
     /// Time after which a heartbeat is written when nothing else was.
     pub heartbeat: Duration,
+    /// When requests that were refused early begin to share entries.
+    pub fold: Fold,
     /// Key (PKCS#8 PEM, Ed25519) that signs heads; made in the state folder where absent.
     pub key: Option<PathBuf>,
+}
+
+/// `audit.fold:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Entries of their own that requests of one kind may have at once.
+    pub after: u32,
+    /// And per second later.
+    pub per_second: u32,
+    /// The same for all kinds together.
+    pub in_all_per_second: u32,
 }
 
 /// `audit.durability:`

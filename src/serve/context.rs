@@ -11,7 +11,7 @@ use crate::serve::metrics::{self, Origin, RequestOutcome};
 use crate::serve::status::{self, Refused};
 use crate::serve::traces::Place;
 use crate::serve::upstream::Lease;
-use crate::store::audit::Slot;
+use crate::store::audit::{Slot, Sort};
 use crate::store::quota::Dues;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
@@ -99,6 +99,8 @@ pub struct Peer {
     /// The other end of the TCP connection.
     pub address: IpAddr,
     trusted: bool,
+    /// How long the client may pause.
+    pub patience: Duration,
     /// What the handshake settled.
     pub tls: Option<Arc<TlsFacts>>,
 }
@@ -110,6 +112,7 @@ impl Peer {
             listener: conn.listener.clone(),
             address: conn.peer.ip().to_canonical(),
             trusted: conn.trusted_peer,
+            patience: conn.settings.stall_timeout,
             tls: conn.tls.clone(),
         }
     }
@@ -265,6 +268,23 @@ impl Context {
         }
     }
 
+    /// What the request has in common with others that it may share an entry with. Only what was not forwarded, and where
+    /// nobody is known whose deed it was: of the rest, each is a fact of its own. That the gateway itself failed is no
+    /// flood of anybody's.
+    fn sort(&self) -> Option<Sort> {
+        let verdict = match &self.refusal {
+            Some(refusal) if refusal.code != Code::GatewayUnavailable => record::Verdict::Refuse(refusal.code),
+            None if self.own => record::Verdict::Permit,
+            Some(_) | None => return None,
+        };
+        if self.permit.is_some() || self.findings.identity.is_some() {
+            return None;
+        }
+        let peer = self.peer.as_ref()?;
+        let client = self.facts.as_ref().map_or(peer.address, |facts| facts.client.0);
+        Some(Sort::new(peer.listener.clone(), client, verdict))
+    }
+
     /// The tenant, as the guards found it, or as the request named it.
     fn seat(&self) -> Option<&Seat> {
         self.findings.seat.as_ref().or(self.found.as_ref().and_then(|found| found.seat.as_ref()))
@@ -287,9 +307,14 @@ impl Context {
         }
         self.stay = None;
         self.dues.ended(self.bytes_out);
-        if let Some(slot) = self.slot.take() {
-            slot.write(self.entry(true));
-        }
+        let own_entry = match (self.slot.take(), self.sort()) {
+            (Some(slot), Some(sort)) => slot.write_or_fold(sort, self.stamp.at_ms, || self.entry(true)),
+            (Some(slot), None) => {
+                slot.write(self.entry(true));
+                true
+            }
+            (None, _) => true,
+        };
         let code = self.refusal.as_ref().map(|r| r.code);
         let tenant = self.seat().map(|seat| &*seat.id);
         let duration = self.started.elapsed();
@@ -319,7 +344,7 @@ impl Context {
         }
         let telemetry = &self.active.snapshot.telemetry;
         let path = self.request.as_ref().map(|r| r.path.as_str()).or(self.glimpse.path.as_deref());
-        if !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
+        if own_entry && !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
             self.shared.access.write(&AccessLine {
                 at_ms: self.stamp.at_ms,
                 id: self.stamp.id,

@@ -17,11 +17,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long a body of bounded size may come as slowly as it likes; afterwards each byte a minute apart would hold a
-/// connection to the application for days.
-const DRIP_GRACE: Duration = Duration::from_secs(60);
-/// Bytes per second, counted from the beginning of the request, that it must make then.
-const DRIP_RATE: u64 = 128;
+/// Bytes per second, counted from the beginning of the request, that a body of bounded size must make once the listener's
+/// patience is over: each byte a pause apart would hold a connection to the application for days.
+const DRIP_RATE: f64 = 128.0;
 /// Largest head of an application's answer, in bytes.
 pub(in crate::serve) const MOST_BYTES: usize = 64 * 1024;
 /// Most fields in it.
@@ -170,7 +168,8 @@ pub fn take_body(ctx: &mut Context, bytes: usize) -> Result<(), Refusal> {
     if ctx.bytes_in > max && !found.route.shadow.contains(&Guard::Body) {
         return Err(Refusal::new(Code::RequestTooLarge, "the body is longer than the route allows"));
     }
-    if drips(ctx.started.elapsed(), ctx.bytes_in) {
+    let grace = ctx.peer.as_ref().map_or(Duration::MAX, |peer| peer.patience);
+    if drips(ctx.started.elapsed(), ctx.bytes_in, grace) {
         return Err(Refusal::new(Code::RequestTimeout, "the body comes in drips"));
     }
     Ok(())
@@ -193,8 +192,8 @@ pub fn must_close(code: Code) -> bool {
     matches!(code, Code::RequestMalformed | Code::RequestAmbiguous | Code::RequestTooLarge | Code::RequestTimeout)
 }
 
-fn drips(elapsed: Duration, bytes: u64) -> bool {
-    elapsed > DRIP_GRACE && bytes < elapsed.as_secs().saturating_mul(DRIP_RATE)
+fn drips(elapsed: Duration, bytes: u64, grace: Duration) -> bool {
+    elapsed > grace && (bytes as f64) < elapsed.as_secs_f64() * DRIP_RATE
 }
 
 /// What may prove who the caller is: browsers send our cookies to public routes too.
@@ -212,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_body_that_comes_in_drips_is_given_up_after_a_while() {
-        let drips = |seconds, bytes| drips(Duration::from_secs(seconds), bytes);
+        let drips = |seconds, bytes| drips(Duration::from_secs(seconds), bytes, Duration::from_secs(60));
         assert!(!drips(1, 0) && !drips(60, 1), "everybody may begin slowly");
         assert!(drips(61, 61) && drips(61, 61 * 128 - 1) && drips(3600, 100_000));
         assert!(!drips(61, 61 * 128) && !drips(3600, 3600 * 128));

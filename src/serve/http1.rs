@@ -16,8 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
-/// Longest pause inside a request body, and longest wait for the client to take a piece of the answer.
-const STALL: Duration = Duration::from_secs(60);
 /// Time for reading away what is left of a request body after the answer, before the connection is given up.
 const BODY_DRAIN: Duration = Duration::from_secs(5);
 
@@ -74,8 +72,8 @@ where
             After::WebSocket(bytes) => wire.expose_upgrade((head.length as u64).saturating_add(bytes)),
         }
         let mut session = ServerSession::new_http1(wire);
-        session.set_read_timeout(Some(STALL));
-        session.set_write_timeout(Some(STALL));
+        session.set_read_timeout(Some(settings.stall_timeout));
+        session.set_write_timeout(Some(settings.stall_timeout));
         session.set_total_drain_timeout(Some(BODY_DRAIN));
         let served = LEASH.scope(leash.clone(), house.app.process_new_http(session, &shutdown));
         let reused = tokio::select! {
@@ -115,7 +113,8 @@ async fn refuse<A, F: Front>(wire: Box<Wire>, house: &House<A, F>, refusal: Refu
 /// Sends the last answer of a connection.
 pub(crate) async fn send_last(mut wire: Box<Wire>, reply: &Reply, to_head: bool) {
     let bytes = last_reply(reply, to_head);
-    let sent = tokio::time::timeout(STALL, async {
+    let patience = wire.conn().settings.stall_timeout;
+    let sent = tokio::time::timeout(patience, async {
         wire.write_all(&bytes).await?;
         wire.flush().await
     });

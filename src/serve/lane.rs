@@ -31,10 +31,6 @@ use crate::serve::stream::Wire;
 use ask::Ask;
 use peek::Peek;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-/// Longest pause inside a request body, and longest wait for the client to take a piece of the answer.
-pub(crate) const STALL: Duration = Duration::from_secs(60);
 
 /// What becomes of a client's connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

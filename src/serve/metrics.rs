@@ -167,6 +167,11 @@ impl Metrics {
         raise(&self.families.audit_entries.with_label_values(&[class]), total);
     }
 
+    /// Requests since the start that share an audit entry with others of their kind.
+    pub fn audit_folded(&self, total: u64) {
+        raise(&self.families.audit_folded, total);
+    }
+
     /// State of the audit writer: failed writes since the start, entries waiting, and when the last signed head was
     /// written, in seconds since the epoch.
     pub fn audit_state(&self, write_errors: u64, backlog: usize, last_checkpoint_s: Option<u64>) {

@@ -304,6 +304,11 @@ pub(super) fn audit_options(snapshot: &Snapshot) -> audit::Options {
     options.checkpoint_entries = from.checkpoint_entries;
     options.heartbeat = from.heartbeat;
     options.key = from.key.clone();
+    options.folding = audit::Folding {
+        after: from.fold.after,
+        per_second: from.fold.per_second,
+        in_all_per_second: from.fold.in_all_per_second,
+    };
     // A request holds its room to its end, so there must be more of it than connections.
     options.capacity = options.capacity.max(snapshot.server.max_connections.saturating_mul(2));
     options
@@ -364,6 +369,7 @@ fn before_scrape(
             metrics.audit_entries(class, total);
         }
         let head = (state.last_head_s > 0).then_some(state.last_head_s);
+        metrics.audit_folded(state.folded);
         metrics.audit_state(state.write_errors, usize::try_from(state.backlog).unwrap_or(usize::MAX), head);
         metrics.upstreams(&shared.active().upstreams);
         for ring in shared.active().issuers().values() {

@@ -7,6 +7,7 @@
 //!
 //! Format and guarantees are described in `docs/audit.md`.
 mod fault;
+mod fold;
 mod folder;
 mod handover;
 mod key;
@@ -22,6 +23,7 @@ mod writer;
 mod tests;
 
 pub use fault::{AuditFault, AuditUnavailable};
+pub use fold::{Folding, Sort};
 pub use handover::{Courier, Delivery, Parcel};
 pub use queue::Class;
 pub use shared::AuditState;
@@ -64,6 +66,8 @@ pub struct Options {
     pub key: Option<PathBuf>,
     /// Requests that may be under way or waiting to be written, each good for about 1 KiB of memory.
     pub capacity: usize,
+    /// When requests that were refused early begin to share entries.
+    pub folding: Folding,
     /// How long a request waits for room, or for its intent to be written.
     pub max_wait: Duration,
 }
@@ -83,6 +87,7 @@ impl Options {
             heartbeat: Duration::from_secs(60),
             key: None,
             capacity: 65_536,
+            folding: Folding::default(),
             max_wait: Duration::from_secs(1),
         }
     }
@@ -177,7 +182,7 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Changes how the log is kept from now on: segments, retention, durability, heads, heartbeat. Room for more
+    /// Changes how the log is kept from now on: segments, retention, durability, heads, heartbeat, folding. Room for more
     /// requests is added, never taken away. Folders, name and key stay what they were.
     pub fn reconfigure(&self, options: Options) {
         self.shared.reconfigure(options);

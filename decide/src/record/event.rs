@@ -1,7 +1,8 @@
 //! What the gateway itself did or noticed, as an entry.
 use super::chain::Hash;
+use super::entry::Verdict;
 use super::{json, time};
-use crate::facts::Person;
+use crate::facts::{Person, RequestId};
 
 /// What the gateway itself did or noticed.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,8 @@ pub enum Event<'a> {
         /// When the first was refused, milliseconds since the Unix epoch.
         since_ms: u64,
     },
+    /// `folded`: requests that were refused before anybody was known, more of a kind than have entries of their own.
+    Folded(Folded<'a>),
     /// `retention`: older entries were deleted because of their age.
     Retention {
         /// First sequence number that is kept.
@@ -101,6 +104,27 @@ pub enum Event<'a> {
     },
     /// `heartbeat`: nothing else happened; silence is distinguishable from absence.
     Heartbeat,
+}
+
+/// Requests that have one entry together. None of them was forwarded.
+#[derive(Clone, Copy, Debug)]
+pub struct Folded<'a> {
+    /// How many.
+    pub requests: u64,
+    /// What was decided about each of them.
+    pub verdict: Verdict,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The address or network that all of them came from; `None` where they have none in common.
+    pub client: Option<Person<&'a str>>,
+    /// From how many addresses (IPv6: networks of 64 bits) they came, at the least.
+    pub clients: u64,
+    /// When the first began, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// When the last began.
+    pub until_ms: u64,
+    /// Our ids of the first and the last: they bear the time, so that the entry of any other is found by its id.
+    pub ids: (RequestId, RequestId),
 }
 
 /// How the writer before ended.
@@ -132,6 +156,7 @@ impl Event<'_> {
             Event::Admin { .. } => "admin",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",
+            Event::Folded(_) => "folded",
             Event::Retention { .. } => "retention",
             Event::Heartbeat => "heartbeat",
         }
@@ -191,6 +216,7 @@ impl Event<'_> {
                 json::number(out, ",\"detail\":{\"refused\":", refused);
                 instant(out, ",\"since\":", since_ms);
             }
+            Event::Folded(folded) => folded.write(out),
             Event::Retention { first, prev } => {
                 json::number(out, ",\"detail\":{\"first\":", first);
                 out.extend_from_slice(b",\"prev\":\"");
@@ -200,6 +226,23 @@ impl Event<'_> {
             Event::Heartbeat => return,
         }
         out.push(b'}');
+    }
+}
+
+impl Folded<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        json::number(out, ",\"detail\":{\"requests\":", self.requests);
+        json::text(out, ",\"verdict\":", self.verdict.as_str());
+        json::text(out, ",\"listener\":", self.listener);
+        json::optional(out, ",\"client\":", self.client.map(|client| client.0));
+        json::number(out, ",\"clients\":", self.clients);
+        instant(out, ",\"since\":", self.since_ms);
+        instant(out, ",\"until\":", self.until_ms);
+        for (lead, id) in [(",\"first_id\":\"", self.ids.0), (",\"last_id\":\"", self.ids.1)] {
+            out.extend_from_slice(lead.as_bytes());
+            out.extend_from_slice(&id.text());
+            out.push(b'"');
+        }
     }
 }
 
@@ -238,6 +281,16 @@ mod tests {
             Event::Admin { actor: Person("ops"), call: "reload" },
             Event::Recovered { file: "x", bytes: 7 },
             Event::Gap { refused: 9, since_ms: 5 },
+            Event::Folded(Folded {
+                requests: 3,
+                verdict: Verdict::Refuse(crate::refusal::Code::RequestMalformed),
+                listener: "public",
+                client: Some(Person("192.0.2.1")),
+                clients: 1,
+                since_ms: 5,
+                until_ms: 6,
+                ids: (RequestId(1), RequestId(2)),
+            }),
             Event::Retention { first: 5, prev: Hash::default() },
             Event::Heartbeat,
         ];

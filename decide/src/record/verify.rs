@@ -43,6 +43,8 @@ pub struct Report {
     pub backwards: u64,
     /// Requests that were refused without an entry, by the log's own account.
     pub refused_unlogged: u64,
+    /// Requests that share an entry with others of their kind (`folded`).
+    pub folded: u64,
     /// Whether the last system entry but heartbeats is an orderly `stop`.
     pub stopped: bool,
 }
@@ -153,6 +155,7 @@ struct Detail<'a> {
     #[serde(borrow)]
     prev: Option<Cow<'a, str>>,
     refused: Option<u64>,
+    requests: Option<u64>,
 }
 
 impl<'a> Line<'a> {
@@ -301,6 +304,9 @@ impl Verifier {
                 }
                 if let (Some("gap"), Some(refused)) = (event, detail.and_then(|detail| detail.refused)) {
                     self.report.refused_unlogged = self.report.refused_unlogged.saturating_add(refused);
+                }
+                if let (Some("folded"), Some(requests)) = (event, detail.and_then(|detail| detail.requests)) {
+                    self.report.folded = self.report.folded.saturating_add(requests);
                 }
                 if event != Some("heartbeat") {
                     self.report.stopped = event == Some("stop");

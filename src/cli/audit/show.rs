@@ -104,14 +104,25 @@ impl Args {
         };
         let at_ms = word(entry, "/time").and_then(time::parse).unwrap_or_default();
         is(&self.tenant, "/facts/tenant")
-            && is(&self.code, "/verdict")
+            && self.code.as_deref().is_none_or(|wanted| verdict(entry) == Some(wanted))
             && is(&self.route, "/facts/route")
             && is(&self.subject, "/facts/subject")
-            && is(&self.request_id, "/id")
+            && self.request_id.as_deref().is_none_or(|id| word(entry, "/id") == Some(id) || may_count(entry, id))
             && self.since.is_none_or(|since| at_ms >= since)
             && self.until.is_none_or(|until| at_ms < until)
-            && (!self.denied || word(entry, "/verdict").is_some_and(|verdict| verdict != "permit"))
+            && (!self.denied || verdict(entry).is_some_and(|verdict| verdict != "permit"))
     }
+}
+
+/// Whether a request with this id may be among those that share the entry: ids grow with time.
+fn may_count(entry: &Value, id: &str) -> bool {
+    let bounds = (word(entry, "/detail/first_id"), word(entry, "/detail/last_id"));
+    matches!(bounds, (Some(first), Some(last)) if first <= id && id <= last)
+}
+
+/// What was decided about the request of an entry, or about all that share it.
+pub(in crate::cli) fn verdict(entry: &Value) -> Option<&str> {
+    word(entry, "/verdict").or_else(|| word(entry, "/detail/verdict"))
 }
 
 /// Reads a time: an instant, a day, or how long ago.

@@ -96,6 +96,10 @@ fn notes(verified: &Verified, args: &Args) -> Vec<String> {
         let requests = count(report.refused_unlogged, "request", "requests");
         notes.push(format!("{requests} refused without an entry while the log could not be written; see `gap`"));
     }
+    if report.folded > 0 {
+        let requests = count(report.folded, "request shares", "requests share");
+        notes.push(format!("{requests} an entry with others of their kind; see `folded`"));
+    }
     if verified.set_aside > 0 {
         let lines = count(verified.set_aside as u64, "unfinished line was", "unfinished lines were");
         notes.push(format!("{lines} set aside after a crash; see `recovered`"));
@@ -126,6 +130,7 @@ fn success(verified: &Verified, notes: &[String]) -> Value {
         "intents": report.intents,
         "system": report.system,
         "refused_unlogged": report.refused_unlogged,
+        "folded": report.folded,
         "notes": notes,
     })
 }

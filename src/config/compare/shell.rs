@@ -16,6 +16,7 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         drain_timeout: _,
         drain_delay: _,
         max_connections: _,
+        unread_answers: _,
     } = &old.server;
     let server = &new.server;
     let differs = [
@@ -74,8 +75,10 @@ fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines
     let more = new.head.bytes > old.head.bytes || new.head.count > old.head.count || new.head.line > old.head.line;
     let longer = new.header_timeout > old.header_timeout
         || new.idle_timeout > old.idle_timeout
-        || new.handshake_timeout > old.handshake_timeout;
+        || new.handshake_timeout > old.handshake_timeout
+        || new.stall_timeout > old.stall_timeout;
     let wider = new.connections_per_ip > old.connections_per_ip
+        || new.handshakes_per_second > old.handshakes_per_second
         || new.h2_concurrent_streams > old.h2_concurrent_streams
         || new.h2_resets_per_second > old.h2_resets_per_second
         || new.h2_control_frames_per_second > old.h2_control_frames_per_second
@@ -96,6 +99,12 @@ fn audit(old: &Audit, new: &Audit, lines: &mut Lines) {
     lines.when(new.retain.is_some_and(|new| old.retain.is_none_or(|old| new < old)), || {
         "audit entries are kept for a shorter time".to_owned()
     });
+    let fewer = |old: u32, new: u32| new < old;
+    let (before, after) = (&old.fold, &new.fold);
+    let sooner = fewer(before.after, after.after)
+        || fewer(before.per_second, after.per_second)
+        || fewer(before.in_all_per_second, after.in_all_per_second);
+    lines.when(sooner, || "refused requests share audit entries sooner (`audit.fold`)".to_owned());
     lines.when(new.checkpoint_every > old.checkpoint_every || new.checkpoint_entries > old.checkpoint_entries, || {
         "heads of the audit log are signed less often".to_owned()
     });

@@ -17,6 +17,9 @@ use std::time::Duration;
 const MODERN: &str = "modern";
 /// Range of `h2.stall_timeout`.
 const SHORTEST_STALL: Period = Period(Duration::from_secs(1));
+/// The shortest `stall_timeout`: the pauses of a good mobile network are below it.
+const SHORTEST_PAUSE: Period = Period(Duration::from_millis(100));
+/// The longest of either.
 const LONGEST_STALL: Period = Period(Duration::from_secs(3600));
 
 impl Compiler<'_> {
@@ -93,6 +96,8 @@ impl Compiler<'_> {
             header_timeout: limits.header_timeout.0,
             idle_timeout: limits.idle_timeout.0,
             handshake_timeout: limits.handshake_timeout.0,
+            stall_timeout: self.within(&limits.stall_timeout, SHORTEST_PAUSE, LONGEST_STALL).0,
+            handshakes_per_second: self.within(&limits.handshakes_per_second, 1, 10_000_000),
             connections_per_ip: self.within(&limits.connections_per_ip, 1, 10_000_000),
             h2_concurrent_streams: self.within(&limits.h2.concurrent_streams, 1, 10_000),
             h2_resets_per_second: limits.h2.resets_per_second,

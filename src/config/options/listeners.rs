@@ -119,6 +119,12 @@ pub struct ListenerLimits {
     pub idle_timeout: Period,
     /// Time for a TLS handshake.
     pub handshake_timeout: Period,
+    /// Longest pause of a client inside a body that it sends, and longest time that it may take for a piece of an answer
+    /// (32 KiB); slower ones are cut. After this time, a body must also have made 128 bytes a second.
+    pub stall_timeout: Spanned<Period>,
+    /// TLS handshakes that one address (/64 for IPv6) may begin per second, and as many at once; further connections are
+    /// closed before they are read. Trusted proxies are exempt.
+    pub handshakes_per_second: Spanned<u32>,
     /// Open connections of one address (/64 for IPv6); trusted proxies are exempt. Four times as many HTTP/2 requests may be under way.
     pub connections_per_ip: Spanned<usize>,
     /// Limits of HTTP/2 connections.
@@ -133,6 +139,8 @@ impl Default for ListenerLimits {
             header_timeout: seconds(10),
             idle_timeout: seconds(75),
             handshake_timeout: seconds(5),
+            stall_timeout: seconds(60).into(),
+            handshakes_per_second: 500.into(),
             connections_per_ip: 200.into(),
             h2: H2Limits::default(),
         }

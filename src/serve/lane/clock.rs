@@ -1,5 +1,4 @@
 //! What an exchange waits for at this moment, and until when.
-use super::STALL;
 use super::exchange::Exchange;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,13 +47,13 @@ impl Exchange<'_> {
                 sooner(self.begun + LEAVE, Due::Leave);
             } else if upload.wants_client {
                 // An application that answers meanwhile is in no hurry for the rest of the body.
-                sooner(to_application.max(to_client) + times.idle.min(STALL), Due::Body);
+                sooner(to_application.max(to_client) + times.idle.min(self.patience), Due::Body);
             } else {
                 sooner(to_application + times.idle, Due::Application("it does not take the body"));
             }
         }
         if download.wants_client {
-            sooner(to_client + STALL, Due::Client);
+            sooner(to_client + self.patience, Due::Client);
         } else if self.answering() {
             sooner(to_client.max(to_application) + times.idle, Due::Application("a pause in the answer"));
         } else if upload.over {

@@ -13,6 +13,7 @@ use decide::refusal::{Code, Refusal};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll};
+use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// How a try failed.
@@ -90,6 +91,8 @@ pub(super) struct Exchange<'a> {
     pub(super) upload: Upload,
     pub(super) download: Download,
     pub(super) timeouts: Timeouts,
+    /// Longest pause of the client in its body, or before it takes a piece of the answer.
+    pub(super) patience: Duration,
     /// Whether the client was told to go on with its body.
     pub(super) continued: bool,
     /// Whether the client's connection ends with this answer.
@@ -152,6 +155,7 @@ impl<'a> Exchange<'a> {
                 tunnel: None,
                 wants_client: false,
             },
+            patience: wire.conn().settings.stall_timeout,
             continued: false,
             closing: !ask.keep_alive,
             begun: now,

@@ -1,7 +1,7 @@
 //! Answers of the gateway's own making, and what is left of the request's body when they are out.
 use super::body::Step;
 use super::serialize::{self, Connection, Framing};
-use super::{Ask, STALL, Turn};
+use super::{Ask, Turn};
 use crate::serve::context::Context;
 use crate::serve::respond::Made;
 use crate::serve::stream::Wire;
@@ -36,6 +36,7 @@ pub(super) async fn answer(wire: &mut Wire, ask: &Ask, ctx: &mut Context, made: 
         ctx.bytes_out = made.body.len() as u64;
         out.extend_from_slice(&made.body);
     }
+    let patience = wire.conn().settings.stall_timeout;
     let mut at = 0;
     let sent = poll_fn(|cx| {
         while let Some(rest) = out.get(at..).filter(|rest| !rest.is_empty()) {
@@ -43,7 +44,7 @@ pub(super) async fn answer(wire: &mut Wire, ask: &Ask, ctx: &mut Context, made: 
         }
         wire.poll_flush_all(cx)
     });
-    match timeout(STALL, sent).await {
+    match timeout(patience, sent).await {
         Ok(Ok(())) if close => Turn::Close,
         Ok(Ok(())) => rest(wire, ask).await,
         Ok(Err(_)) | Err(_) => Turn::Cut,

@@ -44,6 +44,7 @@ pub(super) struct Families {
     pub(super) upstream_unresolved: IntCounterVec,
     pub(super) cookies_hardened: IntCounter,
     pub(super) audit_entries: IntCounterVec,
+    pub(super) audit_folded: IntCounter,
     pub(super) audit_write_errors: IntCounter,
     pub(super) audit_backlog: IntGauge,
     pub(super) audit_last_checkpoint: IntGauge,
@@ -180,6 +181,10 @@ impl Families {
             cookies_hardened: r
                 .counter("moat_cookies_hardened_total", "Cookies of applications that were hardened.")?,
             audit_entries: r.counters("moat_audit_entries_total", "Audit entries written.", &["class"])?,
+            audit_folded: r.counter(
+                "moat_audit_folded_requests_total",
+                "Requests that share an audit entry with others of their kind.",
+            )?,
             audit_write_errors: r.counter("moat_audit_write_errors_total", "Audit writes that failed.")?,
             audit_backlog: r.gauge("moat_audit_backlog", "Audit entries waiting for the writer.")?,
             audit_last_checkpoint: r.gauge(

@@ -7,7 +7,7 @@
 //! successor, now or later: the old process locks the folder again and goes on, and nothing that a successor had
 //! already written is written twice.
 use super::fault::AuditFault;
-use super::folder;
+use super::{fold, folder};
 use super::queue::{Batch, Class, Item, Waiter};
 use super::shared::Shared;
 use super::verify::{MAX_LINE, read_line};
@@ -165,11 +165,13 @@ impl Away {
     fn forward(self, mut courier: Box<dyn Courier>) -> Result<(), AuditFault> {
         let mut batch = Batch::default();
         loop {
-            let glance = self.shared.queue.take(Instant::now() + IDLE, &mut batch);
+            let until = self.shared.folds.due().unwrap_or_else(|| Instant::now() + IDLE);
+            let glance = self.shared.queue.take(until, &mut batch);
             let last = glance.last();
             if let Some((refused, since_ms)) = self.shared.take_unlogged() {
                 self.add(&mut batch, Event::Gap { refused, since_ms });
             }
+            fold::account(&self.shared, last, |event| self.add(&mut batch, event));
             if last {
                 let (predecessor, unfinished) = (u64::from(std::process::id()), glance.open_slots as u64);
                 self.add(&mut batch, Event::HandOverEnd { predecessor, unfinished });

@@ -103,6 +103,17 @@ impl Queue {
         self.lock().open_slots += 1;
     }
 
+    /// Takes back a slot whose request was counted with others.
+    pub fn slot_closed(&self) {
+        let mut state = self.lock();
+        state.open_slots -= 1;
+        let wake = state.closing.is_some();
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
     /// Appends a body. `closes_slot` takes back a slot in the same step, so that the writer never sees one without the
     /// other.
     pub fn push(&self, body: &[u8], class: Class, waiter: Option<Waiter>, closes_slot: bool) {

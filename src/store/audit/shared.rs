@@ -1,5 +1,6 @@
 //! What requests and the writer share: room, health and counts.
 use super::fault::AuditUnavailable;
+use super::fold::Folds;
 use super::queue::{Class, Queue, Waiter};
 use super::{Clock, Options};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -22,6 +23,8 @@ pub struct AuditState {
     pub write_errors: u64,
     /// Requests that were refused because they could not be recorded.
     pub refused: u64,
+    /// Requests that share an entry with others of their kind.
+    pub folded: u64,
     /// Entries that wait to be written.
     pub backlog: u64,
     /// Sequence number of the last entry.
@@ -36,6 +39,7 @@ pub(super) struct Shared {
     pub node: String,
     pub max_wait: Duration,
     pub queue: Queue,
+    pub folds: Folds,
     clock: Clock,
     room: Semaphore,
     healthy: Notify,
@@ -52,6 +56,7 @@ pub(super) struct Shared {
     pub last_head_s: AtomicU64,
     pub write_errors: AtomicU64,
     refused: AtomicU64,
+    folded: AtomicU64,
     backlog: AtomicU64,
     away: AtomicBool,
     capacity: AtomicUsize,
@@ -70,6 +75,7 @@ impl Shared {
             node: options.node.clone(),
             max_wait: options.max_wait,
             queue: Queue::default(),
+            folds: Folds::new(options.folding),
             clock,
             room: Semaphore::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
             away: AtomicBool::new(false),
@@ -89,6 +95,7 @@ impl Shared {
             last_head_s: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            folded: AtomicU64::new(0),
             backlog: AtomicU64::new(0),
         }
     }
@@ -96,6 +103,7 @@ impl Shared {
     /// Leaves other options for the writer, and adds room.
     pub fn reconfigure(&self, options: Options) {
         let capacity = options.capacity.clamp(1, Semaphore::MAX_PERMITS);
+        self.folds.set(options.folding);
         *self.options.lock().unwrap_or_else(PoisonError::into_inner) = Some(options);
         let before = self.capacity.fetch_max(capacity, SeqCst);
         self.room.add_permits(capacity.saturating_sub(before));
@@ -168,6 +176,11 @@ impl Shared {
         Some((self.unlogged.swap(0, SeqCst), since))
     }
 
+    /// Counts requests that share an entry which is written now.
+    pub fn folded(&self, requests: u64) {
+        self.folded.fetch_add(requests, Relaxed);
+    }
+
     pub fn push(&self, body: &[u8], class: Class, waiter: Option<Waiter>, closes_slot: bool) {
         self.backlog.fetch_add(1, Relaxed);
         self.queue.push(body, class, waiter, closes_slot);
@@ -236,6 +249,7 @@ impl Shared {
             heads: self.heads.load(Relaxed),
             write_errors: self.write_errors.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            folded: self.folded.load(Relaxed),
             backlog: self.backlog.load(Relaxed),
             last_seq: self.last_seq.load(Relaxed),
             last_head_s: self.last_head_s.load(Relaxed),

@@ -1,12 +1,13 @@
 //! Room for one request's entry: taken first, filled last, and never empty-handed.
 use super::fault::AuditUnavailable;
+use super::fold::Sort;
 use super::queue::{Class, Waiter};
 use super::shared::Shared;
 use decide::facts::{Person, RequestId};
 use decide::record::{Circumstances, Entry, Exchange, Kind, Verdict};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -38,6 +39,23 @@ impl Slot {
     /// Hands over the entry (the bytes of [`Entry::write`]). Never blocks, never fails; callable from `Drop`.
     pub fn write(mut self, body: impl AsRef<[u8]>) {
         self.finish(body.as_ref());
+    }
+
+    /// Hands over the entry of a request that was not forwarded and that nobody is known for; where there are too many
+    /// of its sort, it is counted with them instead, and `body` is not called. Whether it has an entry of its own.
+    pub fn write_or_fold(mut self, sort: Sort, at_ms: u64, body: impl FnOnce() -> Vec<u8>) -> bool {
+        let Some(first) = self.shared.folds.fold(sort, self.id, at_ms, Instant::now()) else {
+            self.finish(&body());
+            return true;
+        };
+        self.written = true;
+        self.shared.return_room(1);
+        self.shared.queue.slot_closed();
+        if first {
+            // The writer may sleep for a minute.
+            self.shared.queue.nudge();
+        }
+        false
     }
 
     /// Hands over an `intent` entry and waits until it is in the hands of the operating system, or with `durable` (or

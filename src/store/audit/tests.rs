@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod crash;
 mod disk;
+mod fold;
 mod handover;
 
 fn options(folder: &Path) -> Options {

@@ -1,5 +1,6 @@
 //! The one thread that writes: takes what requests left, chains it, writes, syncs, signs, rolls and retains.
 use super::fault::AuditFault;
+use super::fold;
 use super::folder::Folder;
 use super::handover::{Away, Opening, Order};
 use super::key::{self, Signer};
@@ -171,6 +172,7 @@ impl Writer {
         }
         self.shared.set_away(true);
         self.account_for_gap();
+        self.account_for_folds(true);
         self.system(Event::HandOver { successor });
         self.seal_head();
         let left = self.step().and_then(|()| if self.segment.len() > 0 { self.roll() } else { Ok(()) });
@@ -194,6 +196,7 @@ impl Writer {
         self.shared.queue.take(Instant::now(), batch);
         self.seal(batch);
         self.account_for_gap();
+        self.account_for_folds(true);
         self.system(Event::Stop { unfinished: glance.open_slots as u64 });
         self.seal_head();
         loop {
@@ -218,6 +221,7 @@ impl Writer {
         let now = Instant::now();
         if self.failing_since.is_none() {
             self.account_for_gap();
+            self.account_for_folds(false);
             if now >= self.last_entry + self.options.heartbeat {
                 self.system(Event::Heartbeat);
             }
@@ -252,6 +256,12 @@ impl Writer {
         }
     }
 
+    /// Requests that share entries get them, a while after the first; or now.
+    fn account_for_folds(&mut self, all: bool) {
+        let shared = Arc::clone(&self.shared);
+        fold::account(&shared, all, |event| self.system(event));
+    }
+
     /// When there is something to do even if no request comes.
     fn next_duty(&self) -> Instant {
         if self.segment.unwritten() {
@@ -260,6 +270,9 @@ impl Writer {
         let mut next = (self.last_entry + self.options.heartbeat).min(self.last_retain + RETAIN_EVERY);
         if self.since_head > 0 {
             next = next.min(self.last_head + self.options.checkpoint_every);
+        }
+        if let Some(due) = self.shared.folds.due() {
+            next = next.min(due);
         }
         if self.segment.unsynced() {
             next = next.min(self.last_sync + SYNC_EVERY);

@@ -184,6 +184,8 @@ pub(super) fn settings(kind: ListenerKind) -> Listener {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(30),
         handshake_timeout: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(60),
+        handshakes_per_second: 1000,
         connections_per_ip: 10_000,
         h2_concurrent_streams: 100,
         h2_resets_per_second: 50,
