@@ -380,6 +380,8 @@ def security():
     b.lines("Entries of requests against requests", "Must be 1: every request is in one entry.", [(f'(sum(increase(moat_audit_entries_total{{{I}, class="request"}}[5m])) + sum(increase(moat_audit_folded_requests_total{{{I}}}[5m]))) / sum(increase(moat_http_requests_total{{{I}}}[5m]))', "entries for each request")], "short")
     b.lines("Age of the signed head", "Of each instance.", [(f"time() - moat_audit_last_checkpoint_timestamp_seconds{{{I}}}", "{{instance}}")], "s", limit=300)
     b.lines("Audit writes failed", "Look at the disk of `audit.directory`: full, read-only, or gone.", [(f"rate(moat_audit_write_errors_total{{{I}}}[{RATE}])", "{{instance}}")], "ops", width=12)
+    b.lines("Connections that said nothing", "Closed after `idle_timeout`. A steep rise is a flood of silent connections.", [(f"sum by (listener) (rate(moat_connections_idle_closed_total{{{I}}}[{RATE}]))", "{{listener}}")], "cps")
+    b.lines("Answers that nobody takes", "They wait for their clients; near `server.unread_answers` the slowest are cut.", [(f"moat_unread_answers{{{I}}}", "{{instance}}")], "short")
     b.lines("Connections rejected", "Closed before their first byte was read.", [(f"sum by (listener, reason) (rate(moat_connections_rejected_total{{{I}}}[{RATE}]))", "{{listener}} {{reason}}")], "cps", width=12)
     return b.json
 

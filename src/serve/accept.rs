@@ -1,4 +1,5 @@
 //! The accept loop: takes connections as fast as the permits allow and gives each a task of its own.
+use super::arrivals::Arrivals;
 use super::drain;
 use super::lane::Handover;
 use super::limits::{PerAddress, Rejection, Slot};
@@ -20,6 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// Pause after an accept that failed for want of descriptors or memory: trying again at once would only burn a core.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// Bytes that the kernel takes beyond what is on the wire. Without this bound it takes megabytes for a client that stops
+/// reading, and a socket's memory counts for the control group of the process.
+const UNSENT: u32 = 128 * 1024;
+
 /// Accepts connections until the drain begins, then closes the listening socket. Connections live on in tasks of their
 /// own; [`super::drain::Drain::finish`] waits for them. An error means that the listener never started.
 pub async fn serve<A, F>(bound: Bound, house: House<A, F>) -> io::Result<()>
@@ -30,7 +35,7 @@ where
     let Bound { name, frontage, socket, .. } = bound;
     let mut enlisted = house.listening.enlist(&name, &socket)?;
     let socket = TcpListener::from_std(socket)?;
-    let door = Arc::new(Door { frontage, addresses: PerAddress::default(), house });
+    let door = Arc::new(Door { frontage, addresses: PerAddress::default(), arrivals: Arrivals::default(), house });
     let mut draining = door.house.drain.watch_left();
     loop {
         let accepted = tokio::select! {
@@ -60,6 +65,8 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 struct Door<A, F> {
     frontage: Arc<ArcSwap<Frontage>>,
     addresses: PerAddress,
+    /// TLS handshakes by address.
+    arrivals: Arrivals,
     house: House<A, F>,
 }
 
@@ -73,6 +80,10 @@ where
         let settings = &frontage.settings;
         let trusted_peer = settings.trusts(peer.ip());
         let cap = (!trusted_peer).then_some(settings.connections_per_ip);
+        let shakes_hands = frontage.tls.is_some() && !trusted_peer;
+        if shakes_hands && !self.arrivals.admits(peer.ip(), settings.handshakes_per_second, Instant::now()) {
+            return self.reject(tcp, &settings.name, Rejection::Handshakes);
+        }
         match Slot::take(&self.house.budget, &self.addresses, peer.ip(), cap) {
             Ok(slot) => {
                 let counted = Counted::new(self.clone(), settings.name.clone());
@@ -101,6 +112,8 @@ where
         if tcp.set_nodelay(true).is_err() {
             return;
         }
+        // Where the kernel does not know it, a client that does not read costs more memory, and nothing else changes.
+        let _ = socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT);
         let Frontage { settings, tls } = &*visit.frontage;
         let mut conn = ConnInfo {
             id: next_id(),
@@ -115,6 +128,7 @@ where
             certificate: None,
             begun: AtomicU64::new(0),
             drain: self.house.drain.clone(),
+            account: slot.account(),
             handover: Handover::default(),
         };
         let (transport, protocol) = match tls {

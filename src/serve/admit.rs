@@ -7,6 +7,7 @@ use crate::serve::gather::{self, gather};
 use crate::serve::listener::{ConnInfo, misdirected};
 use crate::serve::live::{self, Exchange, Live, Stay};
 use crate::serve::respond::{self, Made};
+use crate::serve::shares::Room;
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Protocol, changes_state};
 use decide::headers::Nonce;
@@ -67,6 +68,14 @@ impl Gateway {
         let mut slot = slot.map_err(|e| unavailable(format!("the audit log cannot take an entry: {e}")))?;
         slot.identify(ctx.stamp.id);
         ctx.slot = Some(slot);
+        if let Some(account) = &conn.account {
+            let Some(under_way) = account.begin(self.room()) else {
+                ctx.glimpse = gather::glimpse(asked.method, asked.target, asked.authority, asked.headers);
+                let cause = "room runs short, and this address has its share of requests under way";
+                return Err(Refusal::new(Code::QuotaExceeded, cause).retry_after(1));
+            };
+            ctx.under_way = Some(under_way);
+        }
         let active = ctx.active.clone();
         let door = active.door(&conn.listener);
         // A connection may outlive its listener.
@@ -153,6 +162,12 @@ impl Gateway {
             }
         }
         Ok(Admitted::Forward)
+    }
+
+    /// Room for requests in the audit log.
+    fn room(&self) -> Room {
+        let (all, free) = self.shared.audit.room();
+        Room { all, free }
     }
 
     /// The gateway's own resources.

@@ -8,6 +8,7 @@ use crate::serve::listener::{ConnInfo, Glimpse};
 use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
 use crate::serve::metrics::{self, Origin, RequestOutcome};
+use crate::serve::shares::UnderWay;
 use crate::serve::status::{self, Refused};
 use crate::serve::traces::Place;
 use crate::serve::upstream::Lease;
@@ -61,6 +62,8 @@ pub struct Context {
     pub delayed: Option<Duration>,
     /// Room in the audit log, reserved before anything is decided.
     pub slot: Option<Slot>,
+    /// The place among the requests of its address.
+    pub under_way: Option<UnderWay>,
     /// The nonce of the response's Content-Security-Policy.
     pub nonce: Option<Nonce>,
     /// The endpoint in use.
@@ -140,6 +143,7 @@ impl Context {
             dues: Dues::default(),
             delayed: None,
             slot: None,
+            under_way: None,
             nonce: None,
             lease: None,
             tried: Vec::new(),

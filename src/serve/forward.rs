@@ -192,7 +192,8 @@ pub fn must_close(code: Code) -> bool {
     matches!(code, Code::RequestMalformed | Code::RequestAmbiguous | Code::RequestTooLarge | Code::RequestTimeout)
 }
 
-fn drips(elapsed: Duration, bytes: u64, grace: Duration) -> bool {
+/// Whether what a client sends comes too slowly once its grace is over.
+pub fn drips(elapsed: Duration, bytes: u64, grace: Duration) -> bool {
     elapsed > grace && (bytes as f64) < elapsed.as_secs_f64() * DRIP_RATE
 }
 

@@ -13,6 +13,7 @@ use crate::serve::metrics::Metrics;
 use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
+use crate::serve::shares::Unread;
 use crate::serve::status::Recent;
 use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub traces: Traces,
     /// Bound addresses by listener; `admin` is one of them.
     pub addresses: ArcSwap<Vec<(Arc<str>, SocketAddr)>>,
+    /// Places for answers that wait for their clients.
+    pub unread: Arc<Unread>,
     /// Orders to reload.
     pub asks: Asks,
     seeds: RandomState,
@@ -70,9 +73,24 @@ impl Shared {
     ) -> Shared {
         active.take_over(None);
         let (active, seeds) = (ArcSwap::new(active), RandomState::new());
+        let unread = Unread::new(active.load().snapshot.server.unread_answers);
         let (addresses, asks) = (ArcSwap::default(), Asks::default());
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
-        Shared { active, audit, access, metrics, assertions, reloads, live, recent, traces, addresses, asks, seeds }
+        Shared {
+            active,
+            audit,
+            access,
+            metrics,
+            assertions,
+            reloads,
+            live,
+            recent,
+            traces,
+            addresses,
+            unread,
+            asks,
+            seeds,
+        }
     }
 
     /// What is in force now.
@@ -172,6 +190,10 @@ impl Front for Gateway {
 
     fn connection_rejected(&self, listener: &str, reason: Rejection) {
         self.shared.metrics.listener(listener).rejected(reason);
+    }
+
+    fn connection_idle(&self, listener: &str) {
+        self.shared.metrics.listener(listener).idle();
     }
 
     fn connections(&self, listener: &str, delta: i64) {

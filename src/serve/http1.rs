@@ -42,7 +42,12 @@ where
         let head = match read {
             Read::Head(head) => head,
             Read::Gone => return,
-            Read::Idle => return wire.close().await,
+            Read::Idle => {
+                if !conn.draining() {
+                    house.front.connection_idle(&conn.listener);
+                }
+                return wire.close().await;
+            }
             Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
         };
         let leash = Arc::new(Leash::default());

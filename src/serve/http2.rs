@@ -129,6 +129,7 @@ where
                 continue;
             }
             () = sleep_until(idle_since + settings.idle_timeout), if streams.is_empty() && !going => {
+                house.front.connection_idle(&conn.listener);
                 h2.graceful_shutdown();
                 going = true;
                 continue;

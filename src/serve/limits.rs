@@ -1,4 +1,5 @@
 //! How much one client, or all of them, may hold open: connection slots, and places for HTTP/2 requests.
+use super::shares::Account;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,8 @@ pub enum Rejection {
     Total,
     /// Before its first byte: `connections_per_ip` are open from this address.
     PerAddress,
+    /// Before its first byte: `handshakes_per_second` of this address have begun.
+    Handshakes,
     /// An HTTP/2 client overdid it: resets, control frames, malformed requests, windows kept closed; or broke the protocol.
     Abuse,
 }
@@ -22,6 +25,7 @@ impl Rejection {
         match self {
             Rejection::Total => "total",
             Rejection::PerAddress => "per_address",
+            Rejection::Handshakes => "handshakes",
             Rejection::Abuse => "abuse",
         }
     }
@@ -80,6 +84,7 @@ pub(crate) struct PerAddress(Arc<Mutex<HashMap<IpAddr, Held>>>);
 struct Held {
     connections: usize,
     streams: Arc<Semaphore>,
+    account: Arc<Account>,
 }
 
 /// The right to be connected; gives itself back when dropped.
@@ -88,6 +93,7 @@ pub(crate) struct Slot {
     _place: Place,
     counted: Option<(PerAddress, IpAddr)>,
     streams: Option<Arc<Semaphore>>,
+    account: Option<Arc<Account>>,
 }
 
 impl Slot {
@@ -99,24 +105,32 @@ impl Slot {
         cap: Option<usize>,
     ) -> Result<Slot, Rejection> {
         let place = budget.take().ok_or(Rejection::Total)?;
-        let Some(cap) = cap else { return Ok(Slot { _place: place, counted: None, streams: None }) };
+        let Some(cap) = cap else { return Ok(Slot { _place: place, counted: None, streams: None, account: None }) };
         let prefix = prefix(client);
         let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
         if open.get(&prefix).map_or(0, |held| held.connections) >= cap {
             return Err(Rejection::PerAddress);
         }
         let most = cap.saturating_mul(STREAMS_PER_CONNECTION).min(Semaphore::MAX_PERMITS);
-        let held =
-            open.entry(prefix).or_insert_with(|| Held { connections: 0, streams: Arc::new(Semaphore::new(most)) });
+        let held = open.entry(prefix).or_insert_with(|| Held {
+            connections: 0,
+            streams: Arc::new(Semaphore::new(most)),
+            account: Arc::default(),
+        });
         held.connections += 1;
-        let streams = Some(held.streams.clone());
+        let (streams, account) = (Some(held.streams.clone()), Some(held.account.clone()));
         drop(open);
-        Ok(Slot { _place: place, counted: Some((addresses.clone(), prefix)), streams })
+        Ok(Slot { _place: place, counted: Some((addresses.clone(), prefix)), streams, account })
     }
 
     /// Places for HTTP/2 requests of the client's prefix; `None` for trusted hops, which speak for many.
     pub(crate) fn streams(&self) -> Option<Arc<Semaphore>> {
         self.streams.clone()
+    }
+
+    /// What the client's prefix has under way; `None` for trusted hops, which speak for many.
+    pub(crate) fn account(&self) -> Option<Arc<Account>> {
+        self.account.clone()
     }
 }
 
@@ -133,7 +147,8 @@ impl Drop for Slot {
     }
 }
 
-fn prefix(client: IpAddr) -> IpAddr {
+/// What an address is counted as: itself, or its /64.
+pub(crate) fn prefix(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),

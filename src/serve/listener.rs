@@ -6,6 +6,7 @@ use super::inherited::Inherited;
 use super::lane::{Handover, Turn};
 use super::limits::{Budget, Rejection};
 use super::listening::Listening;
+use super::shares::Account;
 use super::stream::Wire;
 use super::tls::{Handshake, TlsAcceptor};
 use crate::config::settings::{Listener, ListenerKind};
@@ -50,6 +51,8 @@ pub struct ConnInfo {
     /// Requests of this connection that reached the gateway; what did not, the connection's loop accounts for.
     pub(crate) begun: AtomicU64,
     pub(crate) drain: Drain,
+    /// What the client's address has under way; `None` for trusted hops.
+    pub(crate) account: Option<Arc<Account>>,
     /// Where a request that was decided here waits for pingora.
     pub(crate) handover: Handover,
 }
@@ -143,6 +146,11 @@ pub trait Front: Send + Sync + 'static {
 
     /// A connection was closed by us, for this reason.
     fn connection_rejected(&self, listener: &str, reason: Rejection);
+
+    /// A connection was closed because nothing came for `idle_timeout`.
+    fn connection_idle(&self, listener: &str) {
+        let _ = listener;
+    }
 
     /// `delta` connections more (+1) or less (-1) are open.
     fn connections(&self, listener: &str, delta: i64);

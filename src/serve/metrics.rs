@@ -172,6 +172,11 @@ impl Metrics {
         raise(&self.families.audit_folded, total);
     }
 
+    /// Answers that wait for their clients.
+    pub fn unread_answers(&self, now: usize) {
+        self.families.answers_unread.set(gauge(now));
+    }
+
     /// State of the audit writer: failed writes since the start, entries waiting, and when the last signed head was
     /// written, in seconds since the epoch.
     pub fn audit_state(&self, write_errors: u64, backlog: usize, last_checkpoint_s: Option<u64>) {

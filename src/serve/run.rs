@@ -370,6 +370,7 @@ fn before_scrape(
         }
         let head = (state.last_head_s > 0).then_some(state.last_head_s);
         metrics.audit_folded(state.folded);
+        metrics.unread_answers(shared.unread.taken());
         metrics.audit_state(state.write_errors, usize::try_from(state.backlog).unwrap_or(usize::MAX), head);
         metrics.upstreams(&shared.active().upstreams);
         for ring in shared.active().issuers().values() {

@@ -12,6 +12,8 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -71,6 +73,8 @@ pub(crate) struct TlsAcceptor {
     base: ServerConfig,
     store: Arc<CertStore>,
     configs: ArcSwap<Configs>,
+    /// Handshakes whose costly part may be done at once.
+    turns: Semaphore,
 }
 
 /// One configuration per certificate, made anew when the certificates change.
@@ -93,7 +97,10 @@ impl TlsAcceptor {
     ) -> Result<TlsAcceptor, String> {
         let base = base_config(profile, protocols)?;
         let configs = ArcSwap::from_pointee(Configs::new(&base, &store));
-        Ok(TlsAcceptor { base, store, configs })
+        // One worker is left for those who have shaken hands, where there is more than one.
+        let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+        let turns = Semaphore::new(workers.saturating_sub(1).max(1));
+        Ok(TlsAcceptor { base, store, configs, turns })
     }
 
     /// Shakes hands until `deadline`.
@@ -116,7 +123,16 @@ impl TlsAcceptor {
             let _ = tcp.shutdown().await;
             return Err(Handshake::UnknownName);
         };
-        let stream = hello.into_stream(config).await.map_err(failed)?;
+        let handshake = {
+            // What costs a handshake most is done here and now. So many at once, and everybody else in between: others
+            // wait for a few handshakes, not for all that a flood has begun.
+            let turn = self.turns.acquire().await;
+            let handshake = hello.into_stream(config);
+            tokio::task::yield_now().await;
+            drop(turn);
+            handshake
+        };
+        let stream = handshake.await.map_err(failed)?;
         let tls = stream.get_ref().1;
         let protocol = if tls.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
         Ok(Secured {

@@ -188,6 +188,11 @@ impl AuditLog {
         self.shared.reconfigure(options);
     }
 
+    /// Room for requests: all of it, and what is free.
+    pub fn room(&self) -> (usize, usize) {
+        self.shared.room()
+    }
+
     /// How the log is doing, for metrics and readiness.
     pub fn state(&self) -> AuditState {
         self.shared.state()

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 const LEAVE: Duration = Duration::from_secs(1);
 /// Time for the rest of a body after its answer, before the connection is given up.
 const REST: Duration = Duration::from_secs(5);
+/// How long the client may take for a piece of its answer where there is no place for answers that wait.
+const HASTE: Duration = Duration::from_secs(2);
 /// As good as never, and representable.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -53,7 +55,8 @@ impl Exchange<'_> {
             }
         }
         if download.wants_client {
-            sooner(to_client + self.patience, Due::Client);
+            let patience = if self.unread.is_some() { self.patience } else { self.patience.min(HASTE) };
+            sooner(to_client + patience, Due::Client);
         } else if self.answering() {
             sooner(to_client.max(to_application) + times.idle, Due::Application("a pause in the answer"));
         } else if upload.over {

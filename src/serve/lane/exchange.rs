@@ -7,6 +7,7 @@ use super::serialize::{self, Framing};
 use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
 use crate::serve::gateway::Gateway;
+use crate::serve::shares::UnreadPlace;
 use crate::serve::stream::Wire;
 use bytes::Bytes;
 use decide::refusal::{Code, Refusal};
@@ -93,6 +94,8 @@ pub(super) struct Exchange<'a> {
     pub(super) timeouts: Timeouts,
     /// Longest pause of the client in its body, or before it takes a piece of the answer.
     pub(super) patience: Duration,
+    /// The place of an answer that waits for its client, while it has one.
+    pub(super) unread: Option<UnreadPlace>,
     /// Whether the client was told to go on with its body.
     pub(super) continued: bool,
     /// Whether the client's connection ends with this answer.
@@ -156,6 +159,7 @@ impl<'a> Exchange<'a> {
                 wants_client: false,
             },
             patience: wire.conn().settings.stall_timeout,
+            unread: None,
             continued: false,
             closing: !ask.keep_alive,
             begun: now,
@@ -211,7 +215,18 @@ impl<'a> Exchange<'a> {
         if self.upload.over && self.upload.refused.is_none() && self.wire.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Fail::Gone));
         }
+        self.keep_place();
         self.poll_clock(cx, sleep)
+    }
+
+    /// Takes a place for an answer that begins to wait for its client, and gives it back where it waits no more.
+    fn keep_place(&mut self) {
+        let waits = self.download.wants_client && self.answered.is_none();
+        if !waits {
+            self.unread = None;
+        } else if self.unread.is_none() {
+            self.unread = self.gateway.shared.unread.take(self.wire.conn().account.as_ref());
+        }
     }
 
     fn poll_clock(&mut self, cx: &mut Task<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<Result<End, Fail>> {

@@ -6,7 +6,7 @@ use super::Turn;
 use super::conn::Connection;
 use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
-use crate::serve::forward::take_body;
+use crate::serve::forward::{drips, take_body};
 use crate::serve::stream::Wire;
 use bytes::{Buf, BytesMut};
 use decide::refusal::{Code, Refusal};
@@ -14,9 +14,12 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
+/// So much later, what is over has passed.
+const JUST_AFTER: Duration = Duration::from_millis(1);
 /// Bytes of one direction that stand ready at most.
 const BUFFER: usize = 16 * 1024;
 
@@ -83,9 +86,12 @@ pub(super) async fn run(
     ctx.bytes_out = up.inbound.len() as u64;
     up.inbound = BytesMut::new();
     let mut rise = Way::default();
+    let patience = wire.conn().settings.stall_timeout;
     let mut moved = Instant::now();
+    // The client's frame under way: since when, and how many bytes have come of it.
+    let mut frame: Option<(Instant, u64)> = None;
     let mut sleep = pin!(sleep_until(moved + timeouts.idle));
-    let silent = poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         let (mut read, mut sent) = (0, 0);
         let back = down.poll(cx, &mut up, wire, &mut sent);
         let there = if rise.closed { Poll::Pending } else { rise.poll(cx, wire, &mut up, &mut read) };
@@ -95,22 +101,35 @@ pub(super) async fn run(
         if read + sent > 0 {
             moved = Instant::now();
         }
+        if read > 0 {
+            let (since, bytes) = frame.unwrap_or((moved, 0));
+            frame = wire.frame_under_way().then_some((since, bytes + read as u64));
+        }
         // When the application has ended, the client has nothing more to wait for; the other way round it has.
         if back.is_ready() || matches!(there, Poll::Ready(Err(_))) {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         loop {
+            let now = Instant::now();
+            if moved + timeouts.idle <= now {
+                return Poll::Ready(Some(Refusal::new(Code::UpstreamTimeout, "silence for `idle_timeout`")));
+            }
+            let mut next = moved + timeouts.idle;
+            if let Some((since, bytes)) = frame {
+                if drips(now.saturating_duration_since(since), bytes, patience) {
+                    return Poll::Ready(Some(Refusal::new(Code::RequestTimeout, "a frame comes in drips")));
+                }
+                let look = since + patience + JUST_AFTER;
+                next = next.min(if look > now { look } else { now + patience });
+            }
+            if next < sleep.deadline() || sleep.is_elapsed() {
+                sleep.as_mut().reset(next);
+            }
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if moved + timeouts.idle <= Instant::now() {
-                return Poll::Ready(true);
-            }
-            sleep.as_mut().reset(moved + timeouts.idle);
         }
     });
-    if silent.await {
-        ctx.refusal = Some(Refusal::new(Code::UpstreamTimeout, "silence for `idle_timeout`"));
-    }
+    ctx.refusal = ended.await.or(ctx.refusal.take());
     Turn::Close
 }

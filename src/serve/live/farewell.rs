@@ -72,6 +72,11 @@ impl Farewell {
         self.from_client.note(bytes);
     }
 
+    /// Whether a frame of the client's has begun and not ended.
+    pub fn frame_under_way(&self) -> bool {
+        !self.from_client.at_boundary()
+    }
+
     /// The close frame for the client, once, as soon as it may stand.
     pub fn word_to_client(&mut self) -> Option<Vec<u8>> {
         let pull = self.leash.pulled()?;

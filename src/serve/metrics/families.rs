@@ -24,6 +24,8 @@ pub(super) struct Families {
     pub(super) connections: IntGaugeVec,
     pub(super) connections_accepted: IntCounterVec,
     pub(super) connections_rejected: IntCounterVec,
+    pub(super) connections_idle: IntCounterVec,
+    pub(super) answers_unread: IntGauge,
     pub(super) tls_handshakes: IntCounterVec,
     pub(super) certificate_not_after: IntGaugeVec,
     pub(super) authn: IntCounterVec,
@@ -100,6 +102,12 @@ impl Families {
                 "Connections closed before a request was read.",
                 &["listener", "reason"],
             )?,
+            connections_idle: r.counters(
+                "moat_connections_idle_closed_total",
+                "Connections closed because nothing came for `idle_timeout`.",
+                &["listener"],
+            )?,
+            answers_unread: r.gauge("moat_unread_answers", "Answers that wait for their clients to take them.")?,
             tls_handshakes: r.counters(
                 "moat_tls_handshakes_total",
                 "TLS handshakes.",

@@ -15,6 +15,7 @@ pub struct ListenerMetrics {
     name: Arc<str>,
     active: IntGauge,
     open: IntGauge,
+    idle: IntCounter,
     accepted: IntCounter,
     families: Arc<Families>,
 }
@@ -34,6 +35,7 @@ impl ListenerMetrics {
             name: name.into(),
             active: families.server_active.with_label_values(&[name]),
             open: families.connections.with_label_values(&[name, "open"]),
+            idle: families.connections_idle.with_label_values(&[name]),
             accepted: families.connections_accepted.with_label_values(&[name]),
             families,
         }
@@ -49,6 +51,11 @@ impl ListenerMetrics {
     pub fn connections(&self, delta: i64) {
         self.open.add(delta);
         self.accepted.inc_by(u64::try_from(delta).unwrap_or_default());
+    }
+
+    /// A connection was closed because nothing came.
+    pub fn idle(&self) {
+        self.idle.inc();
     }
 
     /// A connection was closed before its first byte was read.

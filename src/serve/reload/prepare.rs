@@ -54,6 +54,7 @@ impl Prepared {
             store.status().iter().filter(changed).for_each(|certificate| tell(running, certificate));
         }
         running.doors.resize(next.server.max_connections);
+        running.shared.unread.resize(next.server.unread_answers);
         running.doors.carry_out(self.doors);
         let mut addresses = running.doors.addresses();
         let admin = running.shared.addresses.load().iter().find(|(name, _)| **name == *"admin").cloned();

@@ -37,6 +37,11 @@ impl Wire {
         self.exposed = Exposed::Bytes(0);
     }
 
+    /// Whether the client has begun a frame of a WebSocket and not ended it.
+    pub(crate) fn frame_under_way(&self) -> bool {
+        self.farewell.as_ref().is_some_and(|farewell| farewell.frame_under_way())
+    }
+
     /// Notes that the next answer is a 101.
     pub(crate) fn may_switch(&mut self) {
         self.expose_upgrade(0);

@@ -60,8 +60,12 @@ impl Sort {
     /// The same of a whole provider's network.
     fn widened(&self) -> Sort {
         let wide = match self.client {
-            Some(IpNet::V4(net)) => Ipv4Net::new(net.addr(), 16.min(net.prefix_len())).ok().map(|net| IpNet::V4(net.trunc())),
-            Some(IpNet::V6(net)) => Ipv6Net::new(net.addr(), 32.min(net.prefix_len())).ok().map(|net| IpNet::V6(net.trunc())),
+            Some(IpNet::V4(net)) => {
+                Ipv4Net::new(net.addr(), 16.min(net.prefix_len())).ok().map(|net| IpNet::V4(net.trunc()))
+            }
+            Some(IpNet::V6(net)) => {
+                Ipv6Net::new(net.addr(), 32.min(net.prefix_len())).ok().map(|net| IpNet::V6(net.trunc()))
+            }
             None => None,
         };
         Sort { client: wide, ..self.clone() }
@@ -249,7 +253,9 @@ fn merged(counts: HashMap<Sort, Count>, wider: fn(&Sort) -> Sort) -> HashMap<Sor
 /// Calls `write` with an event for each count that is due, or for each there is.
 pub(super) fn account(shared: &Shared, all: bool, mut write: impl FnMut(Event<'_>)) {
     for (sort, count) in shared.folds.take(all, Instant::now()) {
-        let client = sort.client.map(|net| if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() });
+        let client = sort
+            .client
+            .map(|net| if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() });
         write(Event::Folded(Folded {
             requests: count.requests,
             verdict: sort.verdict,
@@ -290,7 +296,10 @@ mod tests {
         assert!(folds.take(false, start).is_empty(), "not yet");
         let taken = folds.take(false, start + FLUSH);
         let [(of, count)] = taken.as_slice() else { panic!("{taken:?}") };
-        assert_eq!((of, count.requests, count.clients, count.ids), (&sort("192.0.2.1"), 3, 1, (RequestId(3), RequestId(5))));
+        assert_eq!(
+            (of, count.requests, count.clients, count.ids),
+            (&sort("192.0.2.1"), 3, 1, (RequestId(3), RequestId(5)))
+        );
         assert_eq!((count.since_ms, count.until_ms, folds.due()), (3, 5, None));
         assert_eq!(fold(6, start + FLUSH), None, "one comes back each second");
         assert_eq!(fold(7, start + FLUSH), Some(true));

@@ -7,12 +7,12 @@
 //! successor, now or later: the old process locks the folder again and goes on, and nothing that a successor had
 //! already written is written twice.
 use super::fault::AuditFault;
-use super::{fold, folder};
 use super::queue::{Batch, Class, Item, Waiter};
 use super::shared::Shared;
 use super::verify::{MAX_LINE, read_line};
 use super::writer::Writer;
 use super::{AuditLog, AuditUnavailable, MediumMaker, Options};
+use super::{fold, folder};
 use decide::record::{Chain, Entry, Event, Kind, chain};
 use std::collections::HashSet;
 use std::fs::File;

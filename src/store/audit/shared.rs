@@ -150,6 +150,11 @@ impl Shared {
         self.room.add_permits(entries);
     }
 
+    /// All room, and what is free of it.
+    pub fn room(&self) -> (usize, usize) {
+        (self.capacity.load(Relaxed), self.room.available_permits())
+    }
+
     /// Why there is no room.
     pub fn reason(&self) -> AuditUnavailable {
         match (self.room.is_closed(), self.failing()) {

@@ -84,7 +84,10 @@ fn a_reload_changes_the_allowance() {
     let folder = TempDir::new().unwrap();
     let options = Options { folding: FEW, ..options(folder.path()) };
     let log = open(&options).unwrap();
-    log.reconfigure(Options { folding: Folding { after: 1000, per_second: 1, in_all_per_second: 1 }, ..options.clone() });
+    log.reconfigure(Options {
+        folding: Folding { after: 1000, per_second: 1, in_all_per_second: 1 },
+        ..options.clone()
+    });
     assert_eq!(refuse(&log, "192.0.2.1", 1000), 1000);
     log.close(Duration::from_secs(5)).unwrap();
 }
