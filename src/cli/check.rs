@@ -2,8 +2,10 @@
 use crate::cli::EXIT_PROBLEM;
 use crate::config::problem::Problems;
 use crate::config::settings::{Snapshot, Tls};
+use crate::config::units::Size;
 use crate::config::{Complaint, Loaded, Purpose, World, process_env};
 use crate::serve::certificates::CertStore;
+use crate::serve::memory;
 use anyhow::Result;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,13 @@ pub struct Args {
     /// How problems are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Warns where the limits admit more memory than this, e.g. `512MiB`, instead of what the control group has
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<Size>,
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    Size::read(text).ok_or_else(|| "not a size; write `512MiB` or `2GiB`".to_owned())
 }
 
 /// How problems are printed.
@@ -37,6 +46,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
             match args.format {
                 Format::Text => writeln!(out, "{}: ok   {}", args.config.display(), summary(&loaded))?,
                 Format::Json => writeln!(out, "[]")?,
+            }
+            if let Some(doubt) =
+                memory::doubt(&loaded.snapshot, args.memory.map(|size| size.0).or_else(memory::allowed))
+            {
+                writeln!(std::io::stderr().lock(), "warning: {doubt}")?;
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -196,6 +196,11 @@ impl Compiler<'_> {
             drain_delay: options.drain_delay.0,
             reuse_port: options.reuse_port,
             max_connections: self.within(&options.max_connections, 1, 10_000_000),
+            requests_under_way: match &options.requests_under_way {
+                Some(most) => self.within(most, 16, 100_000_000),
+                // A request holds its room to its end, so there must be more of it than connections.
+                None => options.max_connections.value.saturating_mul(2).max(65_536),
+            },
             unread_answers: self.within(&options.unread_answers, 1, 10_000_000),
             state_dir: self.files.folder.join(&options.state_dir),
             instance: options.instance.clone(),

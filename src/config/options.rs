@@ -133,7 +133,12 @@ pub struct ServerOptions {
     pub reuse_port: bool,
     /// Open connections in all; beyond, new ones are closed at once and counted.
     pub max_connections: Spanned<usize>,
-    /// Answers that may wait for clients which are slow to take them; each may hold some 200 KiB. Answers beyond them, and
+    /// Requests under way in all, each with its room in the audit log (1 KiB); beyond, new ones wait for a second and are refused.
+    /// Once half of the room is taken, an address (/64 for IPv6) that has a sixteenth of what is free is refused more.
+    /// A reload can only raise it. Default: twice `max_connections`, and no fewer than 65,536.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_under_way: Option<Spanned<usize>>,
+    /// Answers that may wait for clients which are slow to take them; each may hold some 400 KiB. Answers beyond them, and
     /// those of an address (/64 for IPv6) that has a quarter of the places that are free, wait for 2 s instead of `stall_timeout`.
     pub unread_answers: Spanned<usize>,
     /// Folder for everything that outlives the process: audit log, key copies, keys. Danger: whoever can write there
@@ -154,7 +159,8 @@ impl Default for ServerOptions {
             drain_delay: seconds(0),
             reuse_port: false,
             max_connections: 50_000.into(),
-            unread_answers: 4096.into(),
+            requests_under_way: None,
+            unread_answers: 2048.into(),
             state_dir: "/var/lib/moat".to_owned(),
             instance: "moat-1".to_owned(),
             zone: None,

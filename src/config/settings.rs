@@ -94,6 +94,8 @@ pub struct Server {
     pub reuse_port: bool,
     /// Open connections in all.
     pub max_connections: usize,
+    /// Requests in all that may be under way.
+    pub requests_under_way: usize,
     /// Answers in all that may wait for slow clients with all the patience there is.
     pub unread_answers: usize,
     /// Folder for everything that outlives the process.

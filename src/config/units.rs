@@ -114,6 +114,13 @@ impl Quantity for Period {
     }
 }
 
+impl Size {
+    /// Reads one; `None` where it is none.
+    pub fn read(text: &str) -> Option<Size> {
+        <Size as Quantity>::parse(text)
+    }
+}
+
 impl Quantity for Size {
     const EXAMPLES: &'static str = "a size such as `512B`, `64KiB`, `1MiB` or `2GiB`";
     const PATTERN: &'static str = "^[0-9]+(B|KiB|MiB|GiB)$";

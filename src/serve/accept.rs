@@ -23,7 +23,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Bytes that the kernel takes beyond what is on the wire. Without this bound it takes megabytes for a client that stops
 /// reading, and a socket's memory counts for the control group of the process.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 64 * 1024;
 
 /// Accepts connections until the drain begins, then closes the listening socket. Connections live on in tasks of their
 /// own; [`super::drain::Drain::finish`] waits for them. An error means that the listener never started.

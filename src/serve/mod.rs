@@ -21,6 +21,7 @@ pub mod redirect;
 pub mod live;
 pub mod limits;
 pub mod shares;
+pub mod memory;
 pub mod drain;
 pub mod authorities;
 pub mod keys;

@@ -17,6 +17,7 @@ use crate::serve::listener::{self, Bound, House};
 use crate::serve::listening::Listening;
 use crate::serve::live;
 use crate::serve::logs::{AccessLog, Lines, QUEUE_BYTES};
+use crate::serve::memory;
 use crate::serve::metrics::{Metrics, Stream};
 use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
@@ -175,6 +176,9 @@ impl Prepared {
 
     /// Begins to write this log, and to serve.
     pub async fn run(self, audit: AuditLog) -> Result<Running> {
+        if let Some(doubt) = memory::doubt(&self.snapshot, memory::allowed()) {
+            tracing::warn!("{doubt}");
+        }
         let Prepared { snapshot, certificates, bound, mut given, metrics, access, assertions, .. } = self;
         let Prepared { herald, rings, quotas, active, log, .. } = self;
         let audit = Arc::new(audit);
@@ -309,8 +313,7 @@ pub(super) fn audit_options(snapshot: &Snapshot) -> audit::Options {
         per_second: from.fold.per_second,
         in_all_per_second: from.fold.in_all_per_second,
     };
-    // A request holds its room to its end, so there must be more of it than connections.
-    options.capacity = options.capacity.max(snapshot.server.max_connections.saturating_mul(2));
+    options.capacity = snapshot.server.requests_under_way;
     options
 }
 

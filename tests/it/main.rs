@@ -25,6 +25,7 @@ mod drain;
 mod dressing;
 mod endings;
 mod explain;
+mod floods;
 mod forwarding;
 mod http2;
 mod identity;

@@ -16,6 +16,7 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         drain_timeout: _,
         drain_delay: _,
         max_connections: _,
+        requests_under_way: _,
         unread_answers: _,
     } = &old.server;
     let server = &new.server;

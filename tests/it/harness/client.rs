@@ -68,8 +68,8 @@ impl Gateway {
         self.admin("/metrics").await.text()
     }
 
-    /// A verified TLS connection with this server name.
-    pub async fn tls(&self, host: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+    /// What a client of TLS needs that verifies the gateway.
+    pub fn tls_client(&self, alpn: &[&[u8]]) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.bundle.path("certs/dev/ca.crt")).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -79,6 +79,12 @@ impl Gateway {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config
+    }
+
+    /// A verified TLS connection with this server name.
+    pub async fn tls(&self, host: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+        let config = self.tls_client(alpn);
         let tcp = TcpStream::connect(self.address("public")).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from(host.to_owned()).unwrap();

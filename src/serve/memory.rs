@@ -1,0 +1,96 @@
+//! What connections, requests and answers can cost in memory at the worst, against what the process may have.
+//!
+//! The figures are measured by `benches/floods.py` and explained in `docs/limits.md`.
+use crate::config::settings::Snapshot;
+use std::path::Path;
+
+const KIB: u64 = 1024;
+/// A gateway that nobody uses, with its tables for tokens and limits.
+const BASE: u64 = 96 * 1024 * KIB;
+/// An open TLS connection that has served a request.
+const CONNECTION: u64 = 48 * KIB;
+/// A request under way: facts, edited heads, its entry, a connection to the application.
+const REQUEST: u64 = 32 * KIB;
+/// An answer that waits for its client: buffers of ours and of the kernel on both sides.
+const UNREAD: u64 = 400 * KIB;
+
+/// The worst case of HTTP/1.1, in bytes: each connection holds most of a head that does not end, each request that may
+/// be under way is, and as many answers wait as may.
+pub fn worst_case(snapshot: &Snapshot) -> u64 {
+    let head = snapshot.listeners.iter().map(|listener| listener.head.bytes).max().unwrap_or_default();
+    let each = |count: usize, bytes: u64| (count as u64).saturating_mul(bytes);
+    let server = &snapshot.server;
+    let connections = each(server.max_connections, CONNECTION.saturating_add(head as u64));
+    // Over HTTP/1.1 a connection has one request under way, and then no head that does not end.
+    let requests = each(server.requests_under_way.min(server.max_connections), REQUEST);
+    [connections, requests, each(server.unread_answers, UNREAD)].into_iter().fold(BASE, u64::saturating_add)
+}
+
+/// What the control groups of the process allow, in bytes; `None` where they allow everything, or cannot be read.
+pub fn allowed() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    strictest(&groups, |path| std::fs::read_to_string(path).ok())
+}
+
+/// Over the group of the process and all groups around it, of either version of the interface.
+fn strictest(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let mut least: Option<u64> = None;
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        for around in Path::new(group.trim_start_matches('/')).ancestors() {
+            let limit = read(&Path::new(root).join(around).join(file)).and_then(|text| text.trim().parse().ok());
+            // Version 1 says "none" with a number near the greatest.
+            let limit = limit.filter(|limit| *limit < u64::MAX / 4);
+            least = [least, limit].into_iter().flatten().min();
+        }
+    }
+    least
+}
+
+/// What to tell the operator, where the worst case does not fit into what is allowed.
+pub fn doubt(snapshot: &Snapshot, allowed: Option<u64>) -> Option<String> {
+    let (worst, allowed) = (worst_case(snapshot), allowed?);
+    let mib = |bytes: u64| bytes / KIB / KIB;
+    (worst > allowed).then(|| {
+        format!(
+            "the limits admit {} MiB of memory at the worst, and the control group of this process has {} MiB: lower \
+             `server.max_connections` or `server.unread_answers` (docs/limits.md)",
+            mib(worst),
+            mib(allowed)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strictest_group_counts_in_both_versions() {
+        let of = |groups: &str, files: &[(&str, &str)]| {
+            strictest(groups, |path| {
+                files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
+            })
+        };
+        let service = "/sys/fs/cgroup/system.slice/moat.service/memory.max";
+        let slice = "/sys/fs/cgroup/system.slice/memory.max";
+        let v2 = "0::/system.slice/moat.service\n";
+        assert_eq!(of(v2, &[(service, "1073741824\n")]), Some(1 << 30));
+        assert_eq!(of(v2, &[(service, "1073741824\n"), (slice, "1048576\n")]), Some(1 << 20));
+        assert_eq!(of(v2, &[(service, "max\n")]), None);
+        assert_eq!(of("0::/\n", &[("/sys/fs/cgroup/memory.max", "5\n")]), Some(5));
+        let v1 = "5:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n";
+        let file = "/sys/fs/cgroup/memory/a/memory.limit_in_bytes";
+        assert_eq!(of(v1, &[(file, "4096\n")]), Some(4096));
+        assert_eq!(of(v1, &[(file, "9223372036854771712\n")]), None);
+        assert_eq!(of("nonsense", &[]), None);
+    }
+}
