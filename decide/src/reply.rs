@@ -114,6 +114,27 @@ pub fn check(head: &[u8], most_fields: usize) -> Result<ReplyView<'_>, Cow<'stat
     Ok(view)
 }
 
+/// Checks how the fields of a response that somebody else has read frame it, by the rules of [`check`].
+pub fn check_framing<'a>(
+    old: bool,
+    fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) -> Result<(), Cow<'static, str>> {
+    let (mut length, mut chunked) = (false, false);
+    for (name, value) in fields {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if std::mem::replace(&mut length, true) {
+                return Err("repeated Content-Length".into());
+            }
+            content_length(value).map_err(|refusal| refusal.cause)?;
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if std::mem::replace(&mut chunked, true) || !value.eq_ignore_ascii_case(b"chunked") || old {
+                return Err("transfer coding other than one `chunked` of HTTP/1.1".into());
+            }
+        }
+    }
+    if length && chunked { Err("Content-Length with Transfer-Encoding".into()) } else { Ok(()) }
+}
+
 /// RFC 9112, 4: `HTTP-version SP status-code SP [reason-phrase]`. Many applications leave out the last space.
 fn status_line(line: &[u8]) -> Result<(Version, u16), Cow<'static, str>> {
     let version = match line.get(..9) {
@@ -198,6 +219,26 @@ mod tests {
         assert!(check(switch, 9).unwrap().websocket);
         assert!(!check(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", 9).unwrap().websocket);
         assert_eq!(check(b"HTTP/1.1 200 OK\r\n\r\n", 9).unwrap().ending(true), Ending::Length(0));
+    }
+
+    #[test]
+    fn fields_that_somebody_else_has_read_frame_one_body_too() {
+        let read = |old, fields: &[(&str, &str)]| {
+            check_framing(old, fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()))).map_err(Cow::into_owned)
+        };
+        assert_eq!(read(false, &[("x", "y"), ("Content-Length", "5")]), Ok(()));
+        assert_eq!(read(false, &[("transfer-encoding", "Chunked")]), Ok(()));
+        for fields in [
+            [("content-length", "5"), ("content-length", "5")],
+            [("content-length", "5, 5"), ("x", "y")],
+            [("content-length", "+5"), ("x", "y")],
+            [("content-length", "5"), ("transfer-encoding", "chunked")],
+            [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            [("transfer-encoding", "gzip, chunked"), ("x", "y")],
+        ] {
+            assert!(read(false, &fields).is_err(), "{fields:?}");
+        }
+        assert!(read(true, &[("transfer-encoding", "chunked")]).is_err());
     }
 
     proptest! {

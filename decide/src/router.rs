@@ -3,9 +3,19 @@ use crate::request::{Method, Methods, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The routing table: one tree of path segments for every host pattern.
+/// The routing table: trees of path segments, as they are written and as forgiving applications read them.
 #[derive(Debug, Default)]
 pub struct Router {
+    plain: Tree,
+    /// The same routes with folded literals.
+    folded: Tree,
+    /// Whether a literal differs from its folded form.
+    capitals: bool,
+}
+
+/// One tree of path segments for every host pattern.
+#[derive(Debug, Default)]
+struct Tree {
     exact: HashMap<Box<str>, Node>,
     /// `*.example.com` by `example.com`: exactly one label stands for the star.
     wildcard: HashMap<Box<str>, Node>,
@@ -160,65 +170,122 @@ impl Router {
         methods: Methods,
         route: usize,
     ) -> Result<(), Ambiguous> {
-        let root = match host {
-            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
-            HostPattern::Wildcard(name) => self.wildcard.entry(name.clone()).or_default(),
-            HostPattern::Any => &mut self.any,
-        };
-        let mut node = root;
-        for segment in &path.segments {
-            node = match segment {
-                Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
-                Segment::Param(_) => node.param.get_or_insert_default(),
-            };
-        }
-        let leaves = if path.tail { &mut node.tail } else { &mut node.here };
-        let params = path.params().map(Box::from).collect();
-        for leaf in leaves.iter() {
-            let both = leaf.methods.intersection(methods);
+        let leaf = Leaf { methods, route, template: template.clone(), params: path.params().map(Box::from).collect() };
+        let leaves = self.plain.leaves(host, path);
+        for other in leaves.iter() {
+            let both = other.methods.intersection(methods);
             if !both.is_empty() {
-                return Err(Ambiguous { other: leaf.route, methods: both });
+                return Err(Ambiguous { other: other.route, methods: both });
             }
         }
-        leaves.push(Leaf { methods, route, template: template.clone(), params });
+        leaves.push(leaf.clone());
+        let fold_segment = |segment: &Segment| match segment {
+            Segment::Literal(text) => Segment::Literal(fold(text).into()),
+            Segment::Param(name) => Segment::Param(name.clone()),
+        };
+        let folded = PathPattern { segments: path.segments.iter().map(fold_segment).collect(), tail: path.tail };
+        self.capitals |= folded != *path;
+        self.folded.leaves(host, &folded).push(leaf);
         Ok(())
     }
 
     /// Finds the most specific route: exact host before wildcard before any; literal segment before parameter before
     /// `**`; then the method. A less specific route serves the methods that a more specific one does not name.
     pub fn find(&self, host: &str, path: &str, method: Method) -> Match {
+        let mut allowed = Methods::default();
+        match self.plain.find(host, path, method, &mut allowed) {
+            Some((leaf, _)) => {
+                Match::Route { route: leaf.route, template: leaf.template.clone(), params: leaf.params.clone() }
+            }
+            None if allowed.is_empty() => Match::None,
+            None => Match::Method(allowed),
+        }
+    }
+
+    /// Whether an application that does not tell capitals from small letters, or drops dots and spaces at the end of a
+    /// segment (as file systems of Windows do), would read this path as one of another route than `route`, which
+    /// [`Router::find`] has found. Then the rule of that other route would be passed by.
+    pub fn reads_otherwise(&self, host: &str, path: &str, method: Method, route: usize) -> bool {
+        if !self.capitals && !folds(path) {
+            return false;
+        }
+        let found = self.folded.find(host, &fold(path), method, &mut Methods::default());
+        found.is_some_and(|(_, all)| all.iter().all(|leaf| leaf.route != route))
+    }
+}
+
+/// Whether folding may change a canonical path.
+fn folds(path: &str) -> bool {
+    path.bytes().any(|b| b.is_ascii_uppercase() || b == b'%') || path.contains("./") || path.ends_with('.')
+}
+
+/// A path or segment in small letters, full-width letters in the usual width, segments without dots and spaces at their
+/// ends. Dots that are a whole segment do not come.
+fn fold(path: &str) -> String {
+    let mut folded = String::with_capacity(path.len());
+    for (i, segment) in path.split('/').enumerate() {
+        if i > 0 {
+            folded.push('/');
+        }
+        let mut rest = segment;
+        while let Some(shorter) = rest.strip_suffix('.').or_else(|| rest.strip_suffix("%20")) {
+            rest = shorter;
+        }
+        while let Some(first) = rest.chars().next() {
+            let (c, length) = full_width(rest).map_or((first, first.len_utf8()), |c| (c, WIDE));
+            folded.push(c.to_ascii_lowercase());
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+    folded
+}
+
+/// Bytes of a percent-encoded character of three bytes in UTF-8.
+const WIDE: usize = 9;
+
+/// The character whose full-width form (U+FF01 to U+FF5E) stands encoded at the beginning (UAX #15, NFKC).
+fn full_width(text: &str) -> Option<char> {
+    let (high, low) = (text.strip_prefix("%EF%B")?.get(..1)?, text.get(7..WIDE)?);
+    let low = u32::from_str_radix(low, 16).ok()?;
+    let plain = match high {
+        "C" => low.checked_sub(0x60)?,
+        "D" => low.checked_sub(0x20)?,
+        _ => return None,
+    };
+    char::from_u32(plain).filter(char::is_ascii_graphic)
+}
+
+impl Tree {
+    /// Where the routes of a pattern stand.
+    fn leaves(&mut self, host: &HostPattern, path: &PathPattern) -> &mut Vec<Leaf> {
+        let mut node = match host {
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            HostPattern::Wildcard(name) => self.wildcard.entry(name.clone()).or_default(),
+            HostPattern::Any => &mut self.any,
+        };
+        for segment in &path.segments {
+            node = match segment {
+                Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
+                Segment::Param(_) => node.param.get_or_insert_default(),
+            };
+        }
+        if path.tail { &mut node.tail } else { &mut node.here }
+    }
+
+    /// The route, and all that stand at its place.
+    fn find(&self, host: &str, path: &str, method: Method, allowed: &mut Methods) -> Option<(&Leaf, &[Leaf])> {
         let wildcard = host.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
         let roots = [self.exact.get(host), wildcard, Some(&self.any)];
-        let mut allowed = Methods::default();
         let path = path.strip_prefix('/').unwrap_or(path);
-        for root in roots.into_iter().flatten() {
-            if let Some(leaf) = root.find(Some(path), method, &mut allowed) {
-                return Match::Route {
-                    route: leaf.route,
-                    template: leaf.template.clone(),
-                    params: leaf.params.clone(),
-                };
-            }
-        }
-        if allowed.is_empty() { Match::None } else { Match::Method(allowed) }
+        roots.into_iter().flatten().find_map(|root| root.find(Some(path), method, allowed))
     }
 }
 
 impl Node {
     /// Visits each node of the tree at most once; `rest` is `None` when the path is used up.
-    fn find(&self, rest: Option<&str>, method: Method, allowed: &mut Methods) -> Option<&Leaf> {
-        let mut pick = |leaves: &'_ [Leaf]| -> Option<usize> {
-            let hit = leaves.iter().position(|leaf| leaf.methods.contains(method));
-            if hit.is_none() {
-                *allowed = leaves.iter().fold(*allowed, |all, leaf| all.union(leaf.methods));
-            }
-            hit
-        };
+    fn find<'n>(&'n self, rest: Option<&str>, method: Method, allowed: &mut Methods) -> Option<(&'n Leaf, &'n [Leaf])> {
         let Some(rest) = rest else {
-            if let Some(index) = pick(&self.here) {
-                return self.here.get(index);
-            }
-            return pick(&self.tail).and_then(|index| self.tail.get(index));
+            return pick(&self.here, method, allowed).or_else(|| pick(&self.tail, method, allowed));
         };
         let (segment, next) = match rest.split_once('/') {
             Some((segment, next)) => (segment, Some(next)),
@@ -235,12 +302,17 @@ impl Node {
         {
             return Some(leaf);
         }
-        let hit = self.tail.iter().position(|leaf| leaf.methods.contains(method));
-        if hit.is_none() {
-            *allowed = self.tail.iter().fold(*allowed, |all, leaf| all.union(leaf.methods));
-        }
-        hit.and_then(|index| self.tail.get(index))
+        pick(&self.tail, method, allowed)
     }
+}
+
+/// The leaf that serves the method, and its neighbours; otherwise their methods are allowed ones.
+fn pick<'n>(leaves: &'n [Leaf], method: Method, allowed: &mut Methods) -> Option<(&'n Leaf, &'n [Leaf])> {
+    let hit = leaves.iter().find(|leaf| leaf.methods.contains(method));
+    if hit.is_none() {
+        *allowed = leaves.iter().fold(*allowed, |all, leaf| all.union(leaf.methods));
+    }
+    hit.map(|leaf| (leaf, leaves))
 }
 
 /// The values of a template's parameters in a canonical path, in order.
@@ -313,6 +385,49 @@ mod tests {
             ("GET t.a.example /health", "0 "),
         ] {
             assert_eq!(find(&router, request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_forgiving_applications_read_as_another_routes_is_seen() {
+        let lines = [
+            "h /** GET",
+            "h /admin/** GET",
+            "h /users/{id} GET",
+            "h /users/me GET",
+            "h /Upper GET",
+            "h /upper GET",
+            "h /Only/x GET",
+        ];
+        let router = router(&lines).unwrap();
+        for (path, expected) in [
+            ("/", false),
+            ("/page", false),
+            ("/Page/AbC.", false),
+            ("/admin/x", false),
+            ("/admin/X.y", false),
+            ("/Admin", true),
+            ("/ADMIN/x", true),
+            ("/admin.", true),
+            ("/admin%20/x", true),
+            ("/admin.%20./x", true),
+            ("/%EF%BD%81dmin", true),
+            ("/%EF%BC%A1DMI%EF%BD%8E/x", true),
+            ("/%EF%BD%82dmin", false),
+            ("/caf%C3%A9", false),
+            ("/%EF%BB%BFx%EF%BF%BD", false),
+            ("/users/Ab", false),
+            ("/users/ME", true),
+            ("/users/me", false),
+            // Both are written down, so both are meant.
+            ("/Upper", false),
+            ("/upper", false),
+            ("/Only/x", false),
+            ("/only/x", true),
+            ("/only", false),
+        ] {
+            let Match::Route { route, .. } = router.find("h", path, Method::Get) else { panic!("{path}") };
+            assert_eq!(router.reads_otherwise("h", path, Method::Get, route), expected, "{path}");
         }
     }
 

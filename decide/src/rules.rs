@@ -297,6 +297,9 @@ impl Rules {
             }
             Match::None => return Err(Refusal::new(Code::RouteUnknown, "no route for this host and path")),
         };
+        if self.router.reads_otherwise(host, &request.path, request.method, route) {
+            return Err(Refusal::new(Code::RequestAmbiguous, "some applications read this path as another route's"));
+        }
         let Some(route) = self.routes.get(route) else {
             return Err(Refusal::new(Code::GatewayUnavailable, "the router names a route that does not exist"));
         };

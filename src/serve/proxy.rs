@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use decide::facts::Protocol;
 use decide::refusal::{Code, Refusal};
+use decide::reply::check_framing;
 use http::HeaderValue;
 use http::header::ACCEPT;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -120,6 +121,28 @@ impl ProxyHttp for Gateway {
             upstream.set_raw_path(request.target().as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Pingora reads answers of HTTP/1 tolerantly. What two readers could end in two places is refused before it counts.
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let fields = response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let asked = ctx.facts.as_ref().is_some_and(|facts| facts.upgrade);
+        let checked = match response.status.as_u16() {
+            101 if !asked => Err("a switch of protocols that nobody asked for".into()),
+            600.. => Err("no status from 100 to 599".into()),
+            _ => check_framing(response.version == http::Version::HTTP_10, fields),
+        };
+        let Err(cause) = checked else { return Ok(()) };
+        if let Some(lease) = &ctx.lease {
+            lease.broke(&cause);
+        }
+        ctx.refusal = Some(Refusal::new(Code::UpstreamUnreachable, format!("Upstream: InvalidHTTPHeader: {cause}")));
+        Error::e_explain(ErrorType::InvalidHTTPHeader, "the answer's framing is not one").map_err(Error::into_up)
     }
 
     async fn response_filter(

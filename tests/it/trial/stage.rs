@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Connections at a time.
 const AT_ONCE: usize = 24;
@@ -60,7 +61,7 @@ pub fn bundle(one: SocketAddr, two: SocketAddr) -> Bundle {
         "http: {connect_timeout: 1s, first_byte_timeout: 1s, total_timeout: 30s}",
         &format!("{times}}}\n  two:\n    endpoints: [\"{two}\"]\n    {times}, version: h2}}"),
     );
-    for (name, paths, upstream) in [("trial", "/t/**\", \"/p/**", "app"), ("trial-h2", "/u/**", "two")] {
+    for (name, paths, upstream) in [("trial", "/t/**\", \"/p/**\", \"/v/**", "app"), ("trial-h2", "/u/**", "two")] {
         bundle.route(&format!(
             "  {name}:\n    match: {{hosts: [\"*.localhost\"], paths: [\"{paths}\"], methods: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE]}}\n    upstream: {upstream}\n    public: \"a trial\"\n    body: {{max: 1MiB}}\n    headers: api-json"
         ));
@@ -77,6 +78,7 @@ pub struct Doors {
     tls: SocketAddr,
     open: SocketAddr,
     connector: TlsConnector,
+    http2: TlsConnector,
 }
 
 /// Any connection.
@@ -94,8 +96,17 @@ impl Doors {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let connector = TlsConnector::from(Arc::new(config));
-        Doors { tls: gateway.address("public"), open: gateway.address("open"), connector }
+        let connector = TlsConnector::from(Arc::new(config.clone()));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let http2 = TlsConnector::from(Arc::new(config));
+        Doors { tls: gateway.address("public"), open: gateway.address("open"), connector, http2 }
+    }
+
+    /// A connection on which HTTP/2 was agreed.
+    pub async fn http2(&self, host: &'static str) -> TlsStream<TcpStream> {
+        let tcp = TcpStream::connect(self.tls).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        self.http2.connect(ServerName::try_from(host).unwrap(), tcp).await.unwrap()
     }
 
     pub async fn open(&self, tls: bool) -> Box<dyn Stream> {
@@ -185,8 +196,16 @@ pub fn answers(mut bytes: &[u8]) -> Result<Vec<Answer>, String> {
                     let size = size.map_err(|e| e.to_string())?;
                     let data = bytes.get(end + 2..end + 2 + size).ok_or("a chunk that ends early")?;
                     body.extend(data);
-                    bytes = bytes[end + 2 + size..].strip_prefix(b"\r\n").ok_or("a chunk without end")?;
+                    bytes = &bytes[end + 2 + size..];
                     last = size == 0;
+                    // Trailers are fields of the answer here.
+                    while last && !bytes.starts_with(b"\r\n") {
+                        let end = bytes.windows(2).position(|two| two == b"\r\n").ok_or("no end of the trailers")?;
+                        let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                        answer.fields.push(split(&line).ok_or("a bad trailer")?);
+                        bytes = &bytes[end + 2..];
+                    }
+                    bytes = bytes.strip_prefix(b"\r\n").ok_or("a chunk without end")?;
                 }
                 body
             }
