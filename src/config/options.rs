@@ -1,6 +1,6 @@
 //! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
 //! schema are printed from these comments.
-mod fold;
+mod audit;
 mod listeners;
 mod people;
 mod policies;
@@ -9,7 +9,7 @@ mod tls;
 mod traces;
 mod upstreams;
 
-pub use fold::*;
+pub use audit::*;
 pub use listeners::*;
 pub use people::*;
 pub use policies::*;
@@ -19,8 +19,7 @@ pub use traces::*;
 pub use upstreams::*;
 
 use crate::config::read::{Entries, Spanned};
-use crate::config::secrets::SecretPlace;
-use crate::config::units::{Period, Share, Size, parse_text, seconds};
+use crate::config::units::{Period, Share, parse_text, seconds};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -135,7 +134,7 @@ pub struct ServerOptions {
     pub max_connections: Spanned<usize>,
     /// Requests under way in all, each with its room in the audit log (1 KiB); beyond, new ones wait for a second and are refused.
     /// Once half of the room is taken, an address (/64 for IPv6) that has a sixteenth of what is free is refused more.
-    /// A reload can only raise it. Default: twice `max_connections`, and no fewer than 65,536.
+    /// Default: twice `max_connections`, and no fewer than 65,536.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_under_way: Option<Spanned<usize>>,
     /// Answers that may wait for clients which are slow to take them; each may hold some 400 KiB. Answers beyond them, and
@@ -312,94 +311,6 @@ pub struct PolicyFiles {
     /// is a problem. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tests: Option<Spanned<String>>,
-}
-
-/// The audit log.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuditOptions {
-    /// Folder of the log. Default: `audit` in `server.state_dir`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub directory: Option<String>,
-    /// How the log is cut into files.
-    pub segments: SegmentOptions,
-    /// When requests that are refused before anybody is known share entries, so that a flood does not fill the disk.
-    pub fold: FoldOptions,
-    /// When entries are forced to the disk: `batch` (`fdatasync` every 50 ms), `each` (before each batch is
-    /// acknowledged) or `os`. Danger of `os`: a power failure loses seconds of the log.
-    pub durability: DurabilityOption,
-    /// The hash chain.
-    pub chain: ChainOptions,
-    /// After this time without entries one is written all the same, so that silence shows.
-    pub heartbeat: Heartbeat,
-}
-
-/// Time between heartbeats.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Heartbeat(pub Period);
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Heartbeat(seconds(60))
-    }
-}
-
-/// `audit.durability`
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DurabilityOption {
-    /// `fdatasync` every 50 ms.
-    #[default]
-    Batch,
-    /// `fdatasync` before each batch is acknowledged.
-    Each,
-    /// Left to the operating system.
-    Os,
-}
-
-/// How the log is cut into files.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SegmentOptions {
-    /// Size at which a new file begins.
-    pub roll: Size,
-    /// How long closed files are kept. Danger: laws may ask for a year or more.
-    pub retain: Period,
-}
-
-impl Default for SegmentOptions {
-    fn default() -> Self {
-        SegmentOptions { roll: Size(64 << 20), retain: seconds(400 * 86_400) }
-    }
-}
-
-/// The hash chain.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ChainOptions {
-    /// Signed heads.
-    pub checkpoint: CheckpointOptions,
-}
-
-/// When the head of the chain is signed, and with what.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CheckpointOptions {
-    /// Greatest time between signed heads.
-    pub every: Period,
-    /// Greatest number of entries between signed heads.
-    pub entries: u64,
-    /// Place of the Ed25519 key (PKCS#8 PEM) that signs. Default: made in `server.state_dir` at the first start. Danger:
-    /// whoever has it can write another history.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<Spanned<SecretPlace>>,
-}
-
-impl Default for CheckpointOptions {
-    fn default() -> Self {
-        CheckpointOptions { every: seconds(60), entries: 1000, key: None }
-    }
 }
 
 /// The application log and the access log, on standard output.

@@ -182,8 +182,7 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Changes how the log is kept from now on: segments, retention, durability, heads, heartbeat, folding. Room for more
-    /// requests is added, never taken away. Folders, name and key stay what they were.
+    /// Changes how the log is kept from now on: segments, retention, durability, heads, heartbeat, folding, room. Folders, name and key stay what they were.
     pub fn reconfigure(&self, options: Options) {
         self.shared.reconfigure(options);
     }

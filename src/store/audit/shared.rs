@@ -60,6 +60,8 @@ pub(super) struct Shared {
     backlog: AtomicU64,
     away: AtomicBool,
     capacity: AtomicUsize,
+    /// Room that there is no longer, and that is still taken.
+    debt: AtomicUsize,
     options: Mutex<Option<Options>>,
 }
 
@@ -80,6 +82,7 @@ impl Shared {
             room: Semaphore::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
             away: AtomicBool::new(false),
             capacity: AtomicUsize::new(options.capacity.clamp(1, Semaphore::MAX_PERMITS)),
+            debt: AtomicUsize::new(0),
             options: Mutex::default(),
             healthy: Notify::new(),
             failing: AtomicBool::new(false),
@@ -100,13 +103,16 @@ impl Shared {
         }
     }
 
-    /// Leaves other options for the writer, and adds room.
+    /// Leaves other options for the writer, and adds or takes away room.
     pub fn reconfigure(&self, options: Options) {
         let capacity = options.capacity.clamp(1, Semaphore::MAX_PERMITS);
         self.folds.set(options.folding);
         *self.options.lock().unwrap_or_else(PoisonError::into_inner) = Some(options);
-        let before = self.capacity.fetch_max(capacity, SeqCst);
+        let before = self.capacity.swap(capacity, SeqCst);
         self.room.add_permits(capacity.saturating_sub(before));
+        let less = before.saturating_sub(capacity);
+        // What is taken now is kept back when it is returned.
+        self.debt.fetch_add(less - self.room.forget_permits(less), SeqCst);
         self.queue.nudge();
     }
 
@@ -147,7 +153,8 @@ impl Shared {
 
     /// Gives back the room of entries that were written.
     pub fn return_room(&self, entries: usize) {
-        self.room.add_permits(entries);
+        let paid = self.debt.fetch_update(SeqCst, SeqCst, |debt| (debt > 0).then(|| debt.saturating_sub(entries)));
+        self.room.add_permits(paid.map_or(entries, |debt| entries.saturating_sub(debt)));
     }
 
     /// All room, and what is free of it.

@@ -153,7 +153,7 @@ async fn every_kind_of_slow_client_is_cut_and_honest_ones_are_served_beside_it()
     let honest = Honest::begin(&gateway, "127.0.0.2");
     honest.is_served(10).await;
     let (g, hello, timeouts) = (&*gateway, hello(&gateway), "moat_tls_handshakes_total");
-    let idle = "moat_connections_idle_closed_total";
+    let (idle, rejected) = ("moat_connections_idle_closed_total", "moat_connections_rejected_total");
     let long_line = [b"GET /line/".as_slice(), &[b'a'; 2000]].concat();
     let long_field = [b"X-Field: ".as_slice(), &[b'a'; 2000]].concat();
     let body = |kind: &str, framing: &str| request(&format!("POST /sink/{kind}"), &format!("{framing}\r\n\r\n"));
@@ -196,10 +196,10 @@ async fn every_kind_of_slow_client_is_cut_and_honest_ones_are_served_beside_it()
         ("chunks of one byte", i, Account::Entry("/sink/tiny", "request.timeout")),
         ("answer taken byte by byte", j, Account::Entry("/large/slow", "request.timeout")),
         ("answer not taken, window closed", k, Account::Entry("/large/never", "request.timeout")),
-        ("connection kept and not used", l, Account::Counter(idle, "listener=\"public\"", 2)),
+        ("connection kept and not used", l, Account::Counter(idle, "listener=\"public\"", 1)),
         // It has left, as far as anybody can tell, and nothing was asked.
         ("half closed in a head", m, Account::None),
-        ("HTTP/2 header block that never ends", n, Account::Counter(idle, "listener=\"public\"", 2)),
+        ("HTTP/2 header block that never ends", n, Account::Counter(rejected, "reason=\"abuse\"", 1)),
         ("WebSocket that says nothing", o, Account::Entry("/ws/silent", "upstream.timeout")),
         ("WebSocket frame byte by byte", p, Account::Entry("/ws/drips", "request.timeout")),
     ];

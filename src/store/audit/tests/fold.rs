@@ -91,3 +91,25 @@ fn a_reload_changes_the_allowance() {
     assert_eq!(refuse(&log, "192.0.2.1", 1000), 1000);
     log.close(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+fn a_reload_changes_the_room_also_while_it_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let options = Options { capacity: 8, max_wait: Duration::from_millis(50), ..options(folder.path()) };
+    let log = open(&options).unwrap();
+    let runtime = runtime();
+    let take = || runtime.block_on(log.reserve());
+    let mut held: Vec<Slot> = (0..6).map(|_| take().unwrap()).collect();
+    log.reconfigure(Options { capacity: 4, ..options.clone() });
+    assert_eq!(log.room(), (4, 0));
+    assert!(take().is_err(), "six are out, and four are allowed");
+    held.drain(..3).for_each(|slot| slot.write(body("x")));
+    wait_until(|| log.room() == (4, 1));
+    held.push(take().unwrap());
+    assert!(take().is_err());
+    log.reconfigure(Options { capacity: 6, ..options.clone() });
+    assert_eq!(log.room(), (6, 2));
+    held.drain(..).for_each(|slot| slot.write(body("y")));
+    wait_until(|| log.room() == (6, 6));
+    log.close(Duration::from_secs(5)).unwrap();
+}
