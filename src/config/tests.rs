@@ -214,6 +214,13 @@ const MISTAKES: &[(&str, &str, &str)] = &[
          gateway.yaml:4:161 expected at least `1`, found `0` (anything from `1` to `10000` will do)",
     ),
     (
+        "{address: \"127.0.0.1:8443\"}",
+        "{address: \"127.0.0.1:8443\", limits: {h2: {control_frames_per_second: 9, window_updates_per_second: 1000001, stall_timeout: 0s}}}",
+        "gateway.yaml:4:80 expected at least `10`, found `9` (anything from `10` to `1000000` will do)\n\
+         gateway.yaml:4:110 expected at most `1000000`, found `1000001` (anything from `10` to `1000000` will do)\n\
+         gateway.yaml:4:134 expected at least `1s`, found `0ms` (anything from `1s` to `1h` will do)",
+    ),
+    (
         "algorithms: [ES256]}",
         "algorithms: [ES256], token_types: []}",
         "gateway.yaml:7:3 issuer `login` has no `token_types`",

@@ -3,6 +3,7 @@ mod bucket;
 mod flood;
 mod inbound;
 mod outbound;
+mod path;
 mod splitter;
 mod stall;
 

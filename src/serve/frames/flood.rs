@@ -6,6 +6,8 @@ use decide::refusal::{Code, Refusal};
 pub(crate) enum Flood {
     /// No preface of HTTP/2 (RFC 9113, 3.4).
     NoPreface,
+    /// A `:path` with a fragment, which the codec would drop in silence (RFC 9113, 8.3.1).
+    Fragment,
     /// RST_STREAM (rapid reset, CVE-2023-44487).
     Resets,
     /// PING (CVE-2019-9512).
@@ -37,6 +39,7 @@ impl Flood {
     pub(crate) fn refusal(self) -> Refusal {
         let (code, cause) = match self {
             Flood::NoPreface => (Code::RequestMalformed, "the connection does not begin with the preface of HTTP/2"),
+            Flood::Fragment => (Code::RequestAmbiguous, "`:path` has a fragment"),
             Flood::Resets => (Code::QuotaExceeded, "the client resets streams too often"),
             Flood::Pings => (Code::QuotaExceeded, "the client sends too many PING frames"),
             Flood::Settings => (Code::QuotaExceeded, "the client sends too many SETTINGS frames"),

@@ -2,6 +2,7 @@
 use super::Limits;
 use super::bucket::Bucket;
 use super::flood::Flood;
+use super::path::{self, Walker};
 use super::splitter::{Frame, Kind, Splitter};
 use std::time::Instant;
 
@@ -40,6 +41,7 @@ pub(super) struct Inbound {
     /// How much of the preface has passed.
     begun: usize,
     ledger: Ledger,
+    walker: Walker,
     /// Whether the bytes so far end within a header block, or within one of its frames.
     pub(super) in_headers: bool,
 }
@@ -87,7 +89,7 @@ impl Inbound {
             stream_window: DEFAULT_WINDOW,
             widest: 0,
         };
-        Inbound { splitter: Splitter::new(), begun: 0, ledger, in_headers: false }
+        Inbound { splitter: Splitter::new(), begun: 0, ledger, walker: Walker::new(), in_headers: false }
     }
 
     /// Takes note of received bytes, in order and without gaps.
@@ -100,7 +102,17 @@ impl Inbound {
             self.begun += piece;
             bytes = bytes.get(piece..).unwrap_or_default();
         }
-        while let Some(frame) = self.splitter.next(&mut bytes) {
+        loop {
+            if self.in_headers {
+                let piece = self.splitter.payload(&mut bytes);
+                self.walker.take(piece).map_err(|path::Fragment| Flood::Fragment)?;
+            }
+            let Some(frame) = self.splitter.next(&mut bytes) else { break };
+            match frame.kind {
+                Kind::Headers => self.walker.begin(frame.flags, frame.length),
+                Kind::Continuation => self.walker.go_on(frame.length),
+                _ => {}
+            }
             self.in_headers = matches!(frame.kind, Kind::Headers | Kind::Continuation);
             self.ledger.judge(&frame)?;
         }

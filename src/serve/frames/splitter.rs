@@ -126,6 +126,14 @@ impl Splitter {
         self.skip > 0
     }
 
+    /// Takes what there is of the last frame's payload, beyond what was looked at, away from `bytes`.
+    pub(super) fn payload<'b>(&mut self, bytes: &mut &'b [u8]) -> &'b [u8] {
+        let (piece, rest) = bytes.split_at_checked(self.skip.min(bytes.len())).unwrap_or_default();
+        self.skip -= piece.len();
+        *bytes = rest;
+        piece
+    }
+
     fn gather(&mut self, bytes: &mut &[u8], until: usize) -> bool {
         let piece = until.saturating_sub(self.have).min(bytes.len());
         let Some((now, rest)) = bytes.split_at_checked(piece) else { return false };

@@ -326,6 +326,78 @@ async fn churn_of_streams_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_path_with_a_fragment_is_refused_and_recorded() {
+    let (gateway, upstream) = gateway().await;
+    // Plain, and in the code of RFC 7541: `/#`.
+    for path in [&b"\x04\x08/page#top"[..], b"\x44\x05/#top", b"\x44\x83\x63\xfe\xbf"] {
+        let mut peer = Peer::open(&gateway).await;
+        assert_eq!(peer.ask("/honest").await, "200");
+        let others = block(&[(":method", "GET"), (":scheme", "https"), (":authority", "acme.localhost")]);
+        let stream = peer.stream();
+        peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &[&others[..], path].concat())).await;
+        assert_eq!(peer.end().await, Some(ENHANCE_YOUR_CALM), "{path:?}");
+    }
+    gateway.until("all have an entry", async |gateway| causes(gateway).len() == 3).await;
+    assert!(causes(&gateway).iter().all(|cause| cause.contains("request.ambiguous")), "{:?}", causes(&gateway));
+    assert_eq!((upstream.seen().len(), gateway.refusals("request.ambiguous").await), (3, 3));
+}
+
+/// Milliseconds of processor time that the gateway has used, to 10 ms.
+fn processor_ms(gateway: &Gateway) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10
+}
+
+/// The frames that an attack sends next.
+type Piece = fn(usize) -> Vec<u8>;
+
+/// What one connection of an attack costs until it is cut off, beside the handshake: `--nocapture` shows it.
+#[tokio::test]
+async fn an_attack_costs_little_more_than_its_handshake() {
+    const TIMES: u64 = 10;
+    let (gateway, _upstream) = gateway().await;
+    let attacks: [(&str, Piece); 9] = [
+        ("nothing", |_| Vec::new()),
+        ("PING", |_| frame(PING, 0, 0, b"12345678").repeat(10)),
+        ("SETTINGS", |_| frame(SETTINGS, 0, 0, &setting(4, 65_535)).repeat(10)),
+        ("PRIORITY", |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 9, 1]).repeat(10)),
+        ("WINDOW_UPDATE", |_| frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes()).repeat(100)),
+        ("empty DATA", |_| frame(DATA, 0, 1, &[]).repeat(10)),
+        ("rapid reset", |n| {
+            let streams = (0..10).map(|k| 3 + 2 * (n * 10 + k) as u32);
+            let each = |stream| [get(stream, "/reset"), frame(RST_STREAM, 0, stream, &8u32.to_be_bytes())].concat();
+            streams.flat_map(each).collect()
+        }),
+        ("CONTINUATION", |n| match n {
+            0 => frame(HEADERS, END_STREAM, 3, &request("GET", "/")),
+            _ => frame(CONTINUATION, 0, 3, &field(b"x", &[b'a'; 16_000])),
+        }),
+        ("malformed", |n| frame(HEADERS, END_HEADERS | END_STREAM, 3 + 2 * n as u32, &block(&[("X", "1")]))),
+    ];
+    let mut plain = 0;
+    for (name, piece) in attacks {
+        let (before, resident) = (processor_ms(&gateway), resident_kib(&gateway));
+        for _ in 0..TIMES {
+            let mut peer = Peer::open(&gateway).await;
+            peer.send(&frame(HEADERS, END_HEADERS, 1, &request("POST", "/api/bookings"))).await;
+            if name == "nothing" {
+                assert!(peer.lives().await);
+                continue;
+            }
+            peer.flood(100_000, piece).await;
+            assert!(peer.end().await.is_some(), "{name}");
+        }
+        let spent = (processor_ms(&gateway) - before) / TIMES;
+        let grown = resident_kib(&gateway).saturating_sub(resident) / TIMES;
+        eprintln!("{name}: {spent} ms and {grown} KiB for each connection");
+        plain = if name == "nothing" { spent } else { plain };
+        // Without optimisation, on a machine that does other things as well.
+        assert!(spent <= plain + 250, "{name}: {spent} ms for each connection, {plain} for its handshake");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_is_none_of_http2_has_one_entry() {
     let (gateway, upstream) = gateway().await;
     for hello in [&b"GET / HTTP/1.1\r\nHost: acme.localhost\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r"] {

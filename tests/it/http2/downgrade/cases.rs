@@ -344,6 +344,9 @@ pub fn targets() -> Vec<Case> {
     ] {
         cases.push(but(":path", path, Stopped));
     }
+    for path in ["/case/CASE#", "/case/CASE#f", "/case/CASE?a#b", "/case/CASE#/../smuggled", "#/case/CASE"] {
+        cases.push(but(":path", path, Stopped));
+    }
     for path in ["/case/CASE?", "/case/CASE?q=https://globex.localhost/", "/case/CASE?a=1&b=%20", "/case/CASE/%41"] {
         cases.push(but(":path", path, Either));
     }
