@@ -22,6 +22,10 @@ impl std::fmt::Debug for Condition {
 /// Longest source accepted, bytes.
 const MAX_SOURCE: usize = 1024;
 
+/// Deepest nesting of brackets. The parser of the language takes 170 KB of stack for a level, and a thread has 2 MB: a
+/// policy file may be wrong, but it may not end the process that reads it.
+const MAX_NESTING: usize = 8;
+
 /// Names that a condition may use, by variable: the reference of the language.
 pub const VARIABLES: &[(&str, &[&str])] = &[
     ("request", &["method", "host", "path", "client"]),
@@ -34,6 +38,9 @@ impl Condition {
     pub fn compile(source: &str) -> Result<Condition, String> {
         if source.len() > MAX_SOURCE {
             return Err(format!("a condition has at most {MAX_SOURCE} bytes"));
+        }
+        if nesting(source).is_none_or(|levels| levels > MAX_NESTING) {
+            return Err(format!("a condition ends its quotes, and its brackets nest at most {MAX_NESTING} deep"));
         }
         let program = Program::compile(source).map_err(|e| e.to_string().replace('\n', " "))?;
         if let Some(unknown) =
@@ -138,4 +145,76 @@ fn text(value: &str) -> Value {
 
 fn map<const N: usize>(entries: [(&'static str, Value); N]) -> Value {
     Value::from(entries.into_iter().collect::<HashMap<&'static str, Value>>())
+}
+/// How deep brackets stand in brackets outside of text in quotes; `None` where a quote does not end.
+fn nesting(source: &str) -> Option<usize> {
+    let (mut rest, mut level, mut deepest, mut raw) = (source, 0usize, 0usize, false);
+    while let Some(c) = rest.chars().next() {
+        rest = rest.get(c.len_utf8()..)?;
+        match c {
+            '(' | '[' | '{' => level += 1,
+            ')' | ']' | '}' => level = level.saturating_sub(1),
+            '"' | '\'' => rest = behind_quote(rest, c, raw)?,
+            _ => {}
+        }
+        deepest = deepest.max(level);
+        raw = matches!(c, 'r' | 'R');
+    }
+    Some(deepest)
+}
+
+/// What follows text that began with this quote, which may be one of three; in raw text a backslash is a backslash.
+fn behind_quote(text: &str, quote: char, raw: bool) -> Option<&str> {
+    let (text, end) = match text.strip_prefix(quote).map(|more| (more, more.strip_prefix(quote))) {
+        None => (text, quote.to_string()),
+        Some((_, Some(inside))) => (inside, quote.to_string().repeat(3)),
+        Some((after, None)) => return Some(after),
+    };
+    let mut rest = text;
+    loop {
+        if let Some(after) = rest.strip_prefix(&*end) {
+            return Some(after);
+        }
+        let mut chars = rest.chars();
+        match chars.next()? {
+            '\\' if !raw => _ = chars.next()?,
+            '\n' | '\r' if end.len() == 1 => return None,
+            _ => {}
+        }
+        rest = chars.as_str();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_nest_as_deep_as_the_stack_bears() {
+        for (source, levels) in [
+            ("request.path.startsWith(\"/a\")", Some(1)),
+            ("((1))[{2: [3]}]", Some(3)),
+            ("\"((((\" + '[[' + \"\"\"{{\"{\n\"\"\" + (1)", Some(1)),
+            ("\"\\\"((\" == r\"\\\" && (1 == 1)", Some(1)),
+            ("\"\" == '' || ", Some(0)),
+            ("\"((", None),
+            ("'a\n'", None),
+            ("\"a\\", None),
+            ("))((", Some(2)),
+        ] {
+            assert_eq!(nesting(source), levels, "{source}");
+        }
+    }
+
+    /// Found by fuzzing: a few dozen brackets overflowed the stack, and with it ended the process.
+    #[test]
+    fn deep_nesting_is_a_problem_in_words() {
+        for bracket in ["(", "[", "{", "f(", "{1:", "a[", "A{a:"] {
+            let message = Condition::compile(&bracket.repeat(100)).unwrap_err();
+            assert!(message.contains("at most 8 deep"), "{message}");
+            assert!(!Condition::compile(&bracket.repeat(8)).unwrap_err().contains("deep"));
+        }
+        let deepest = format!("{}true{}", "(".repeat(8), ")".repeat(8));
+        assert!(Condition::compile(&deepest).is_ok());
+    }
 }
