@@ -167,7 +167,7 @@ impl Report {
         let masks = self.masks.into_inner();
         let line_of = |at: At| -> String {
             let source = sources.get(as_index(at.file));
-            let line = source.and_then(|s| s.text.lines().nth(as_index(at.line.saturating_sub(1)))).unwrap_or_default();
+            let line = source.and_then(|s| lines(&s.text).nth(as_index(at.line.saturating_sub(1)))).unwrap_or_default();
             let mut chars: Vec<char> = line.chars().collect();
             for mask in masks.iter().filter(|m| m.file == at.file && m.line == at.line) {
                 let from = as_index(mask.column.saturating_sub(1));
@@ -186,6 +186,11 @@ impl Report {
         });
         Problems(problems.collect())
     }
+}
+
+/// Lines as YAML counts them: a carriage return ends one too (YAML 1.2.2, 5.4).
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 fn as_index(n: u32) -> usize {
@@ -209,6 +214,15 @@ mod tests {
             "error: no routes\n --> gateway.yaml\n\nerror: another\n --> gateway.yaml:2:3\n  |\n2 |   hstss: ünï\n  |   ^^^^^\n\n\
              error: unknown key `hstss`\n --> gateway.yaml:2:3\n  |\n2 |   hstss: ünï\n  |   ^^^^^\n  hint: did you mean `hsts`?\n\n3 problems\n"
         );
+    }
+
+    /// Found by fuzzing: the line that was shown was another one.
+    #[test]
+    fn a_carriage_return_ends_a_line() {
+        let sources = [Source { name: "g".into(), text: "a: 1\r\n\rb: 2\rc: 3\n".into() }];
+        let report = Report::default();
+        report.problem(At { file: 0, line: 4, column: 1, len: 1 }, "bad");
+        assert_eq!(report.finish(&sources).0[0].snippet, "c: 3");
     }
 
     #[test]

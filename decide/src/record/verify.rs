@@ -186,7 +186,9 @@ fn frame(line: &[u8]) -> Option<(u64, Hash, &[u8], Hash)> {
     let rest = hashed.strip_prefix(SEQ)?;
     let (digits, rest) = rest.split_at_checked(rest.iter().position(|b| !b.is_ascii_digit())?)?;
     let canonical = matches!(digits, [b'1'..=b'9', ..]);
-    let seq = std::str::from_utf8(digits).ok().filter(|_| canonical)?.parse().ok()?;
+    let seq: u64 = std::str::from_utf8(digits).ok().filter(|_| canonical)?.parse().ok()?;
+    // The greatest number has no successor.
+    let seq = Some(seq).filter(|seq| *seq < u64::MAX)?;
     let (prev, rest) = rest.strip_prefix(PREV)?.split_at_checked(64)?;
     rest.strip_prefix(BODY)?;
     Some((seq, Hash::parse(prev)?, hashed, hash))
@@ -321,7 +323,7 @@ impl Verifier {
         let Some(keys) = &self.keys else { return Ok(()) };
         let note = line.body.note.as_deref().ok_or(HeadError::Malformed)?;
         let head = Head::open(note, keys)?;
-        if head.size + 1 != line.chain.seq || head.root != line.prev {
+        if head.size.checked_add(1) != Some(line.chain.seq) || head.root != line.prev {
             return Err(Reason::Disagreement);
         }
         self.report.heads += 1;
@@ -402,6 +404,14 @@ mod tests {
         let report = log.verify(&log.lines).unwrap();
         assert_eq!((report.entries(), report.system, report.heads, report.signed_to), (10, 7, 3, 9));
         assert_eq!((report.first_ms, report.last_ms, report.backwards), (0, 90, 0));
+    }
+
+    /// Found by fuzzing: what follows it could not be counted.
+    #[test]
+    fn the_greatest_sequence_number_is_no_entry() {
+        let mut line = Vec::new();
+        Chain { seq: u64::MAX - 1, ..Chain::default() }.seal(b"\"kind\":\"head\"", &mut line);
+        assert_eq!(Line::read(&line).unwrap_err(), Reason::Form);
     }
 
     #[test]
