@@ -23,3 +23,6 @@ pub mod guards;
 pub mod deliberation;
 pub mod record;
 pub mod headers;
+
+#[cfg(test)]
+mod properties;

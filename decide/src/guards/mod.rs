@@ -8,7 +8,7 @@ pub(crate) mod residency;
 mod session;
 mod tenant;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::deliberation::Findings;
 use crate::facts::{Answer, Facts, Question, Stage};

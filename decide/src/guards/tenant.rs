@@ -36,6 +36,8 @@ pub(super) fn binding(case: Case<'_>, findings: &mut Findings) -> Outcome {
             return Outcome::Refuse(Refusal::new(Code::TenantMismatch, "the session names no tenant"));
         }
     };
+    // Known from here on, whatever is said of it: where this guard is in shadow, residency still has to hold.
+    findings.seat = Some(seat.clone());
     if !seat.tenant.issuers.is_empty() && !seat.tenant.issuers.contains(&identity.issuer) {
         let refusal = Refusal::new(Code::SessionInvalid, "this issuer may not speak for the tenant");
         return Outcome::Refuse(refusal.challenge(Challenge::InvalidToken));
@@ -47,6 +49,5 @@ pub(super) fn binding(case: Case<'_>, findings: &mut Findings) -> Outcome {
             }
         }
     }
-    findings.seat = Some(seat);
     Outcome::Pass
 }

@@ -117,6 +117,16 @@ fn world() -> World {
     }
 }
 
+/// The route of that world, for tests that set it up in their own way.
+pub(crate) fn plain_route() -> Route {
+    Arc::into_inner(world().found.route).expect("one owner")
+}
+
+/// The facts of that world.
+pub(crate) fn plain_facts() -> Facts {
+    world().facts
+}
+
 impl World {
     fn route(&mut self) -> &mut Route {
         Arc::get_mut(&mut self.found.route).expect("one owner")
@@ -183,6 +193,22 @@ fn check(change: impl FnOnce(&mut World), expected: &str) {
     let mut world = world();
     change(&mut world);
     assert_eq!(told(&world.run().0), expected);
+}
+
+/// Found by a property: suspending a tenant let its requests out of its region, where the guard that says so was in shadow.
+#[test]
+fn a_tenant_guard_in_shadow_leaves_the_data_where_it_stays() {
+    for status in [TenantStatus::Active, TenantStatus::Suspended] {
+        check(
+            |w| {
+                w.seat(|t| (t.status, t.residency) = (status, Some("eu".into())));
+                w.found.seat = None;
+                w.route().tenant = RouteTenant::Session;
+                w.route().shadow = vec![Guard::Tenant];
+            },
+            "403 access.denied: the tenant's data stays in `eu`, and upstream `api` is elsewhere",
+        );
+    }
 }
 
 #[test]
