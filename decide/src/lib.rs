@@ -26,3 +26,5 @@ pub mod headers;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod urls;

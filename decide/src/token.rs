@@ -8,6 +8,8 @@ mod json;
 mod keys;
 mod parse;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
