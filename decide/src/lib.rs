@@ -14,6 +14,7 @@ pub mod site;
 pub mod forwarded;
 pub mod facts;
 pub mod ratelimit;
+pub mod body;
 pub mod rules;
 pub mod router;
 pub mod policy;

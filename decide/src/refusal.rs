@@ -43,6 +43,8 @@ pub enum Code {
     CsrfUnproven,
     /// The caller lacks the permission.
     AccessDenied,
+    /// The body cannot be counted: it lacks the field that a limit counts by, or can be read in two ways.
+    BodyInvalid,
     /// The content type is not accepted here.
     BodyUnsupported,
     /// Something the decision depends on is not available.
@@ -101,7 +103,8 @@ table! {
     TenantMismatch "tenant.mismatch" 403 "The session belongs to another tenant" "The tenant of host, path or header must equal the tenant of the session.";
     CsrfUnproven "csrf.unproven" 403 "The origin of the request is not proven" "A state-changing request with a cookie needs Sec-Fetch-Site or Origin of our own site.";
     AccessDenied "access.denied" 403 "Access is denied" "No role of the caller grants the permission, the route's condition is not met, or the route leads out of the region that the tenant's data stays in (`residency`).";
-    BodyUnsupported "body.unsupported" 415 "The content type is not accepted" "`body.content_types` of the route lists what is.";
+    BodyInvalid "body.invalid" 422 "The body is not valid" "A limit counts by a field of the body (`form.FIELD_hash`), and the field is missing, stands twice, has a look-alike, or is no text.";
+    BodyUnsupported "body.unsupported" 415 "The content type is not accepted" "`body.content_types` of the route lists what is. Where a limit counts by a field of the body, it must be a form or JSON in UTF-8, and not encoded.";
     GatewayUnavailable "gateway.unavailable" 503 "The gateway cannot decide right now" "A key set, a store or the audit log is not available, or the upstream has `max_in_flight` requests under way. Nobody is let in and nobody is logged out.";
     UpstreamUnreachable "upstream.unreachable" 502 "The application cannot be reached" "No endpoint of the upstream accepted the request, or it answered with broken HTTP.";
     UpstreamTimeout "upstream.timeout" 504 "The application did not answer in time" "`first_byte_timeout` or `total_timeout` of the upstream passed, or those of the route.";

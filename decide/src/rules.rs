@@ -14,7 +14,7 @@ mod limit;
 #[cfg(test)]
 mod tests;
 
-pub use limit::{Excess, FieldKey, FieldSource, KeyPart, Limit, Rate, Settle, Statuses};
+pub use limit::{Excess, FieldKey, FieldSource, INSPECT, KeyPart, Limit, Rate, Settle, Statuses};
 
 /// Everything that a decision depends on besides the facts. Built by `config`, immutable.
 #[derive(Debug, Default)]

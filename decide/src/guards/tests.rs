@@ -430,11 +430,11 @@ fn the_body_is_asked_for_last_and_only_where_a_limit_counts_by_it() {
 
 #[test]
 fn what_cannot_be_counted_is_refused_unless_the_limit_only_watches() {
-    let unreadable = || Err(Refusal::new(Code::BodyUnsupported, "the field stands twice"));
+    let unreadable = || Err(Refusal::new(Code::BodyInvalid, "the field stands twice"));
     let mut enforced = world();
     by_field(&mut enforced, false);
     enforced.fields = unreadable();
-    assert_eq!(told(&enforced.run().0), "415 body.unsupported: the field stands twice");
+    assert_eq!(told(&enforced.run().0), "422 body.invalid: the field stands twice");
 
     let mut watched = world();
     by_field(&mut watched, true);

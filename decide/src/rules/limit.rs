@@ -22,6 +22,8 @@ pub struct Limit {
     pub settle: Settle,
     /// What happens to a request beyond the rate.
     pub excess: Excess,
+    /// Most bytes of a body that are read to find a field to count by.
+    pub inspect: usize,
     /// Whether clients are told in `X-RateLimit-*` too.
     pub legacy: bool,
     /// Counted and recorded, not enforced.
@@ -136,6 +138,9 @@ pub enum Excess {
     },
 }
 
+/// Most bytes of a body that are read unless told otherwise.
+pub const INSPECT: usize = 16 * 1024;
+
 impl Limit {
     /// A limit of one kind of rate that refuses what is too much: every request costs one.
     pub fn new(name: &str, key: Vec<KeyPart>, rates: Vec<Rate>) -> Limit {
@@ -147,6 +152,7 @@ impl Limit {
             cost: 1,
             settle: Settle::Never,
             excess: Excess::Refuse,
+            inspect: INSPECT,
             legacy: false,
             shadow: false,
         }
