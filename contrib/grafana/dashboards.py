@@ -368,6 +368,9 @@ def security():
     b.lines("Over the limit, by limit", "Requests refused with 429, and those that a limit in shadow would have refused.", [(f'sum by (limit, mode) (rate(moat_ratelimit_decisions_total{{{T}, decision="deny"}}[{RATE}]))', "{{limit}} {{mode}}")])
     b.lines("Over the limit, by tenant", "One tenant is one customer's loop. `none`: the address is in the access log.", [(f'topk(10, sum by (tenant) (rate(moat_ratelimit_decisions_total{{{T}, decision="deny", mode="enforce"}}[{RATE}])))', "{{tenant}}")])
     b.lines("Keys held by limits", "At most 1,000,000 each. At the top somebody floods with fresh keys.", [(f"sum by (limit) (moat_ratelimit_keys{{{I}}})", "{{limit}}")], "short")
+    b.lines("Held by caps", "Requests under way that count against `concurrent` of a limit.", [(f"sum by (limit) (moat_ratelimit_held{{{I}}})", "{{limit}}")], "short")
+    b.lines("Slowed down", "Requests that wait for their turn, and those that had to: somebody guesses passwords.", [(f"sum(moat_ratelimit_waiting{{{I}}})", "waiting"), (f'sum by (limit) (rate(moat_ratelimit_decisions_total{{{T}, decision="delay"}}[{RATE}]))', "{{limit}} /s")], "short")
+    b.lines("Time waited for a turn", "What limits with `on_exceed: {delay: …}` cost those who are slowed down.", [(f"histogram_quantile(0.95, sum by (le) (rate(moat_ratelimit_delay_seconds_bucket{{{I}}}[{RATE}])))", "95%")], "s")
 
     b.row("TLS")
     b.lines("Handshakes by version", "TLS 1.2 only where a listener's profile tolerates it.", [(f'sum by (version) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{version}}")], "ops", stack=True)

@@ -39,6 +39,15 @@ impl std::fmt::Debug for FieldValue {
     }
 }
 
+/// Media types of the bodies in which fields of this source stand.
+pub fn content_types(source: FieldSource) -> &'static [&'static str] {
+    match source {
+        FieldSource::Form => &["application/x-www-form-urlencoded"],
+        FieldSource::Json => &["application/json"],
+        FieldSource::Any => &["application/x-www-form-urlencoded", "application/json"],
+    }
+}
+
 /// Which kind of body the values of `Content-Type` announce, for fields of these sources. Refuses with
 /// `body.unsupported` what is neither form nor JSON or not the one that is asked for, another charset than UTF-8, and
 /// whatever is encoded.

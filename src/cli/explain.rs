@@ -3,7 +3,7 @@ use crate::cli::check;
 use crate::config::cases::{Judged, judge};
 use crate::config::options::{CarrierOption, CaseCaller, CaseRequest, CaseSite};
 use crate::config::problem::At;
-use crate::config::read::Spanned;
+use crate::config::read::{Entries, Spanned};
 use crate::config::units::Period;
 use crate::config::{Loaded, Purpose};
 use anyhow::{Result, bail};
@@ -52,6 +52,9 @@ pub struct Args {
     /// The media type of the body
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// A field of the body; may be repeated
+    #[arg(long = "field", value_name = "NAME=VALUE")]
+    fields: Vec<String>,
     /// The request comes from another site, as browsers tell it
     #[arg(long)]
     cross_site: bool,
@@ -108,8 +111,19 @@ impl Args {
             caller: anybody.then_some(caller),
             from: self.from,
             content_type: self.content_type.clone(),
+            fields: (!self.fields.is_empty()).then(|| self.written_fields(spanned)).transpose()?,
             site: if self.cross_site { CaseSite::CrossSite } else { CaseSite::SameOrigin },
         })
+    }
+}
+
+impl Args {
+    fn written_fields(&self, spanned: impl Fn(&str) -> Spanned<String>) -> Result<Entries<String>> {
+        let pair = |field: &String| match field.split_once('=') {
+            Some((name, value)) => Ok((spanned(name), value.to_owned())),
+            None => bail!("`{field}` is not a field such as `username=ann`"),
+        };
+        Ok(Entries(self.fields.iter().map(pair).collect::<Result<_>>()?))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Examples of decisions (`policies/tests/*.yaml`), run by the production engine.
 use crate::config::options::{CarrierOption, CaseCaller, CaseOptions, CaseRequest, CaseSite, Expectation};
 use crate::config::problem::At;
+use crate::config::read::Entries;
 use crate::config::settings::Snapshot;
+use decide::body;
 use decide::deliberation::{Deliberation, Findings, Step, Trail};
 use decide::facts::{
     Answer, Body, Carrier, Credential, Facts, FetchSite, Identity, Person, Protocol, Question, Reading, RequestId,
@@ -10,7 +12,7 @@ use decide::facts::{
 use decide::policy::nearest;
 use decide::refusal::Refusal;
 use decide::request::Request;
-use decide::rules::{Accept, Access, Found, Route, Rules, SessionRules};
+use decide::rules::{Accept, Access, FieldKey, Found, Route, Rules, SessionRules};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -142,7 +144,9 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
     let (upstream, refusal) = loop {
         match deliberation.proceed(answer.take()) {
             Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
-            Step::Ask(Question::Fields) => answer = Some(Answer::Fields(Ok(()))),
+            Step::Ask(Question::Fields) => {
+                answer = Some(Answer::Fields(fields(&request, &facts, &found.route, made_up.fields.as_ref())));
+            }
             Step::Ask(Question::Credential) => {
                 answer = Some(Answer::Credential(credential(rules, made_up.caller.as_ref(), &found.route)));
             }
@@ -176,6 +180,29 @@ fn facts(request: &Request, made_up: &CaseRequest, route: &Route) -> Facts {
         },
         upgrade: false,
     }
+}
+
+/// Whether the fields that limits count by can be read from a body that is made of `written`, by the very rules for real
+/// ones. Where no field is written, the body is as it should be.
+fn fields(request: &Request, facts: &Facts, route: &Route, written: Option<&Entries<String>>) -> Result<(), Refusal> {
+    let Some(written) = written else { return Ok(()) };
+    let keys: Vec<&FieldKey> = route.limits.iter().flat_map(|limit| limit.fields()).collect();
+    let default = keys.iter().find_map(|key| body::content_types(key.source).first().copied());
+    let content_type = facts.body.content_type.as_deref().or(default).unwrap_or_default();
+    let kind = body::kind([content_type.as_bytes()].into_iter(), std::iter::empty(), &keys)?;
+    let bytes = match kind {
+        body::Kind::Form => {
+            let encoded = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<String>();
+            let pairs = written.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+            pairs.collect::<Vec<_>>().join("&")
+        }
+        body::Kind::Json => {
+            let members: serde_json::Map<String, serde_json::Value> =
+                written.iter().map(|(name, value)| (name.value.clone(), value.as_str().into())).collect();
+            serde_json::Value::Object(members).to_string()
+        }
+    };
+    body::read(kind, bytes.as_bytes(), request.query.as_deref(), &keys).map(drop)
 }
 
 /// The credential of a made-up caller: missing where the route does not accept its kind.

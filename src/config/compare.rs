@@ -4,7 +4,7 @@ pub use shell::needs_restart;
 
 use crate::config::settings::{Issuer, Snapshot, Upstream};
 use decide::rules::{
-    Accept, Access, BodyRules, Csrf, Limit, Rate, Route, RouteTenant, Rules, SessionRules, StepUp, Tenant,
+    Accept, Access, BodyRules, Csrf, Excess, Limit, Rate, Route, RouteTenant, Rules, SessionRules, StepUp, Tenant,
     TenantStatus, UnknownTenant,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -156,7 +156,18 @@ fn raised(old: &Limit, new: &Limit) -> bool {
         per(new, old) > per(old, new) || new.burst > old.burst
     };
     let rates = old.rates.len() != new.rates.len() || old.rates.iter().zip(&new.rates).any(|(old, new)| more(old, new));
-    rates || old.key != new.key || (!old.shadow && new.shadow)
+    let cap = old.concurrent.is_some_and(|old| new.concurrent.is_none_or(|new| new > old));
+    let turns = |limit: &Limit| match limit.excess {
+        Excess::Refuse => 0,
+        Excess::Delay { each, .. } => 1_000_000_000 / each.as_millis().max(1),
+    };
+    rates
+        || cap
+        || turns(new) > turns(old)
+        || new.cost < old.cost
+        || old.settle != new.settle
+        || old.key != new.key
+        || (!old.shadow && new.shadow)
 }
 
 fn roles(old: &Rules, new: &Rules, lines: &mut Lines) {

@@ -1,6 +1,7 @@
 //! Options → settings and rules: every reference resolved, everything unused or unreachable reported.
 mod bounds;
 mod issuers;
+mod charges;
 mod limits;
 mod listeners;
 mod profiles;

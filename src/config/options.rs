@@ -3,6 +3,7 @@
 mod audit;
 mod listeners;
 mod people;
+mod limits;
 mod policies;
 mod routes;
 mod tls;
@@ -10,6 +11,7 @@ mod traces;
 mod upstreams;
 
 pub use audit::*;
+pub use limits::*;
 pub use listeners::*;
 pub use people::*;
 pub use policies::*;

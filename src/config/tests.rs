@@ -1,4 +1,5 @@
 //! Bundles on disk: the repository's own example, and tables of what is wrong with others.
+mod limits;
 mod reload;
 mod upstreams;
 
@@ -456,7 +457,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "rate_limits: [calm]",
         "rate_limits: [calm]\n    shadow: [quota]",
-        "gateway.yaml:28:14 unknown guard `quota` (there are `network`, `quota.address`, `standing`, `session`, `tenant`, `csrf`, `quota.caller`, `access`, `body`)",
+        "gateway.yaml:28:14 unknown guard `quota` (there are `network`, `quota.address`, `standing`, `session`, `tenant`, `csrf`, `quota.caller`, `access`, `body`, `quota.body`)",
     ),
     (
         "rate_limits: [calm]",
@@ -502,18 +503,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "burst: 2x",
-        "concurrent: 2",
-        "limits.yaml:3:51 `concurrent` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
-    ),
-    (
-        "burst: 2x",
         "mode: synced",
         "limits.yaml:3:57 `synced` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
-    ),
-    (
-        "key: [tenant, user]",
-        "key: [tenant, form.username]",
-        "limits.yaml:3:24 `form.username` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
     ),
     (
         "x-content-type-options: nosniff",

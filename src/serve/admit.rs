@@ -1,7 +1,7 @@
 //! From a request head to a permit or a refusal: facts, decision, intent, the same for every way that a head came in.
 use crate::serve::answer::Answering;
 use crate::serve::client::Client;
-use crate::serve::context::{Context, Peer};
+use crate::serve::context::{Context, Delay, Peer};
 use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{self, gather};
 use crate::serve::listener::{ConnInfo, misdirected};
@@ -16,7 +16,7 @@ use decide::request::Method;
 use decide::rules::Resolve;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Paths below this prefix are the gateway's own on every host.
 const OWN: &str = "/.moat/";
@@ -133,13 +133,13 @@ impl Gateway {
             ctx.stay = Some(Live::enter(&self.shared, exchange, active.generation, ctx.stamp.id.0 as usize));
         }
         if let Some(delayed) = &ctx.findings.delayed {
-            let begun = Instant::now();
+            ctx.delay = Some(Delay::begins());
             let stayed = tokio::select! {
                 biased;
                 () = client.gone() => false,
                 () = tokio::time::sleep(Duration::from_millis(delayed.wait_ms)) => true,
             };
-            ctx.delayed = Some(begun.elapsed());
+            ctx.delay.iter_mut().for_each(Delay::ends);
             ctx.dues.waited();
             if !stayed {
                 return Ok(Admitted::Left);

@@ -1,14 +1,19 @@
 //! Answers a guard's question: takes from the limits, finds and verifies the credential.
 use crate::serve::active::Active;
 use crate::serve::client::Client;
-use crate::store::quota::{Dues, KeyInput};
+use crate::store::quota::{Dues, FieldHash, KeyInput};
 use decide::deliberation::Findings;
 use decide::facts::{Answer, Carrier, Credential, Facts, Question, Reading, Stage};
+use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::rules::{Accept, Access, Found, KeyPart, Seat};
-use decide::{cookie, token};
+use decide::rules::{Accept, Access, FieldKey, Found, KeyPart, Seat};
+use decide::{body, cookie, token};
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
+use std::time::Duration;
+
+/// Time for a body that a limit looks into to be there.
+const BODY: Duration = Duration::from_secs(60);
 
 /// Answers the questions about one request.
 pub struct Answering<'a> {
@@ -16,12 +21,13 @@ pub struct Answering<'a> {
     request: &'a Request,
     facts: &'a Facts,
     found: &'a Found,
+    fields: Vec<(FieldKey, FieldHash)>,
 }
 
 impl<'a> Answering<'a> {
     /// About this request.
     pub fn new(active: &'a Active, request: &'a Request, facts: &'a Facts, found: &'a Found) -> Answering<'a> {
-        Answering { active, request, facts, found }
+        Answering { active, request, facts, found, fields: Vec::new() }
     }
 
     /// Answers one question. What the request owes to its limits is added to `dues`.
@@ -35,8 +41,25 @@ impl<'a> Answering<'a> {
         match question {
             Question::Quota(stage) => Answer::Quota(self.quota(stage, findings, dues)),
             Question::Credential => credential(self.active, client.asked().headers, self.facts, self.found).await,
-            Question::Fields => Answer::Unavailable("no field can be read".to_owned()),
+            Question::Fields => Answer::Fields(self.read_fields(client).await),
         }
+    }
+
+    /// Reads the body as far as limits need it, and keeps the hashes of the fields they count by.
+    async fn read_fields<C: Client>(&mut self, client: &mut C) -> Result<(), Refusal> {
+        let (found, request) = (self.found, self.request);
+        let limits = || found.route.limits.iter().filter(|limit| limit.stage() == Stage::Body);
+        let keys: Vec<&FieldKey> = limits().flat_map(|limit| limit.fields()).collect();
+        let most = limits().map(|limit| limit.inspect).max().unwrap_or_default();
+        let headers = client.asked().headers;
+        let lines = |name| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+        let kind = body::kind(lines(CONTENT_TYPE), lines(CONTENT_ENCODING), &keys)?;
+        let late = |_| Refusal::new(Code::RequestTimeout, "the body that a limit looks into did not come in time");
+        let bytes = tokio::time::timeout(BODY, client.body(most)).await.map_err(late)??;
+        let values = body::read(kind, &bytes, request.query.as_deref(), &keys)?;
+        let hash = |(key, value): (&FieldKey, body::FieldValue)| (key.clone(), FieldHash::of(value.as_bytes()));
+        self.fields = keys.into_iter().zip(values).map(hash).collect();
+        Ok(())
     }
 
     fn quota(&self, stage: Stage, findings: &Findings, dues: &mut Dues) -> Reading {
@@ -54,7 +77,7 @@ impl<'a> Answering<'a> {
             subject: identity.map(|i| &*i.subject.0),
             route: &found.route.name,
             params: &params,
-            fields: &[],
+            fields: &self.fields,
         };
         let reading = active.quotas.take(limits, stage, &key, dues);
         active.route_metrics(Some(&found.route.name)).quota(limits, stage, &reading, key.tenant);

@@ -58,8 +58,8 @@ pub struct Context {
     pub stay: Option<Stay>,
     /// What it owes to its limits: places that it holds, costs that only its answer tells.
     pub dues: Dues,
-    /// How long a limit had it wait before it was forwarded.
-    pub delayed: Option<Duration>,
+    /// The wait for a turn that a limit asked for.
+    pub delay: Option<Delay>,
     /// Room in the audit log, reserved before anything is decided.
     pub slot: Option<Slot>,
     /// The place among the requests of its address.
@@ -93,6 +93,30 @@ pub struct Context {
     told: bool,
     /// Whether the answer went out to its end: nothing can have ended it early then.
     pub whole: bool,
+}
+
+/// A wait, running or over.
+#[derive(Clone, Copy, Debug)]
+pub struct Delay {
+    begun: Instant,
+    lasted: Option<Duration>,
+}
+
+impl Delay {
+    /// It begins now.
+    pub fn begins() -> Delay {
+        Delay { begun: Instant::now(), lasted: None }
+    }
+
+    /// It ends now, unless it has ended before.
+    pub fn ends(&mut self) {
+        self.lasted.get_or_insert_with(|| self.begun.elapsed());
+    }
+
+    /// How long it lasted, or has lasted so far.
+    pub fn lasted(self) -> Duration {
+        self.lasted.unwrap_or_else(|| self.begun.elapsed())
+    }
 }
 
 /// What the account of a request says about its connection.
@@ -141,7 +165,7 @@ impl Context {
             refusal: None,
             stay: None,
             dues: Dues::default(),
-            delayed: None,
+            delay: None,
             slot: None,
             under_way: None,
             nonce: None,
@@ -247,7 +271,7 @@ impl Context {
             duration_us: micros(self.started.elapsed()),
             upstream: self.upstream_name(),
             upstream_status: self.upstream_status,
-            delayed_ms: self.delayed.map(|waited| u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)),
+            delayed_ms: self.delay.map(|delay| u64::try_from(delay.lasted().as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -311,6 +335,12 @@ impl Context {
         }
         self.stay = None;
         self.dues.ended(self.bytes_out);
+        // One that was cut off while it waited ends now.
+        self.delay.iter_mut().for_each(Delay::ends);
+        let delayed = self.delay.map(Delay::lasted);
+        if let Some(delayed) = delayed {
+            self.shared.metrics.quota_delayed(delayed);
+        }
         let own_entry = match (self.slot.take(), self.sort()) {
             (Some(slot), Some(sort)) => slot.write_or_fold(sort, self.stamp.at_ms, || self.entry(true)),
             (Some(slot), None) => {
@@ -328,7 +358,7 @@ impl Context {
             status: self.status,
             origin: if self.upstream_status.is_some() { Origin::Upstream } else { Origin::Gateway },
             duration,
-            added: duration.saturating_sub(self.waited.unwrap_or_default()),
+            added: duration.saturating_sub(self.waited.unwrap_or_default() + delayed.unwrap_or_default()),
             tenant,
             refusal: code,
             trail: &self.trail,

@@ -24,6 +24,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tenants::TenantLabels;
 
 /// What a response of [`Metrics::render`] is: the Prometheus text format.
@@ -147,6 +148,20 @@ impl Metrics {
         for (limit, count) in keys {
             self.families.ratelimit_keys.with_label_values(&[&*limit]).set(gauge(count));
         }
+    }
+
+    /// Requests under way that count against each cap (`Quotas::held`), and requests that wait (`Quotas::waiting`).
+    pub fn quota_held(&self, held: impl IntoIterator<Item = (Arc<str>, usize)>, waiting: usize) {
+        self.families.ratelimit_held.reset();
+        for (limit, count) in held {
+            self.families.ratelimit_held.with_label_values(&[&*limit]).set(gauge(count));
+        }
+        self.families.ratelimit_waiting.set(gauge(waiting));
+    }
+
+    /// A limit had a request wait so long.
+    pub fn quota_delayed(&self, waited: Duration) {
+        self.families.ratelimit_delay.observe(waited.as_secs_f64());
     }
 
     /// An issuer's usable keys, and when they were last fetched or read, in seconds since the epoch.

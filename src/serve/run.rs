@@ -384,6 +384,7 @@ fn before_scrape(
             metrics.certificates(certificates.status().iter().map(|c| (c.name.to_string(), c.not_after_s)));
         }
         metrics.quota_keys(quotas.keys());
+        metrics.quota_held(quotas.held(), quotas.waiting());
         metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
         metrics.clock(now_ms());

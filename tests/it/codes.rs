@@ -29,6 +29,7 @@ async fn gateway() -> (Gateway, Upstream, Scripted) {
             ("mute", "GET", "upstream: mute\n    public: \"a test\""),
             ("silent", "GET", "upstream: app\n    auth: {bearer: silent}\n    require: {session: any}"),
             ("once", "GET", "upstream: app\n    public: \"a test\"\n    rate_limits: [one-per-address]"),
+            ("sign-in", "POST", "upstream: app\n    public: \"a test\"\n    rate_limits: [by-account]"),
             ("small", "POST", "upstream: app\n    public: \"a test\"\n    body: {max: 1KiB}"),
         ] {
             bundle.route(&format!(
@@ -36,7 +37,7 @@ async fn gateway() -> (Gateway, Upstream, Scripted) {
             ));
         }
         let limits = bundle.read("policies/rate-limits.yaml");
-        bundle.write("policies/rate-limits.yaml", &format!("{limits}  one-per-address: {{key: [client.ip_prefix], rate: 1/h, burst: 1}}\n"));
+        bundle.write("policies/rate-limits.yaml", &format!("{limits}  one-per-address: {{key: [client.ip_prefix], rate: 1/h, burst: 1}}\n  by-account: {{key: [json.username_hash], rate: 9/s}}\n"));
     })
     .await;
     (gateway, upstream, mute)
@@ -149,6 +150,7 @@ async fn every_code_is_provoked_by_its_cause_and_told_alike_everywhere() {
         send("access.denied", g.post(BOOKINGS, "{}").bearer(&g.token("acme", &["viewer"]))).await;
         let text = g.call("POST", BOOKINGS).header("content-type", "text/plain").body("{}").bearer(&cashier);
         send("body.unsupported", text).await;
+        send("body.invalid", g.post("https://acme.localhost/sign-in", "{\"username\":[]}")).await;
         send("gateway.unavailable", g.get("https://acme.localhost/silent").bearer(&silent)).await;
         send("upstream.unreachable", g.get("https://acme.localhost/dead")).await;
         send("upstream.timeout", g.get("https://acme.localhost/mute")).await;

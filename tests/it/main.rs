@@ -32,6 +32,7 @@ mod identity;
 mod last_good;
 mod lane;
 mod laws;
+mod limits;
 mod live;
 mod load;
 mod log;

@@ -1,11 +1,13 @@
 //! `policies/rate-limits.yaml` → limits.
 use super::Compiler;
-use crate::config::options::{KeyOption, LimitOptions, RateLimitsFile, RateOption};
+use crate::config::options::{
+    BodyKind, HeadersOption, KeyOption, LimitDefaults, LimitOptions, RateLimitsFile, RateOption,
+};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::units::{Burst, Period, RateText, seconds};
 use decide::policy::nearest;
-use decide::rules::{KeyPart, Limit, Rate};
+use decide::rules::{FieldKey, FieldSource, KeyPart, Limit, Rate};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ impl Compiler<'_> {
         let file: RateLimitsFile = crate::config::read::read(&node, self.report).unwrap_or_default();
         let mut classes: Vec<String> = Vec::new();
         for (_, limit) in file.limits.iter() {
-            if let RateOption::ByClass(rates) = &limit.rate.value {
+            if let Some(RateOption::ByClass(rates)) = limit.rate.as_ref().map(|rate| &rate.value) {
                 classes.extend(rates.names().map(str::to_owned));
             }
         }
@@ -40,21 +42,38 @@ impl Compiler<'_> {
     /// Compiles the limits for these classes of tenants.
     pub(super) fn rates(&self, read: &Read, classes: &[Arc<str>]) -> Limits {
         let all = read.file.limits.iter();
-        let list = all.map(|(name, options)| (name.clone(), Arc::new(self.limit(name, options, classes)))).collect();
+        let list = all
+            .map(|(name, options)| (name.clone(), Arc::new(self.limit(name, options, classes, &read.file.defaults))))
+            .collect();
         Limits { list, names: read.names.clone() }
     }
 
-    fn limit(&self, name: &Spanned<String>, options: &LimitOptions, classes: &[Arc<str>]) -> Limit {
+    fn limit(
+        &self,
+        name: &Spanned<String>,
+        options: &LimitOptions,
+        classes: &[Arc<str>],
+        defaults: &LimitDefaults,
+    ) -> Limit {
         if options.key.is_empty() && !self.report.is_tainted(name.at) {
             self.report.problem(name.at, format!("limit `{}` has no key", name.value));
         }
         let mut key: Vec<KeyPart> = Vec::new();
         for part in &options.key {
-            let one = match part.value {
+            let one = match &part.value {
                 KeyOption::ClientPrefix => KeyPart::ClientPrefix,
                 KeyOption::Tenant => KeyPart::Tenant,
                 KeyOption::User => KeyPart::Subject,
                 KeyOption::Route => KeyPart::Route,
+                KeyOption::Param(name) => KeyPart::Param(name.as_str().into()),
+                KeyOption::Field(kind, name) => KeyPart::Field(FieldKey {
+                    source: match kind {
+                        BodyKind::Form => FieldSource::Form,
+                        BodyKind::Json => FieldSource::Json,
+                        BodyKind::Any => FieldSource::Any,
+                    },
+                    name: name.as_str().into(),
+                }),
             };
             if key.contains(&one) {
                 self.report.problem(part.at, "this part of the key stands there already");
@@ -62,12 +81,27 @@ impl Compiler<'_> {
                 key.push(one);
             }
         }
+        let rates = options.rate.as_ref().map_or_else(Vec::new, |rate| self.rates_of(name, options, rate, classes));
+        let mut limit = Limit { shadow: options.shadow, ..Limit::new(name, key, rates) };
+        limit.legacy = defaults.headers == HeadersOption::Legacy;
+        limit.concurrent = options.concurrent.as_ref().map(|most| self.within(most, 1, 1_000_000));
+        self.beyond_the_rate(name, options, &mut limit);
+        limit
+    }
+
+    fn rates_of(
+        &self,
+        name: &Spanned<String>,
+        options: &LimitOptions,
+        written: &Spanned<RateOption>,
+        classes: &[Arc<str>],
+    ) -> Vec<Rate> {
         let rate = |text: &RateText| Rate {
             count: text.count,
             period_s: text.period_s,
-            burst: self.burst(*text, options.burst, options.rate.at),
+            burst: self.burst(*text, options.burst, written.at),
         };
-        let rates = match &options.rate.value {
+        match &written.value {
             RateOption::One(text) => vec![rate(text)],
             RateOption::ByClass(rates) => {
                 let missing: Vec<&str> =
@@ -78,12 +112,11 @@ impl Compiler<'_> {
                         .iter()
                         .find_map(|class| nearest(class, rates.names()))
                         .map(|hint| format!("{hint} every class of tenants needs a rate"));
-                    self.report.hinted(options.rate.at, message, hint);
+                    self.report.hinted(written.at, message, hint);
                 }
                 classes.iter().filter_map(|class| rates.find(class)).map(rate).collect()
             }
-        };
-        Limit { shadow: options.shadow, ..Limit::new(name, key, rates) }
+        }
     }
 
     /// Requests at once: as written, or so many times what the rate allows in a second, at least one.

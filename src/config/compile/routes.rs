@@ -4,6 +4,7 @@ mod leads;
 mod reach;
 mod tenant;
 
+use super::charges::with_cost;
 use super::limits::Limits;
 use super::profiles::Profiles;
 use super::{Compiler, Noun, list};
@@ -147,13 +148,17 @@ impl Compiler<'_> {
             self.refer(Noun::Profile, profile, profiles.written.iter().map(|p| p.as_str()));
         }
         let mut counted: Vec<Arc<Limit>> = Vec::new();
-        for limit in &options.rate_limits {
-            self.refer(Noun::Limit, limit, limits.names.iter().map(String::as_str));
-            match known.limits.get(limit.as_str()) {
+        for listed in &options.rate_limits {
+            let name = Spanned { value: listed.limit.clone(), at: listed.at };
+            self.refer(Noun::Limit, &name, limits.names.iter().map(String::as_str));
+            match known.limits.get(name.as_str()) {
                 Some(found) if counted.iter().any(|other| other.name == found.name) => {
-                    self.report.problem(limit.at, format!("`{}` stands twice", limit.value));
+                    self.report.problem(listed.at, format!("`{}` stands twice", name.value));
                 }
-                Some(found) => counted.push(found.clone()),
+                Some(found) => {
+                    let burst = found.rates.iter().map(|rate| rate.burst).min().unwrap_or_default();
+                    counted.push(with_cost(found, listed.cost.map(|cost| self.cost(cost, burst, listed.at))));
+                }
                 None => {}
             }
         }

@@ -1,8 +1,9 @@
 //! Options of the files under `policies/`, save header profiles, which `decide::headers` describes.
 use super::Version;
+use super::limits::{CostOption, CountOption, ExceedOption, KeyOption};
 use super::people::TenantOptions;
 use crate::config::read::{Entries, Spanned};
-use crate::config::units::{Burst, Period, RateText, expect_word};
+use crate::config::units::{Burst, Period, RateText, Size, expect_word};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -54,18 +55,41 @@ pub struct RateLimitsFile {
     pub defaults: LimitDefaults,
 }
 
-/// A limit.
+/// A limit: of the rate of requests, of those under way at once, or of both.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOptions {
-    /// What is counted together: `client.ip_prefix` (/32 for IPv4, /64 for IPv6), `tenant`, `user`, `route`, or several.
+    /// What is counted together: `client.ip_prefix` (/32 for IPv4, /64 for IPv6), `tenant`, `user`, `route`, `route.PARAM`
+    /// (a parameter of the path), or several. `form.FIELD_hash`, `json.FIELD_hash` and `body.FIELD_hash` (either of both)
+    /// count by a field of the body: it is read before the decision, folded, and only its keyed hash is kept.
     pub key: Vec<Spanned<KeyOption>>,
     /// Requests per second, minute or hour: `20/s`, or one for each class of tenants: `{trial: 5/s, standard: 50/s}`.
-    pub rate: Spanned<RateOption>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Spanned<RateOption>>,
     /// Requests at once: a number, or `2x`: so many times what the rate allows in a second. It fills up
     /// again within a year. Default: `1x`.
     #[serde(default = "once")]
     pub burst: Burst,
+    /// Requests of one key that may be under way at once, from their admission to their end, WebSockets and streams too:
+    /// 1 to 1,000,000. Default: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<Spanned<u32>>,
+    /// What a request takes from the rate: a number, at most the burst; or what its answer says:
+    /// `{by_response: {header: x-cost, max: 100}}`, `{by_response: {bytes: 64KiB, max: 100}}`. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Spanned<CostOption>>,
+    /// Which requests count: `all`, `failures` (those that the application answers with 4xx or 5xx), or a list of
+    /// statuses such as `[401, 403, 5xx]`. Until the answer is there each counts. Default: `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<Spanned<CountOption>>,
+    /// What happens to requests beyond the rate: `refuse`, or `{delay: 1s}`: one passes in each second, and the others
+    /// wait for their turn. Default: `refuse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_exceed: Option<Spanned<ExceedOption>>,
+    /// Most bytes of a body that are read to find the field it counts by, at most 32KiB; longer bodies are refused. Of a
+    /// route's limits the greatest counts. Default: 16KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<Spanned<Size>>,
     /// `local`, or `strict`, which is the same on one machine: every request is counted before it passes. Default:
     /// `defaults.mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +111,8 @@ pub struct LimitDefaults {
     pub algorithm: Algorithm,
     /// `local` or `strict`.
     pub mode: ModeOption,
-    /// `draft-11`: `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11.
+    /// `draft-11`: `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11. `legacy` adds
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds from now).
     pub headers: HeadersOption,
     /// `429`.
     pub status: StatusCode,
@@ -114,12 +139,15 @@ pub enum ModeOption {
 }
 
 /// `headers`
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum HeadersOption {
     /// draft-ietf-httpapi-ratelimit-headers-11
     #[default]
     #[serde(rename = "draft-11")]
     Draft11,
+    /// The same, and the names that were usual before.
+    #[serde(rename = "legacy")]
+    Legacy,
 }
 
 /// `status`
@@ -129,23 +157,6 @@ pub enum StatusCode {
     #[default]
     #[serde(rename = "429")]
     TooManyRequests,
-}
-
-/// One part of a limit's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum KeyOption {
-    /// The client's address: /32 for IPv4, /64 for IPv6.
-    #[serde(rename = "client.ip_prefix")]
-    ClientPrefix,
-    /// The tenant.
-    #[serde(rename = "tenant")]
-    Tenant,
-    /// The user: issuer and subject.
-    #[serde(rename = "user")]
-    User,
-    /// The route.
-    #[serde(rename = "route")]
-    Route,
 }
 
 /// One rate, or one for each class.
@@ -253,6 +264,9 @@ pub struct CaseRequest {
     /// Media type of the body. Default: the first that the route accepts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// Fields of the body, which is made of them: a form or JSON, as `content_type` says. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Entries<String>>,
     /// Whether browser evidence says that it comes from our own origin: `same-origin`, `cross-site`. Default:
     /// `same-origin`.
     #[serde(default)]

@@ -1,5 +1,5 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
-use super::RouteUpstream;
+use super::{LimitUse, RouteUpstream};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -30,9 +30,10 @@ pub struct RouteOptions {
     /// Name of a header profile. Default: the built-in strict one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Spanned<String>>,
-    /// Names of rate limits; all of them must pass. Default: none.
+    /// Names of rate limits; all of them must pass. `{limit: NAME, cost: 5}` has this route's requests cost more than
+    /// others. Default: none.
     #[serde(default)]
-    pub rate_limits: Vec<Spanned<String>>,
+    pub rate_limits: Vec<Spanned<LimitUse>>,
     /// Whether state-changing requests with a cookie need evidence of our own origin: `strict` or `off`. Danger of
     /// `off`: other sites can act in a signed-in user's name.
     #[serde(default)]
@@ -51,7 +52,7 @@ pub struct RouteOptions {
     #[serde(default)]
     pub audit: RouteAudit,
     /// Guards that are recorded and never refuse: network, quota.address, standing, session, tenant, csrf,
-    /// quota.caller, access, body. Danger: they protect nothing. `residency` is always enforced.
+    /// quota.caller, access, body, quota.body. Danger: they protect nothing. `residency` is always enforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Spanned<String>>,
 }

@@ -15,10 +15,8 @@ const LATER: &[&str] = &[
     "cache_key",
     "caep",
     "client",
-    "concurrent",
     "cors",
     "debug",
-    "delay",
     "embedded",
     "format",
     "hash_ids_with",
@@ -26,7 +24,6 @@ const LATER: &[&str] = &[
     "include",
     "level",
     "mtls",
-    "on_exceed",
     "on_full",
     "on_missing",
     "on_store_error",
@@ -55,7 +52,7 @@ const LATER: &[&str] = &[
 ];
 
 /// Key parts of limits that this version does not serve.
-const LATER_PREFIXES: [&str; 3] = ["form.", "route.", "api_key."];
+const LATER_PREFIXES: [&str; 1] = ["api_key."];
 
 /// What to say about a key or word that does not belong here.
 pub(crate) fn unknown<'k>(

@@ -8,6 +8,8 @@ use prometheus::{
 /// Boundaries that OpenTelemetry's semantic conventions recommend for request durations, in seconds.
 pub(super) const DURATION_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Boundaries for turns that limits have requests wait for, in seconds.
+const DELAY_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Boundaries for the time spent in the gateway itself, in seconds: it is microseconds on a good day.
 const ADDED_BUCKETS: [f64; 13] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0];
@@ -32,6 +34,9 @@ pub(super) struct Families {
     pub(super) authz: IntCounterVec,
     pub(super) ratelimit_decisions: IntCounterVec,
     pub(super) ratelimit_keys: IntGaugeVec,
+    pub(super) ratelimit_held: IntGaugeVec,
+    pub(super) ratelimit_waiting: IntGauge,
+    pub(super) ratelimit_delay: Histogram,
     pub(super) jwks_keys: IntGaugeVec,
     pub(super) jwks_last_success: IntGaugeVec,
     pub(super) csrf_denied: IntCounterVec,
@@ -130,6 +135,16 @@ impl Families {
                 &["limit", "tenant", "decision", "mode"],
             )?,
             ratelimit_keys: r.gauges("moat_ratelimit_keys", "Keys that a limit holds in memory.", &["limit"])?,
+            ratelimit_held: r.gauges(
+                "moat_ratelimit_held",
+                "Requests under way that count against the cap of a limit.",
+                &["limit"],
+            )?,
+            ratelimit_waiting: r.gauge("moat_ratelimit_waiting", "Requests that wait for their turn.")?,
+            ratelimit_delay: r.one(Histogram::with_opts(
+                HistogramOpts::new("moat_ratelimit_delay_seconds", "Time that limits had requests wait.")
+                    .buckets(DELAY_BUCKETS.to_vec()),
+            )?)?,
             jwks_keys: r.gauges("moat_jwks_keys", "Usable keys of an issuer.", &["issuer"])?,
             jwks_last_success: r.gauges(
                 "moat_jwks_last_success_timestamp_seconds",

@@ -270,6 +270,7 @@ fn headings() -> BTreeSet<String> {
     metrics.upstreams(&[crate::serve::upstream::tests::example()]);
     metrics.certificates([("c".to_owned(), 1)]);
     metrics.quota_keys([("l".into(), 1)]);
+    metrics.quota_held([("l".into(), 1)], 0);
     metrics.issuer_keys("i", 1, Some(1));
     metrics.audit_entry("request");
     metrics.stream_closed(Code::TenantSuspended);

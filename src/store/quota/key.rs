@@ -1,4 +1,5 @@
 //! Whom a limit counts: the parts of a key, hashed with a secret of this process.
+use aws_lc_rs::digest::{SHA256, digest};
 use decide::rules::{FieldKey, KeyPart};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
@@ -21,13 +22,28 @@ pub struct KeyInput<'a> {
     pub route: &'a str,
     /// Values of the path's parameters, by name.
     pub params: &'a [(&'a str, &'a str)],
-    /// Keyed hashes of fields of the body; a field that is not among them shares a key with all that lack it.
+    /// Hashes of fields of the body; a field that is not among them shares a key with all that lack it.
     pub fields: &'a [(FieldKey, FieldHash)],
 }
 
-/// Keyed hash of a field's value: of the value itself nothing is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldHash(pub u128);
+/// What stands for the value of a field of the body from the moment it was read. It goes nowhere but into the hash of a
+/// key, which is made with a secret; it is the same in every process that shares one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FieldHash(u128);
+
+impl FieldHash {
+    /// Of a value.
+    pub fn of(value: &[u8]) -> FieldHash {
+        let digest = digest(&SHA256, value);
+        FieldHash(digest.as_ref().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte)))
+    }
+}
+
+impl std::fmt::Debug for FieldHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FieldHash")
+    }
+}
 
 /// SipHash with random keys: nobody outside can aim at a key, or find two that collide.
 pub(super) struct KeyHasher(RandomState);

@@ -58,8 +58,10 @@ impl Compiler<'_> {
         limits: &[Arc<Limit>],
     ) {
         let place =
-            |limit: &Limit| options.rate_limits.iter().find(|l| l.value == *limit.name).map_or(name.at, |l| l.at);
+            |limit: &Limit| options.rate_limits.iter().find(|l| l.limit == *limit.name).map_or(name.at, |l| l.at);
+        let templates: Vec<&str> = options.matches.paths.iter().map(|path| path.as_str()).collect();
         for limit in limits {
+            self.countable(limit, patterns.methods, &templates, &options.body.content_types, place(limit));
             if options.public.is_some() && limit.key.contains(&KeyPart::Subject) {
                 let message = format!("limit `{}` counts by user, and a public route knows none", limit.name);
                 self.report.problem(place(limit), message);
