@@ -2,6 +2,7 @@
 mod answers;
 mod backend;
 mod case;
+mod frames;
 mod framing;
 mod hostile;
 mod names;

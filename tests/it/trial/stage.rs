@@ -61,6 +61,8 @@ pub fn bundle(one: SocketAddr, two: SocketAddr) -> Bundle {
         "http: {connect_timeout: 1s, first_byte_timeout: 1s, total_timeout: 30s}",
         &format!("{times}}}\n  two:\n    endpoints: [\"{two}\"]\n    {times}, version: h2}}"),
     );
+    // Each refusal has an entry of its own here, however many there are.
+    bundle.replace("audit: {directory: state/audit}", "audit: {directory: state/audit, fold: {after: 1000000}}");
     for (name, paths, upstream) in [("trial", "/t/**\", \"/p/**\", \"/v/**", "app"), ("trial-h2", "/u/**", "two")] {
         bundle.route(&format!(
             "  {name}:\n    match: {{hosts: [\"*.localhost\"], paths: [\"{paths}\"], methods: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE]}}\n    upstream: {upstream}\n    public: \"a trial\"\n    body: {{max: 1MiB}}\n    headers: api-json"
