@@ -296,6 +296,8 @@ def overview():
         ],
         "ops",
     )
+    b.lines("Room of an upstream", "What may be under way, and what is. A limit that falls: the application takes longer than it does without load.", [(f"max by (upstream) (moat_upstream_limit{{{U}}})", "{{upstream}} limit"), (f"sum by (upstream) (moat_upstream_endpoint_in_flight{{{U}}})", "{{upstream}} under way")], "short", width=12)
+    b.lines("Shed, and refused beyond a share", "`latency` and `anonymous`: the limit was lowered. A tenant: it holds its share, and the others are served.", [(f"sum by (upstream, reason) (rate(moat_upstream_shed_total{{{U}}}[{RATE}]))", "{{upstream}} {{reason}}"), (f"sum by (upstream, tenant) (rate(moat_upstream_share_refused_total{{{U}}}[{RATE}]))", "{{upstream}} {{tenant}}")], "ops", width=12)
 
     b.row("Connections")
     b.lines("Open connections", "Far more of them than requests under way are idle clients, or a flood that only connects.", [(f"sum by (listener, state) (moat_connections{{{I}}})", "{{listener}} {{state}}")], "short")

@@ -58,7 +58,8 @@ fn last_plain(list: &[u8]) -> Last<'_> {
     (before, std::str::from_utf8(trim(element)).ok().and_then(plain))
 }
 
-fn plain(text: &str) -> Option<IpAddr> {
+/// An address, perhaps with a port or in brackets.
+pub(crate) fn plain(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address);
     }

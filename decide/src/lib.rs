@@ -12,6 +12,8 @@ pub mod fields;
 pub mod cookie;
 pub mod site;
 pub mod forwarded;
+pub mod proxy_protocol;
+pub mod edge;
 pub mod facts;
 pub mod ratelimit;
 pub mod body;

@@ -81,11 +81,11 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     let listeners = c.listeners();
     let tls = c.tls();
     let issuers = c.issuers(&server);
-    let upstreams = c.upstreams();
     let profiles = c.profiles();
     let roles = c.roles();
     let limits = c.limits();
     let tenants = c.tenants(&limits.classes);
+    let upstreams = c.upstreams(&tenants.classes);
     let limits = c.rates(&limits, &tenants.classes);
     let mut rules = Rules {
         resolve: tenants.resolve,
@@ -248,7 +248,21 @@ impl Compiler<'_> {
             forward_credential: names.forward_credential,
         };
         match IdentityHeaders::compile(&tenancy.forward_as, &options) {
-            Ok(identity) => Some(identity),
+            Ok(identity) => {
+                let mut identity = identity;
+                for (_, listener) in self.options.listeners.iter() {
+                    let Some(header) = listener.client_ip.edge.as_ref().and_then(|edge| edge.header.as_ref()) else {
+                        continue;
+                    };
+                    match identity.clone().with_edge(header) {
+                        Ok(more) => identity = more,
+                        // What is wrong with it by itself, the listener has reported.
+                        Err(_) if IdentityHeaders::default().with_edge(header).is_err() => {}
+                        Err(message) => self.report.problem(header.at, message),
+                    }
+                }
+                Some(identity)
+            }
             Err(problems) => {
                 for problem in problems {
                     let at = match problem.path.as_str() {

@@ -68,6 +68,22 @@ impl<'a> Files<'a> {
 
     /// Reads and parses a file; `asked` is where its name stands.
     pub fn open(&self, name: &str, asked: Option<At>) -> Option<Node> {
+        let (file, text) = self.read_text(name, asked)?;
+        let mut ids = self.ids.get();
+        let node = yaml::parse(file, &text, &|name| self.variable(name), self.report, &mut ids);
+        self.ids.set(ids);
+        if let Some(node) = &node {
+            note(&mut self.places.borrow_mut(), node, "", 3);
+        }
+        let node = node.filter(|node| !matches!(node.kind, Kind::Null));
+        if node.is_none() && text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
+            self.report.problem(At::file(file), "the file is empty");
+        }
+        node
+    }
+
+    /// Reads a file of the bundle that is no YAML; with its index among the sources, so that problems can name a line.
+    pub fn read_text(&self, name: &str, asked: Option<At>) -> Option<(u32, String)> {
         let path = self.folder.join(name);
         let file = u32::try_from(self.sources.borrow().len()).unwrap_or(u32::MAX);
         let read = || -> Result<String, String> {
@@ -90,17 +106,7 @@ impl<'a> Files<'a> {
             self.report.problem(asked.unwrap_or(At::file(file)), format!("`{name}` {error}"));
             return None;
         }
-        let mut ids = self.ids.get();
-        let node = yaml::parse(file, &text, &|name| self.variable(name), self.report, &mut ids);
-        self.ids.set(ids);
-        if let Some(node) = &node {
-            note(&mut self.places.borrow_mut(), node, "", 3);
-        }
-        let node = node.filter(|node| !matches!(node.kind, Kind::Null));
-        if node.is_none() && text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
-            self.report.problem(At::file(file), "the file is empty");
-        }
-        node
+        Some((file, text))
     }
 
     /// Where each key of the files stands, by its dotted path, three levels deep: `roles.cashier` → `roles.yaml:12`.

@@ -132,8 +132,12 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// Hops whose forwarding headers are believed.
     pub trusted: Vec<IpNet>,
+    /// Whether they, and nobody else, may connect, and must say for whom in a PROXY header.
+    pub proxy_protocol: bool,
     /// Which header they use.
     pub client_header: ClientHeader,
+    /// The delivery network that alone may connect; `None` for everybody.
+    pub edge: Option<Arc<Edge>>,
     /// Limits of a request head.
     pub head: HeadLimits,
     /// Time for a whole request head.
@@ -158,6 +162,28 @@ pub struct Listener {
     pub h2_window_updates_per_second: u32,
     /// Longest wait for the client to take a piece of an answer.
     pub h2_stall_timeout: Duration,
+}
+
+/// A content delivery network in front of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Networks that it connects from.
+    pub ranges: Vec<IpNet>,
+    /// The same and the listener's trusted hops, for edges without a header of their own.
+    pub hops: Vec<IpNet>,
+    /// The certificate that it must show.
+    pub certificate: Option<Arc<EdgeCertificate>>,
+    /// Its own header for the client's address; without it, it is a trusted hop like another.
+    pub header: Option<http::HeaderName>,
+}
+
+/// Who vouches for a delivery network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeCertificate {
+    /// Authorities.
+    pub authorities: Vec<rustls::pki_types::CertificateDer<'static>>,
+    /// Names of which the certificate must hold one; empty for any.
+    pub names: Vec<rustls::pki_types::ServerName<'static>>,
 }
 
 /// What a listener does.

@@ -287,7 +287,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "{address: \"127.0.0.1:8443\"}",
         "{address: \"127.0.0.1:8443\", client_ip: {proxy_protocol: required}}",
-        "gateway.yaml:4:67 `required` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+        "gateway.yaml:4:67 `proxy_protocol: required` without `trusted`: nobody could connect (list the addresses of the balancers, e.g. `trusted: [10.0.0.0/8]`)",
     ),
     ("{address: \"127.0.0.1:8443\"}", "{tls: modern}", "gateway.yaml:4:3 missing `address`"),
     (

@@ -41,6 +41,8 @@ impl Share {
     /// `1%`
     pub const ONE_PERCENT: Share = Share(100);
 
+    /// `10%`
+    pub const TENTH: Share = Share(1_000);
     /// `50%`
     pub const HALF: Share = Share(5_000);
     /// `20%`

@@ -4,12 +4,16 @@ use super::drain;
 use super::lane::Handover;
 use super::limits::{PerAddress, Rejection, Slot};
 use super::listener::{Bound, ConnInfo, Front, Frontage, House};
+use super::proxied::{Unproxied, introduced};
 use super::stream::{Transport, Wire};
 use super::tls::Handshake;
+use super::waiting::WaitingRoom;
 use super::{http1, http2, redirect};
 use crate::config::settings::ListenerKind;
 use arc_swap::ArcSwap;
 use decide::facts::Protocol;
+use decide::proxy_protocol::Source;
+use decide::refusal::{Code, Refusal};
 use pingora_core::apps::HttpServerApp;
 use std::io;
 use std::net::SocketAddr;
@@ -35,7 +39,8 @@ where
     let Bound { name, frontage, socket, .. } = bound;
     let mut enlisted = house.listening.enlist(&name, &socket)?;
     let socket = TcpListener::from_std(socket)?;
-    let door = Arc::new(Door { frontage, addresses: PerAddress::default(), arrivals: Arrivals::default(), house });
+    let (addresses, arrivals, waiting) = (PerAddress::default(), Arrivals::default(), Arc::default());
+    let door = Arc::new(Door { frontage, addresses, arrivals, waiting, house });
     let mut draining = door.house.drain.watch_left();
     loop {
         let accepted = tokio::select! {
@@ -67,6 +72,8 @@ struct Door<A, F> {
     addresses: PerAddress,
     /// TLS handshakes by address.
     arrivals: Arrivals,
+    /// Connections of balancers that have not said yet for whom they are.
+    waiting: Arc<WaitingRoom>,
     house: House<A, F>,
 }
 
@@ -79,12 +86,10 @@ where
         let frontage = self.frontage.load_full();
         let settings = &frontage.settings;
         let trusted_peer = settings.trusts(peer.ip());
-        let cap = (!trusted_peer).then_some(settings.connections_per_ip);
-        let shakes_hands = frontage.tls.is_some() && !trusted_peer;
-        if shakes_hands && !self.arrivals.admits(peer.ip(), settings.handshakes_per_second, Instant::now()) {
-            return self.reject(tcp, &settings.name, Rejection::Handshakes);
-        }
-        match Slot::take(&self.house.budget, &self.addresses, peer.ip(), cap) {
+        // Who is behind a trusted balancer is counted once it has said who that is.
+        let exempt = if settings.proxy_protocol { trusted_peer } else { settings.exempts(peer.ip()) };
+        let slot = Slot::enter(&self.house.budget).and_then(|slot| self.count(slot, &frontage, peer, exempt));
+        match slot {
             Ok(slot) => {
                 let counted = Counted::new(self.clone(), settings.name.clone());
                 let visit = Visit { frontage, peer, trusted_peer, accepted_at: Instant::now() };
@@ -101,13 +106,22 @@ where
         }
     }
 
+    fn count(&self, slot: Slot, frontage: &Frontage, peer: SocketAddr, exempt: bool) -> Result<Slot, Rejection> {
+        let settings = &frontage.settings;
+        let shakes_hands = frontage.tls.is_some() && !exempt;
+        if shakes_hands && !self.arrivals.admits(peer.ip(), settings.handshakes_per_second, Instant::now()) {
+            return Err(Rejection::Handshakes);
+        }
+        slot.count(&self.addresses, peer.ip(), (!exempt).then_some(settings.connections_per_ip))
+    }
+
     fn reject(&self, tcp: TcpStream, listener: &str, reason: Rejection) {
         self.house.front.connection_rejected(listener, reason);
         // Closed at once and with RST: a rejected client must not cost us a socket in TIME_WAIT.
         let _ = tcp.set_zero_linger();
     }
 
-    async fn receive(&self, tcp: TcpStream, visit: Visit, slot: Slot) {
+    async fn receive(&self, mut tcp: TcpStream, visit: Visit, mut slot: Slot) {
         let Ok(local) = tcp.local_addr() else { return };
         if tcp.set_nodelay(true).is_err() {
             return;
@@ -120,6 +134,7 @@ where
             listener: settings.name.clone(),
             settings: settings.clone(),
             peer: visit.peer,
+            own_hop: false,
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             tls: None,
             trusted_peer: visit.trusted_peer,
@@ -131,14 +146,33 @@ where
             account: slot.account(),
             handover: Handover::default(),
         };
+        let deadline = tokio::time::Instant::from_std(visit.accepted_at) + settings.handshake_timeout;
+        if settings.proxy_protocol {
+            match self.introduce(&mut tcp, &mut conn, deadline).await {
+                Ok(exempt) => match self.count(slot, &visit.frontage, conn.peer, exempt) {
+                    Ok(counted) => {
+                        slot = counted;
+                        conn.account = slot.account();
+                    }
+                    Err(reason) => return self.reject(tcp, &settings.name, reason),
+                },
+                Err(reason) => return self.turn_away(tcp, conn, reason).await,
+            }
+        }
         let (transport, protocol) = match tls {
             None => (Transport::Plain(tcp), Protocol::Http1),
             Some(acceptor) => {
-                let deadline = tokio::time::Instant::from_std(visit.accepted_at) + settings.handshake_timeout;
                 // In a box of its own: its kilobytes are given back before the connection's long life begins.
                 let secured = match Box::pin(acceptor.accept(tcp, deadline)).await {
                     Ok(secured) => secured,
-                    Err(outcome) => return self.house.front.tls_handshake(&settings.name, &outcome),
+                    Err(outcome) => {
+                        self.house.front.tls_handshake(&settings.name, &outcome);
+                        if outcome == Handshake::Uncertified {
+                            let refusal = Refusal::new(Code::NetworkDenied, "no valid client certificate of the edge");
+                            self.house.front.turned_away(&Arc::new(conn), refusal).await;
+                        }
+                        return;
+                    }
                 };
                 self.house.front.tls_handshake(&settings.name, &Handshake::Done(secured.facts.clone()));
                 conn.tls = Some(secured.facts);
@@ -159,6 +193,52 @@ where
             (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http2) => {
                 Box::pin(http2::run(wire, settings, &self.house)).await;
             }
+        }
+    }
+}
+
+impl<A, F> Door<A, F>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+    F: Front,
+{
+    /// Has a balancer say for whom the connection is. Whether that one is exempt from the count of its address.
+    async fn introduce(
+        &self,
+        tcp: &mut TcpStream,
+        conn: &mut ConnInfo,
+        deadline: tokio::time::Instant,
+    ) -> Result<bool, Unproxied> {
+        if !conn.trusted_peer {
+            let cause = "a connection that was not made by a trusted balancer";
+            return Err(Unproxied::Refused(Refusal::new(Code::NetworkDenied, cause)));
+        }
+        let waiting = self.waiting.enter(conn.id, self.house.budget.most());
+        match introduced(tcp, &waiting, deadline).await? {
+            Source::Own => {
+                (conn.own_hop, conn.trusted_peer) = (true, false);
+                Ok(true)
+            }
+            Source::Client { client, reached: _ } => {
+                conn.peer = client;
+                conn.trusted_peer = conn.settings.trusts(client.ip());
+                Ok(conn.settings.exempts(client.ip()))
+            }
+        }
+    }
+
+    /// Closes a connection that nobody has introduced. There is no request to answer, but an account to give.
+    async fn turn_away(&self, tcp: TcpStream, conn: ConnInfo, reason: Unproxied) {
+        let (counted, refusal) = match reason {
+            Unproxied::Silent => (Rejection::ProxyHeader, None),
+            Unproxied::Displaced => (Rejection::Waiting, None),
+            Unproxied::Refused(refusal) => (Rejection::ProxyHeader, Some(refusal)),
+        };
+        let conn = Arc::new(conn);
+        self.reject(tcp, &conn.listener, counted);
+        if let Some(refusal) = refusal {
+            tracing::debug!(peer = %conn.peer, cause = &*refusal.cause, "a connection without proper PROXY header");
+            self.house.front.turned_away(&conn, refusal).await;
         }
     }
 }

@@ -130,7 +130,8 @@ pub fn lease(ctx: &mut Context, fields: &HeaderMap) -> Result<Lease, Refusal> {
     ctx.lease = None;
     let lease = ctx.permit.as_ref().and_then(|permit| {
         let pool = ctx.active.upstreams.get(permit.destination().upstream)?;
-        Some(pool.choose(permit, fields, &ctx.tried))
+        let bodyless = ctx.facts.as_ref().is_some_and(|facts| !facts.body.present && !facts.upgrade);
+        Some(pool.choose(permit, fields, bodyless, &ctx.tried))
     });
     let lease = match lease {
         Some(Ok(lease)) => lease,

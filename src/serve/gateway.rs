@@ -167,6 +167,12 @@ impl Front for Gateway {
         made.into()
     }
 
+    async fn turned_away(&self, conn: &Arc<ConnInfo>, refusal: Refusal) {
+        let (mut context, unavailable) = self.early(conn, Glimpse::default()).await;
+        context.refusal = Some(unavailable.unwrap_or(refusal));
+        context.tell();
+    }
+
     async fn redirect(&self, conn: &Arc<ConnInfo>, location: HeaderValue, glimpse: Glimpse) -> Reply {
         let (mut context, unavailable) = self.early(conn, glimpse).await;
         if let Some(refusal) = unavailable {

@@ -1,7 +1,8 @@
 //! Gathers the facts of a request: its head → `decide::Request` and `Facts`, or a refusal.
-use crate::config::settings::Listener;
+use crate::config::settings::{Edge, Listener};
 use crate::serve::admit::Asked;
 use crate::serve::listener::{ConnInfo, Glimpse};
+use decide::edge;
 use decide::facts::{Body, Facts, Person, Protocol, RequestId};
 use decide::fields::{check_fields, twin_of};
 use decide::forwarded::{self, ClientHeader};
@@ -45,6 +46,7 @@ pub fn gather(
     identity: &IdentityHeaders,
     stamp: Stamp,
 ) -> Result<(Request, Facts), Refusal> {
+    conn.admitted_to(listener)?;
     let headers = asked.headers;
     let malformed = |cause: &'static str| Refusal::new(Code::RequestMalformed, cause);
     let host = match asked.protocol {
@@ -57,7 +59,8 @@ pub fn gather(
             host.to_str().map_err(|_| malformed("Host is not ASCII"))?
         }
     };
-    let is_twin = |name: &[u8]| twin_of(name, &OURS) || twin_of(name, identity.names());
+    let is_twin =
+        |name: &[u8]| twin_of(name, &OURS) || twin_of(name, identity.names()) || twin_of(name, identity.edges());
     if let Some(twin) = headers.keys().find(|name| is_twin(name.as_str().as_bytes())) {
         return Err(Refusal::new(Code::RequestAmbiguous, format!("header `{twin}` is a twin of one of ours")));
     }
@@ -69,7 +72,12 @@ pub fn gather(
         ClientHeader::Forwarded => headers.get_all(FORWARDED),
     };
     let lines = lines.iter().map(HeaderValue::as_bytes);
-    let client = forwarded::client(conn.peer.ip(), &listener.trusted, listener.client_header, lines);
+    let client = match listener.edge.as_deref() {
+        _ if conn.own_hop => conn.peer.ip().to_canonical(),
+        Some(Edge { header: Some(name), .. }) => edge::client(headers.get_all(name).iter().map(HeaderValue::as_bytes))?,
+        Some(Edge { hops, .. }) => forwarded::client(conn.peer.ip(), hops, listener.client_header, lines),
+        None => forwarded::client(conn.peer.ip(), &listener.trusted, listener.client_header, lines),
+    };
     let scheme = if conn.tls.is_some() { "https" } else { "http" };
     let own = Own { scheme, host: &request.host, port: request.port };
     let facts = Facts {

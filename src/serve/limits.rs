@@ -15,6 +15,11 @@ pub enum Rejection {
     PerAddress,
     /// Before its first byte: `handshakes_per_second` of this address have begun.
     Handshakes,
+    /// Before its first byte of TLS or HTTP: a PROXY header is required, and none came, or a broken one, or from a peer that
+    /// is not trusted.
+    ProxyHeader,
+    /// While its PROXY header was waited for: newer connections needed the place.
+    Waiting,
     /// An HTTP/2 client overdid it: resets, control frames, malformed requests, windows kept closed; or broke the protocol.
     Abuse,
 }
@@ -26,6 +31,8 @@ impl Rejection {
             Rejection::Total => "total",
             Rejection::PerAddress => "per_address",
             Rejection::Handshakes => "handshakes",
+            Rejection::ProxyHeader => "proxy_header",
+            Rejection::Waiting => "waiting",
             Rejection::Abuse => "abuse",
         }
     }
@@ -52,8 +59,13 @@ impl Budget {
         self.0.most.store(max_connections, Ordering::Relaxed);
     }
 
+    /// How many connections may be open.
+    pub(crate) fn most(&self) -> usize {
+        self.0.most.load(Ordering::Relaxed)
+    }
+
     fn take(&self) -> Option<Place> {
-        let most = self.0.most.load(Ordering::Relaxed);
+        let most = self.most();
         let more = |open: usize| (open < most).then_some(open + 1);
         self.0.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Place(self.clone()))
@@ -97,15 +109,20 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Takes a slot for a client; `cap` is the most connections of its prefix, `None` for trusted hops.
-    pub(crate) fn take(
-        budget: &Budget,
+    /// Takes a slot of the budget for whoever it may be.
+    pub(crate) fn enter(budget: &Budget) -> Result<Slot, Rejection> {
+        let place = budget.take().ok_or(Rejection::Total)?;
+        Ok(Slot { _place: place, counted: None, streams: None, account: None })
+    }
+
+    /// Counts it for a client; `cap` is the most connections of its prefix, `None` for trusted hops.
+    pub(crate) fn count(
+        mut self,
         addresses: &PerAddress,
         client: IpAddr,
         cap: Option<usize>,
     ) -> Result<Slot, Rejection> {
-        let place = budget.take().ok_or(Rejection::Total)?;
-        let Some(cap) = cap else { return Ok(Slot { _place: place, counted: None, streams: None, account: None }) };
+        let Some(cap) = cap else { return Ok(self) };
         let prefix = prefix(client);
         let mut open = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
         if open.get(&prefix).map_or(0, |held| held.connections) >= cap {
@@ -118,9 +135,10 @@ impl Slot {
             account: Arc::default(),
         });
         held.connections += 1;
-        let (streams, account) = (Some(held.streams.clone()), Some(held.account.clone()));
+        (self.streams, self.account) = (Some(held.streams.clone()), Some(held.account.clone()));
         drop(open);
-        Ok(Slot { _place: place, counted: Some((addresses.clone(), prefix)), streams, account })
+        self.counted = Some((addresses.clone(), prefix));
+        Ok(self)
     }
 
     /// Places for HTTP/2 requests of the client's prefix; `None` for trusted hops, which speak for many.
@@ -163,7 +181,7 @@ mod tests {
     fn an_ipv6_client_is_counted_by_its_64() {
         let budget = Budget::new(10);
         let open = PerAddress::default();
-        let take = |a: &str| Slot::take(&budget, &open, a.parse().unwrap(), Some(1));
+        let take = |a: &str| Slot::enter(&budget)?.count(&open, a.parse().unwrap(), Some(1));
         let first = take("2001:db8::1").unwrap();
         assert_eq!(take("2001:db8::2").unwrap_err(), Rejection::PerAddress);
         let _other = take("2001:db8:0:1::2").unwrap();
@@ -179,17 +197,17 @@ mod tests {
         let budget = Budget::new(1);
         let open = PerAddress::default();
         let client = "192.0.2.1".parse().unwrap();
-        let slot = Slot::take(&budget, &open, client, Some(5)).unwrap();
-        assert_eq!(Slot::take(&budget, &open, client, None).unwrap_err(), Rejection::Total);
+        let slot = Slot::enter(&budget).unwrap().count(&open, client, Some(5)).unwrap();
+        assert_eq!(Slot::enter(&budget).unwrap_err(), Rejection::Total);
         drop(slot);
         assert!(open.0.lock().unwrap().is_empty());
-        let kept = Slot::take(&budget, &open, client, None).unwrap();
+        let kept = Slot::enter(&budget).unwrap();
         budget.resize(2);
-        let more = Slot::take(&budget, &open, client, None).unwrap();
+        let more = Slot::enter(&budget).unwrap();
         budget.resize(1);
         drop(more);
-        assert_eq!(Slot::take(&budget, &open, client, None).unwrap_err(), Rejection::Total, "one is open still");
+        assert_eq!(Slot::enter(&budget).unwrap_err(), Rejection::Total, "one is open still");
         drop(kept);
-        assert!(Slot::take(&budget, &open, client, None).is_ok());
+        assert!(Slot::enter(&budget).is_ok());
     }
 }

@@ -9,11 +9,11 @@ use super::listening::Listening;
 use super::shares::Account;
 use super::stream::Wire;
 use super::tls::{Handshake, TlsAcceptor};
-use crate::config::settings::{Listener, ListenerKind};
+use crate::config::settings::{EdgeCertificate, Listener, ListenerKind};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use decide::facts::TlsFacts;
-use decide::refusal::Refusal;
+use decide::refusal::{Code, Refusal};
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::future::Future;
 use std::io;
@@ -32,8 +32,11 @@ pub struct ConnInfo {
     pub id: u64,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The other end of the TCP connection: the client, or a hop before us.
+    /// The other end of the connection, the client or a hop before us: that of the TCP connection, or the one for whom a
+    /// balancer made it, where that is said in a PROXY header.
     pub peer: SocketAddr,
+    /// Whether the peer is a balancer that has made the connection for itself, so that no header makes another client of it.
+    pub own_hop: bool,
     /// Our end of it.
     pub local: SocketAddr,
     /// What the TLS handshake settled; `None` without TLS.
@@ -61,6 +64,19 @@ impl ConnInfo {
     /// To be called once for each request that reaches the gateway: it accounts for it from now on.
     pub fn request_begins(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Refuses a request that came around the delivery network of the listener, whose settings may be newer than the
+    /// connection.
+    pub(crate) fn admitted_to(&self, settings: &Listener) -> Result<(), Refusal> {
+        let Some(edge) = settings.edge.as_deref() else { return Ok(()) };
+        let asked = |listener: &Listener| listener.edge.as_ref().and_then(|edge| edge.certificate.clone());
+        let same = |a: &Arc<EdgeCertificate>| asked(&self.settings).is_some_and(|b| Arc::ptr_eq(a, &b) || **a == *b);
+        if edge.certificate.as_ref().is_some_and(|now| !same(now)) {
+            let cause = "the connection is older than the demand for the certificate of the edge";
+            return Err(Refusal::new(Code::NetworkDenied, cause));
+        }
+        decide::edge::admit(self.peer.ip(), &edge.ranges)
     }
 
     pub(crate) fn requests(&self) -> u64 {
@@ -126,6 +142,9 @@ pub trait Front: Send + Sync + 'static {
     /// On HTTP/2, where the codec has already reset the stream, the reply is not sent.
     fn refuse(&self, conn: &Arc<ConnInfo>, refusal: Refusal, glimpse: Glimpse) -> impl Future<Output = Reply> + Send;
 
+    /// Audits and counts a connection that is closed without an answer.
+    fn turned_away(&self, conn: &Arc<ConnInfo>, refusal: Refusal) -> impl Future<Output = ()> + Send;
+
     /// Makes the 308 (RFC 9110, 15.4.9) of the redirecting listener; `location` is a complete https URL.
     fn redirect(
         &self,
@@ -186,11 +205,16 @@ impl Frontage {
         let name = || settings.name.clone();
         let tls = match (&settings.kind, certificates) {
             (kind @ ListenerKind::Tls { protocols, profile }, Some(store)) => {
-                let kept = before.filter(|before| before.settings.kind == *kind).and_then(|before| before.tls.clone());
+                let wanted = |settings: &Listener| settings.edge.as_ref().and_then(|edge| edge.certificate.clone());
+                let certificate = wanted(&settings);
+                let same = |before: &&Frontage| {
+                    before.settings.kind == *kind && wanted(&before.settings).as_deref() == certificate.as_deref()
+                };
+                let kept = before.filter(same).and_then(|before| before.tls.clone());
                 match kept {
                     Some(kept) => Some(kept),
                     None => {
-                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone());
+                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone(), certificate.as_deref());
                         Some(Arc::new(acceptor.map_err(|message| BindError::Tls { name: name(), message })?))
                     }
                 }
@@ -300,6 +324,13 @@ impl<A, F> Clone for House<A, F> {
 }
 
 impl Listener {
+    /// Whether connections of this peer are not counted by its address: it speaks for many.
+    pub(crate) fn exempts(&self, peer: IpAddr) -> bool {
+        let of_edge =
+            |edge: &crate::config::settings::Edge| edge.ranges.iter().any(|net| net.contains(&peer.to_canonical()));
+        self.trusts(peer) || self.edge.as_deref().is_some_and(of_edge)
+    }
+
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|net| net.contains(&peer))

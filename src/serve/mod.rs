@@ -22,6 +22,8 @@ pub mod live;
 pub mod limits;
 pub mod shares;
 pub mod memory;
+mod proxied;
+mod waiting;
 pub mod drain;
 pub mod authorities;
 pub mod keys;

@@ -27,7 +27,9 @@ pub(crate) async fn run<A, F: Front>(
     let (outcome, seen) = match read {
         Read::Head(head) => {
             let bytes = wire.pending().get(..head.length).unwrap_or_default();
-            (check(bytes, &settings.head).and_then(|view| target(&view, https_port)), glimpse(bytes))
+            let admitted = wire.conn().admitted_to(settings);
+            let location = || check(bytes, &settings.head).and_then(|view| target(&view, https_port));
+            (admitted.and_then(|()| location()), glimpse(bytes))
         }
         Read::Gone => return,
         Read::Idle => return wire.close().await,

@@ -1,6 +1,8 @@
 //! TLS on our side: one provider for the whole process, and per listener who may connect, how, and with which certificate.
+mod edge;
+
 use super::certificates::{CertStore, Certificate};
-use crate::config::settings::TlsProfile;
+use crate::config::settings::{EdgeCertificate, TlsProfile};
 use arc_swap::ArcSwap;
 use decide::facts::{Protocol, TlsFacts};
 use rustls::crypto::CryptoProvider;
@@ -43,6 +45,8 @@ pub enum Handshake {
     Timeout,
     /// The client named a server, or none, for which there is no certificate.
     UnknownName,
+    /// The client showed no certificate where one is asked for, or none that the edge's authorities vouch for.
+    Uncertified,
     /// The two sides could not agree on version, group or cipher, or the client gave up or spoke something else.
     Failed,
 }
@@ -54,6 +58,7 @@ impl Handshake {
             Handshake::Done(_) => "ok",
             Handshake::Timeout => "timeout",
             Handshake::UnknownName => "unknown_name",
+            Handshake::Uncertified => "uncertified",
             Handshake::Failed => "failed",
         }
     }
@@ -94,8 +99,9 @@ impl TlsAcceptor {
         profile: &TlsProfile,
         protocols: &[Protocol],
         store: Arc<CertStore>,
+        wanted: Option<&EdgeCertificate>,
     ) -> Result<TlsAcceptor, String> {
-        let base = base_config(profile, protocols)?;
+        let base = base_config(profile, protocols, wanted)?;
         let configs = ArcSwap::from_pointee(Configs::new(&base, &store));
         // One worker is left for those who have shaken hands, where there is more than one.
         let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
@@ -157,7 +163,11 @@ impl TlsAcceptor {
 
 fn failed(error: io::Error) -> Handshake {
     tracing::debug!(%error, "tls handshake failed");
-    Handshake::Failed
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => Handshake::Uncertified,
+        Some(_) | None => Handshake::Failed,
+    }
 }
 
 impl Configs {
@@ -172,16 +182,23 @@ impl Configs {
     }
 }
 
-fn base_config(profile: &TlsProfile, protocols: &[Protocol]) -> Result<ServerConfig, String> {
+fn base_config(
+    profile: &TlsProfile,
+    protocols: &[Protocol],
+    wanted: Option<&EdgeCertificate>,
+) -> Result<ServerConfig, String> {
     let mut provider = (*provider()).clone();
     provider.kx_groups = profile.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?;
     let versions: &[&rustls::SupportedProtocolVersion] =
         if profile.tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
-        .map_err(|e| format!("the TLS profile cannot be used: {e}"))?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Nobody));
+        .map_err(|e| format!("the TLS profile cannot be used: {e}"))?;
+    let builder = match wanted {
+        Some(wanted) => builder.with_client_cert_verifier(edge::verifier(wanted)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Nobody));
     config.alpn_protocols = protocols
         .iter()
         .map(|protocol| match protocol {
@@ -191,7 +208,12 @@ fn base_config(profile: &TlsProfile, protocols: &[Protocol]) -> Result<ServerCon
         .collect();
     // Tickets instead of a cache: resumption costs no memory and works for any number of clients. The keys live in this
     // process only and rotate by themselves.
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| format!("no session tickets: {e}"))?;
+    match wanted {
+        None => config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| format!("no session tickets: {e}"))?,
+        // A ticket would stand for a certificate long after it has expired or its authority has been taken out. A delivery
+        // network keeps its connections, so whole handshakes cost little.
+        Some(_) => config.send_tls13_tickets = 0,
+    }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // 0-RTT data can be replayed (RFC 8446, 8).
     config.max_early_data_size = 0;

@@ -1,34 +1,40 @@
 //! Upstreams: which endpoint gets a request. Nothing here can be called without a `Permit`.
+mod adaptive;
 mod balance;
 mod endpoint;
 mod health;
+mod lease;
 mod peer;
 mod resolve;
 mod retry;
+mod shares;
 mod status;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use endpoint::{Ejection, Endpoint, Health};
+pub use lease::Lease;
 pub use resolve::Resolver;
 pub use retry::{Attempt, Budget, Denied, Failure, may_retry};
+pub use shares::Holding;
 pub use status::{EndpointStatus, PoolCounts};
 pub use target::{Target, TlsTarget};
 
-use crate::config::settings::{self, Balance, HttpVersion, Place, Timeouts, Upstream};
+use crate::config::settings::{self, Balance, Place, Timeouts, Upstream};
 use crate::serve::lane::Idle;
+use adaptive::{Adaptive, Bounds};
 use arc_swap::ArcSwap;
 use balance::{Set, stable_hash};
 use decide::deliberation::Permit;
 use decide::refusal::{Code, Refusal};
 use endpoint::State;
 use http::HeaderMap;
-use pingora_core::upstreams::peer::HttpPeer;
+use shares::{Ledger, Room, Short};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Seconds after which a client may try again where the application has too much to do.
@@ -59,6 +65,10 @@ struct Life {
     turn: AtomicUsize,
     /// Requests refused because of `max_in_flight`.
     full: AtomicU64,
+    /// Requests refused because the limit was lowered, for everybody and for those who are not signed in.
+    shed: [AtomicU64; 2],
+    adaptive: Adaptive,
+    ledger: Ledger,
     /// Choices made while no endpoint was fit.
     panicked: AtomicU64,
     budget: Budget,
@@ -78,6 +88,10 @@ pub enum NoEndpoint {
     AllTried,
     /// `max_in_flight` requests are under way.
     Full,
+    /// As many as it can take just now are under way.
+    Shed,
+    /// The tenant holds its share, and the rest is kept for others.
+    Share,
     /// No name of its endpoints leads anywhere.
     Nowhere,
     /// It is not where the tenant's data must stay.
@@ -93,17 +107,28 @@ impl NoEndpoint {
             NoEndpoint::Full => {
                 Refusal::new(Code::GatewayUnavailable, "`max_in_flight` of the upstream").retry_after(RETRY_AFTER_S)
             }
+            NoEndpoint::Shed => {
+                let cause = "the upstream answers slowly, and takes fewer requests for now";
+                Refusal::new(Code::GatewayUnavailable, cause).retry_after(RETRY_AFTER_S)
+            }
+            NoEndpoint::Share => {
+                let cause = "the tenant's share of the upstream's `max_in_flight`";
+                Refusal::new(Code::GatewayUnavailable, cause).retry_after(RETRY_AFTER_S)
+            }
             NoEndpoint::Residency => Refusal::new(Code::AccessDenied, "the upstream is outside the tenant's residency"),
         }
     }
 }
 
-/// An endpoint in use by one request; gives its place back when dropped.
-#[derive(Debug)]
-pub struct Lease {
-    pool: Arc<Pool>,
-    endpoint: Arc<Endpoint>,
-    timeouts: Timeouts,
+/// For whom an endpoint is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker<'a> {
+    /// The tenant with the index of its class.
+    pub tenant: Option<(&'a Arc<str>, usize)>,
+    /// Whether the caller is known.
+    pub signed_in: bool,
+    /// Whether the request is over once its head is sent, so that the time to the answer is the application's alone.
+    pub bodyless: bool,
 }
 
 impl Pool {
@@ -221,11 +246,13 @@ impl Pool {
         Set::new(endpoints)
     }
 
-    /// Chooses an endpoint that this request has not tried yet. `headers` are the client's.
+    /// Chooses an endpoint that this request has not tried yet. `headers` are the client's; `bodyless` says that nothing
+    /// follows them.
     pub fn choose(
         self: &Arc<Self>,
         permit: &Permit,
         headers: &HeaderMap,
+        bodyless: bool,
         tried: &[SocketAddr],
     ) -> Result<Lease, NoEndpoint> {
         let key = match &self.settings.balance {
@@ -237,11 +264,18 @@ impl Pool {
         if permit.destination().name != self.settings.name {
             return Err(NoEndpoint::Residency);
         }
-        self.lease(key, tried, timeouts(&self.settings.timeouts, &permit.route().timeouts))
+        let findings = permit.findings();
+        let asker = Asker {
+            tenant: findings.seat.as_ref().map(|seat| (&seat.id, seat.tenant.class)),
+            signed_in: findings.identity.is_some(),
+            bodyless,
+        };
+        self.lease_for(asker, key, tried, timeouts(&self.settings.timeouts, &permit.route().timeouts))
     }
 
-    fn lease(
+    fn lease_for(
         self: &Arc<Self>,
+        asker: Asker<'_>,
         key: Option<u64>,
         tried: &[SocketAddr],
         timeouts: Timeouts,
@@ -250,10 +284,7 @@ impl Pool {
         if tried.is_empty() {
             life.budget.request(life.elapsed_ms());
         }
-        if !enter(&life.in_flight, self.settings.max_in_flight) {
-            life.full.fetch_add(1, Ordering::Relaxed);
-            return Err(NoEndpoint::Full);
-        }
+        let place = self.enter(asker)?;
         let turn = life.turn.fetch_add(1, Ordering::Relaxed);
         let set = self.set.load();
         let chosen = loop {
@@ -269,16 +300,67 @@ impl Pool {
                 if choice.panicked {
                     life.panicked.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(Lease { pool: self.clone(), endpoint: choice.endpoint, timeouts })
+                let since = (self.settings.adaptive_min.is_some() && asker.bodyless).then(Instant::now);
+                Ok(Lease { pool: self.clone(), endpoint: choice.endpoint, timeouts, place, since })
             }
             Err(reason) => {
-                life.in_flight.fetch_sub(1, Ordering::AcqRel);
+                life.leave(place.as_ref());
                 if reason == NoEndpoint::Full {
                     life.full.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(reason)
             }
         }
+    }
+
+    /// Takes a place in the upstream's room.
+    fn enter(&self, asker: Asker<'_>) -> Result<Option<shares::Place>, NoEndpoint> {
+        let (life, settings) = (&self.life, &self.settings);
+        let room = self.limit();
+        // While the limit follows the application, the last fifth of it is for those who are signed in.
+        let kept =
+            if settings.adaptive_min.is_some() && !asker.signed_in { room.map_or(0, |room| room / 5) } else { 0 };
+        let places = room.map(|room| room - kept);
+        let taken = match (&settings.fairness, places) {
+            (Some(fairness), Some(places)) => {
+                let (tenant, weight) = match asker.tenant {
+                    Some((tenant, class)) => (tenant, fairness.weights.get(class).copied().unwrap_or(1)),
+                    None => (nobody(), 1),
+                };
+                let room = Room { places, reserve: fairness.reserve };
+                life.ledger.take(&life.in_flight, room, tenant, weight).map(Some)
+            }
+            (_, places) if enter(&life.in_flight, places) => Ok(None),
+            (_, _) => Err(Short::Full),
+        };
+        taken.map_err(|short| {
+            let lowered = room < settings.max_in_flight;
+            let [all, anonymous] = &life.shed;
+            match short {
+                // The ledger counts it, by tenant.
+                Short::Share => return NoEndpoint::Share,
+                Short::Full if kept > 0 && room.is_some_and(|room| life.in_flight.load(Ordering::Relaxed) < room) => {
+                    anonymous.fetch_add(1, Ordering::Relaxed);
+                }
+                Short::Full if lowered => {
+                    all.fetch_add(1, Ordering::Relaxed);
+                }
+                Short::Full => {
+                    life.full.fetch_add(1, Ordering::Relaxed);
+                    return NoEndpoint::Full;
+                }
+            }
+            NoEndpoint::Shed
+        })
+    }
+
+    /// How many requests may be under way now.
+    pub fn limit(&self) -> Option<usize> {
+        self.bounds().map(|bounds| self.life.adaptive.limit(bounds)).or(self.settings.max_in_flight)
+    }
+
+    fn bounds(&self) -> Option<Bounds> {
+        Some(Bounds { min: self.settings.adaptive_min?, max: self.settings.max_in_flight? })
     }
 
     /// How many endpoints there are now.
@@ -309,6 +391,12 @@ fn timeouts(upstream: &Timeouts, route: &decide::rules::Timeouts) -> Timeouts {
     }
 }
 
+/// Stands for requests without a tenant; no tenant has an empty id.
+fn nobody() -> &'static Arc<str> {
+    static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+    &NOBODY
+}
+
 /// Takes a place where there is one left.
 fn enter(taken: &AtomicUsize, max: Option<usize>) -> bool {
     let max = max.unwrap_or(usize::MAX);
@@ -322,6 +410,9 @@ impl Life {
             in_flight: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             full: AtomicU64::new(0),
+            shed: Default::default(),
+            adaptive: Adaptive::default(),
+            ledger: Ledger::default(),
             panicked: AtomicU64::new(0),
             budget: Budget::default(),
             retries: retry::Counts::default(),
@@ -331,105 +422,16 @@ impl Life {
         }
     }
 
+    fn leave(&self, place: Option<&shares::Place>) {
+        match place {
+            Some(place) => self.ledger.give_back(&self.in_flight, place),
+            None => {
+                self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-impl Lease {
-    /// Where to connect to, and how.
-    pub fn target(&self) -> &Target {
-        &self.endpoint.target
-    }
-
-    /// The same for pingora's connector. Its one clock runs for the first byte and for every pause after it: `stream`s
-    /// pause for long, and no pause may be longer than what is left of `total`, so long after the request was sent.
-    pub fn peer(&self, stream: bool, elapsed: Duration) -> HttpPeer {
-        let (mut peer, timeouts) = (self.endpoint.peer.clone(), &self.timeouts);
-        let patience = if stream { timeouts.first_byte.max(timeouts.idle) } else { timeouts.first_byte };
-        let left = timeouts.total.map(|total| total.saturating_sub(elapsed).max(Duration::from_millis(1)));
-        peer.options.read_timeout = Some(left.map_or(patience, |left| patience.min(left)));
-        peer.options.write_timeout = Some(timeouts.idle);
-        peer
-    }
-
-    /// Its address.
-    pub fn address(&self) -> SocketAddr {
-        self.endpoint.target.address
-    }
-
-    /// Which version of HTTP the upstream speaks.
-    pub fn version(&self) -> HttpVersion {
-        self.endpoint.target.version
-    }
-
-    /// How long it may take for this request.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
-    }
-
-    /// The pool that it belongs to.
-    pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// It could not be connected to, or the handshake failed, or it does not speak the version of HTTP.
-    pub fn unreachable(&self, cause: &str) {
-        if self.endpoint.state.unreachable(&self.pool.settings.outlier, self.pool.life.elapsed_ms(), cause) {
-            self.ejected(Ejection::Connect, cause);
-        }
-    }
-
-    /// It answered with this final status.
-    pub fn answered(&self, status: u16) {
-        if status < 500 {
-            self.endpoint.state.succeeded();
-        } else {
-            self.failed(&format!("status {status}"));
-        }
-    }
-
-    /// It did not answer in time.
-    pub fn timed_out(&self) {
-        self.failed("timeout");
-    }
-
-    /// It was connected to, and then broke off, or what it answered is no HTTP.
-    pub fn broke(&self, cause: &str) {
-        self.failed(cause);
-    }
-
-    fn failed(&self, cause: &str) {
-        let (settings, now) = (&self.pool.settings, self.pool.life.elapsed_ms());
-        let may_eject = || self.pool.set.load().may_eject(settings.outlier.max_ejected, now);
-        if self.endpoint.state.failed(&settings.outlier, now, cause, may_eject) {
-            self.ejected(Ejection::Answers, cause);
-        }
-    }
-
-    fn ejected(&self, why: Ejection, cause: &str) {
-        let [connect, answers] = &self.pool.life.ejections;
-        match why {
-            Ejection::Connect => connect,
-            Ejection::Answers => answers,
-        }
-        .fetch_add(1, Ordering::Relaxed);
-        let upstream = &*self.pool.settings.name;
-        tracing::warn!(upstream, endpoint = %self.address(), cause, "the endpoint is passed over for a while");
-    }
-
-    /// Whether the request may be sent again after this failure; counts the retry against the budget.
-    pub fn may_retry(&self, attempt: &Attempt) -> bool {
-        let life = &self.pool.life;
-        let verdict = may_retry(&self.pool.settings.retry, &life.budget, attempt, life.elapsed_ms());
-        life.retries.count(attempt.failure, verdict);
-        verdict.is_ok()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.endpoint.state.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.pool.life.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }

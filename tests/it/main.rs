@@ -11,6 +11,7 @@
 mod harness;
 
 mod activation;
+mod address;
 mod admin;
 mod apps;
 mod attacks;
@@ -25,6 +26,7 @@ mod drain;
 mod dressing;
 mod endings;
 mod explain;
+mod fairness;
 mod floods;
 mod forwarding;
 mod http2;

@@ -182,7 +182,7 @@ async fn gateway() -> (Gateway, Upstream) {
     let (app, dead) = (upstream.address, free_address());
     bundle.replace(
         &format!("upstreams:\n  app:\n    endpoints: [{app}]"),
-        &format!("upstreams:\n  gone: {{endpoints: [\"{dead}\"], health: {{path: /up, every: 1s, timeout: 1s}}}}\n  app:\n    endpoints: [{app}]"),
+        &format!("upstreams:\n  gone: {{endpoints: [\"{dead}\"], health: {{path: /up, every: 1s, timeout: 1s}}}}\n  app:\n    max_in_flight: 1000\n    endpoints: [{app}]"),
     );
     bundle.route(
         "  gone:\n    match: {hosts: [\"*.localhost\"], paths: [/gone], methods: [GET]}\n    upstream: gone\n    public: \"nobody is there\"\n    headers: api-json",
@@ -240,8 +240,10 @@ async fn provoke(gateway: &Gateway) {
 }
 
 /// Expressions that show nothing although all is well, with the reason.
-const SILENT: [(&str, &str); 1] =
-    [("moat_streams_closed_total", "no stream was open when the configuration changed; tests of live streams see it")];
+const SILENT: [(&str, &str); 2] = [
+    ("moat_streams_closed_total", "no stream was open when the configuration changed; tests of live streams see it"),
+    ("moat_upstream_share_refused_total", "no tenant asked for more than its share; tests of fairness see it"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_and_alert_is_answered_by_a_real_prometheus() {

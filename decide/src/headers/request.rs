@@ -71,12 +71,14 @@ pub struct IdentityHeaders {
     /// In the order tenant, subject, roles, request id, assertion, nonce.
     names: [HeaderName; 6],
     forward_credential: bool,
+    /// By which delivery networks name their clients.
+    edges: Vec<HeaderName>,
 }
 
 impl Default for IdentityHeaders {
     fn default() -> IdentityHeaders {
         let names = ["x-tenant-id", "x-user-id", "x-user-roles", "x-request-id", "moat-assertion", "x-csp-nonce"];
-        IdentityHeaders { names: names.map(HeaderName::from_static), forward_credential: false }
+        IdentityHeaders { names: names.map(HeaderName::from_static), forward_credential: false, edges: Vec::new() }
     }
 }
 
@@ -107,10 +109,30 @@ impl IdentityHeaders {
             }
         }
         if problems.0.is_empty() {
-            Ok(IdentityHeaders { names, forward_credential: options.forward_credential })
+            Ok(IdentityHeaders { names, forward_credential: options.forward_credential, edges: Vec::new() })
         } else {
             Err(problems.0)
         }
+    }
+
+    /// The same, and the names of headers by which delivery networks name their clients: no listener lets one through.
+    /// Refuses names that mean something else already, with the reason.
+    pub fn with_edge(mut self, text: &str) -> Result<IdentityHeaders, String> {
+        let name = known::name(&text.to_ascii_lowercase()).map_err(|(message, _)| message)?;
+        let forwarding = name == FORWARDED || name == X_FORWARDED_FOR;
+        let other = is_taken(name.as_str()) && !is_client_address(name.as_str());
+        if forwarding || other || self.names.contains(&name) {
+            return Err(format!("`{text}` means something else"));
+        }
+        if !self.edges.contains(&name) {
+            self.edges.push(name);
+        }
+        Ok(self)
+    }
+
+    /// The names of headers by which delivery networks name their clients.
+    pub fn edges(&self) -> &[HeaderName] {
+        &self.edges
     }
 
     /// All configured names, lowercase.
@@ -122,7 +144,7 @@ impl IdentityHeaders {
     pub fn forbids(&self, name: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if name.bytes().all(plain) {
-            return is_reserved(name) || self.names.iter().any(|ours| ours.as_str() == name);
+            return is_reserved(name) || self.names.iter().chain(&self.edges).any(|ours| ours.as_str() == name);
         }
         let folded: String = name.bytes().map(|b| if plain(b) { char::from(b) } else { '-' }).collect();
         self.forbids(&folded)
@@ -159,6 +181,23 @@ fn is_taken(name: &str) -> bool {
                 | "server"
         )
         || name.starts_with("sec-")
+}
+
+/// Names by which delivery networks and proxies name one client, so that an edge may use them.
+fn is_client_address(name: &str) -> bool {
+    matches!(
+        name,
+        "cf-connecting-ip"
+            | "cf-connecting-ipv6"
+            | "true-client-ip"
+            | "fastly-client-ip"
+            | "fly-client-ip"
+            | "client-ip"
+            | "x-real-ip"
+            | "x-client-ip"
+            | "x-true-client-ip"
+            | "x-envoy-external-address"
+    )
 }
 
 /// Names by which proxies and frameworks are told what a client must not tell them.

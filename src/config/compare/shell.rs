@@ -70,6 +70,22 @@ fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines
     }
     let outside = |net: &ipnet::IpNet| !old.trusted.iter().any(|known| known.contains(net));
     lines.when(new.trusted.iter().any(outside), || format!("listener `{name}` believes more hops"));
+    if let Some(before) = &old.edge {
+        let wider = |new: &crate::config::settings::Edge| {
+            let outside = |net: &ipnet::IpNet| !before.ranges.iter().any(|known| known.contains(net));
+            new.ranges.iter().any(outside) || before.header != new.header
+        };
+        lines.when(new.edge.as_deref().is_none_or(wider), || {
+            format!("listener `{name}` may be reached from more addresses, or believes another header")
+        });
+        lines.when(
+            before.certificate.is_some() && new.edge.as_ref().is_none_or(|new| new.certificate != before.certificate),
+            || format!("listener `{name}` asks the edge for another certificate, or for none"),
+        );
+    }
+    lines.when(old.proxy_protocol && !new.proxy_protocol, || {
+        format!("listener `{name}` takes connections that no balancer introduces")
+    });
     lines.when(old.client_header != new.client_header, || {
         format!("listener `{name}` reads the client's address from another header")
     });

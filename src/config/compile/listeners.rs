@@ -1,8 +1,11 @@
 //! `listeners` and `tls` → settings.
+mod edge;
+
 use super::{Compiler, Noun};
 use crate::config::Complaint;
-use crate::config::options::{ClientHeaderOption, ListenerOptions, ProtocolOption, RedirectOption, TlsVersion};
+use crate::config::options::{ClientHeaderOption, ClientIpOptions, ListenerOptions, ProtocolOption, ProxyProtocol};
 use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
+use crate::config::options::{RedirectOption, TlsVersion};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::{Listener, ListenerKind, Tls, TlsProfile};
@@ -79,11 +82,15 @@ impl Compiler<'_> {
         if options.protocols.is_empty() && !self.report.is_tainted(name.at) {
             self.report.problem(name.at, format!("listener `{}` speaks no protocol", name.value));
         }
+        let trusted = &options.client_ip.trusted;
+        let edge = options.client_ip.edge.as_ref().map(|edge| Arc::new(self.edge(edge, &kind, trusted)));
         Listener {
             name: Arc::from(name.as_str()),
             address: options.address.value,
             kind,
-            trusted: options.client_ip.trusted.clone(),
+            trusted: trusted.clone(),
+            edge,
+            proxy_protocol: self.proxy_protocol(&options.client_ip),
             client_header: match options.client_ip.header {
                 ClientHeaderOption::XForwardedFor => ClientHeader::XForwardedFor,
                 ClientHeaderOption::Forwarded => ClientHeader::Forwarded,
@@ -105,6 +112,16 @@ impl Compiler<'_> {
             h2_window_updates_per_second: self.within(&limits.h2.window_updates_per_second, 10, 1_000_000),
             h2_stall_timeout: self.within(&limits.h2.stall_timeout, SHORTEST_STALL, LONGEST_STALL).0,
         }
+    }
+
+    fn proxy_protocol(&self, options: &ClientIpOptions) -> bool {
+        let required = options.proxy_protocol.value == ProxyProtocol::Required;
+        if required && options.trusted.is_empty() {
+            let hint = "list the addresses of the balancers, e.g. `trusted: [10.0.0.0/8]`";
+            let message = "`proxy_protocol: required` without `trusted`: nobody could connect";
+            self.report.hinted(options.proxy_protocol.at, message, Some(hint));
+        }
+        required
     }
 
     /// Where `redirect: https` leads, where not to 443: the port on which TLS is spoken. A port that the system chooses is

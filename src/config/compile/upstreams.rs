@@ -1,4 +1,5 @@
 //! `upstreams` → settings.
+mod room;
 mod tls;
 
 use super::Compiler;
@@ -26,11 +27,11 @@ const TENTH: Period = Period(Duration::from_millis(100));
 
 impl Compiler<'_> {
     /// Upstreams in the order of the file.
-    pub(super) fn upstreams(&self) -> Vec<Arc<Upstream>> {
-        self.options.upstreams.iter().map(|(name, options)| Arc::new(self.upstream(name, options))).collect()
+    pub(super) fn upstreams(&self, classes: &[Arc<str>]) -> Vec<Arc<Upstream>> {
+        self.options.upstreams.iter().map(|(name, options)| Arc::new(self.upstream(name, options, classes))).collect()
     }
 
-    fn upstream(&self, name: &Spanned<String>, options: &UpstreamOptions) -> Upstream {
+    fn upstream(&self, name: &Spanned<String>, options: &UpstreamOptions, classes: &[Arc<str>]) -> Upstream {
         if options.endpoints.is_empty() && !self.report.is_tainted(name.at) {
             self.report.problem(name.at, format!("upstream `{}` has no endpoints", name.value));
         }
@@ -60,6 +61,8 @@ impl Compiler<'_> {
             health: options.health.as_ref().map(|health| self.health(health)),
             outlier: self.outlier(&options.outlier),
             retry: self.retry(&options.retry),
+            adaptive_min: self.adaptive_min(options),
+            fairness: options.fairness.as_ref().and_then(|fairness| self.fairness(fairness, options, classes)),
             max_in_flight: options.max_in_flight.as_ref().map(|max| self.within(max, 1, 10_000_000)),
             refresh: self.within(&options.dns.refresh, TENTH, DAY).0,
         }

@@ -73,8 +73,45 @@ pub struct ClientIpOptions {
     /// The header they write: `x-forwarded-for` or `forwarded`. The rightmost address that is not trusted is the
     /// client's.
     pub header: ClientHeaderOption,
-    /// `none`: connections that begin with a PROXY header are refused.
-    pub proxy_protocol: ProxyProtocol,
+    /// `none`: connections that begin with a PROXY header are refused. `required`: connections come from `trusted` balancers
+    /// only, and begin with a PROXY header, version 1 or 2, that says for whom; all others are closed.
+    pub proxy_protocol: Spanned<ProxyProtocol>,
+    /// Makes this a listener that only a content delivery network may reach. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Spanned<EdgeOptions>>,
+}
+
+/// A content delivery network in front: everybody else is refused with `network.denied`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeOptions {
+    /// Networks that it connects from; at least one here or in `ranges_from`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub ranges: Vec<Spanned<IpNet>>,
+    /// File with more of them, one a line; what follows `#` is a comment. A change takes effect without a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranges_from: Option<Spanned<String>>,
+    /// The certificate that it must show, in the handshake. Default: none. Danger of none: others who rent addresses within the
+    /// ranges reach this listener too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<Spanned<EdgeCertificateOptions>>,
+    /// The header in which it names the client, e.g. `cf-connecting-ip`; whatever others write there is removed on every
+    /// listener. Default: none, then `client_ip.header` is read and the ranges count as trusted hops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Spanned<String>>,
+}
+
+/// The certificate of a content delivery network.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeCertificateOptions {
+    /// PEM file with the authorities that vouch for it. A change takes effect without a restart.
+    pub ca: Spanned<String>,
+    /// Names of which its certificate must hold one (subjectAltName). Default: any certificate of these authorities will do.
+    /// Danger: where the authority is that of all customers of the network, each of them can reach this listener through it.
+    #[serde(default)]
+    pub san: Vec<Spanned<String>>,
 }
 
 impl Default for ClientIpOptions {
@@ -82,7 +119,8 @@ impl Default for ClientIpOptions {
         ClientIpOptions {
             trusted: Vec::new(),
             header: ClientHeaderOption::XForwardedFor,
-            proxy_protocol: ProxyProtocol::None,
+            proxy_protocol: ProxyProtocol::None.into(),
+            edge: None,
         }
     }
 }
@@ -98,11 +136,13 @@ pub enum ClientHeaderOption {
 }
 
 /// `client_ip.proxy_protocol`
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
     /// Not spoken.
     None,
+    /// Required of every connection, before TLS.
+    Required,
 }
 
 /// Limits of connections and request heads.

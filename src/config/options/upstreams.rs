@@ -2,7 +2,7 @@
 mod shapes;
 pub use shapes::{BalanceOption, ClientCertificate, EndpointOption, HashOption, RouteUpstream};
 
-use crate::config::read::Spanned;
+use crate::config::read::{Entries, Spanned};
 use crate::config::units::{Period, Share, seconds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,9 +40,50 @@ pub struct UpstreamOptions {
     /// not queue. From 1. Default: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<Spanned<usize>>,
+    /// Lowers the bound while the application takes longer to answer than it usually does. Default: none, the bound stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Spanned<AdaptiveOptions>>,
+    /// Keeps one tenant from taking all of the bound. Default: none, whoever comes first is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<Spanned<FairnessOptions>>,
     /// How names are looked up.
     #[serde(default)]
     pub dns: DnsOptions,
+}
+
+/// A bound that follows the latency of the application, between `min` and `max_in_flight`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveOptions {
+    /// Requests at once that it is never lowered below, from 1 to `max_in_flight`. Danger: with a `min` that the application
+    /// cannot take, it does not recover.
+    pub min: Spanned<usize>,
+}
+
+/// Shares of `max_in_flight`, or of what `adaptive` makes of it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FairnessOptions {
+    /// Among whom: `tenant`. Requests without a tenant count as one.
+    pub by: FairnessBy,
+    /// What is kept free for tenants that have few requests under way, below 50%.
+    #[serde(default = "tenth")]
+    pub reserve: Spanned<Share>,
+    /// Weights of the tenants of a class, from 1 to 1000; a tenant of a class that is not listed weighs 1.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub weights: Entries<Spanned<u32>>,
+}
+
+fn tenth() -> Spanned<Share> {
+    Share::TENTH.into()
+}
+
+/// `fairness.by`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FairnessBy {
+    /// The verified tenant.
+    Tenant,
 }
 
 /// What an upstream is labelled with.

@@ -32,8 +32,21 @@ pub struct Upstream {
     pub retry: Retry,
     /// Requests at once; `None` for no bound.
     pub max_in_flight: Option<usize>,
+    /// Below which the bound is never lowered; `None` where it follows nothing.
+    pub adaptive_min: Option<usize>,
+    /// Shares of the bound; `None` where whoever comes first is served.
+    pub fairness: Option<Fairness>,
     /// Time between two look-ups of a name.
     pub refresh: Duration,
+}
+
+/// Shares of an upstream's bound, by tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fairness {
+    /// What is kept free for tenants with few requests under way, in hundredths of a percent.
+    pub reserve: u32,
+    /// By class, indexed by `decide::rules::Tenant::class`.
+    pub weights: Vec<u32>,
 }
 
 /// One of `endpoints:`.

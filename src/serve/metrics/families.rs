@@ -47,6 +47,9 @@ pub(super) struct Families {
     pub(super) upstream_ejections: IntCounterVec,
     pub(super) upstream_retries: IntCounterVec,
     pub(super) upstream_full: IntCounterVec,
+    pub(super) upstream_limit: IntGaugeVec,
+    pub(super) upstream_shed: IntCounterVec,
+    pub(super) upstream_share_refused: IntCounterVec,
     pub(super) upstream_panicked: IntCounterVec,
     pub(super) upstream_unresolved: IntCounterVec,
     pub(super) cookies_hardened: IntCounter,
@@ -185,6 +188,21 @@ impl Families {
                 "moat_upstream_circuit_open_total",
                 "Requests refused because of `max_in_flight`.",
                 &["upstream"],
+            )?,
+            upstream_limit: r.gauges(
+                "moat_upstream_limit",
+                "Requests that may be under way to an upstream.",
+                &["upstream"],
+            )?,
+            upstream_shed: r.counters(
+                "moat_upstream_shed_total",
+                "Requests refused while the limit of an upstream is lowered.",
+                &["upstream", "reason"],
+            )?,
+            upstream_share_refused: r.counters(
+                "moat_upstream_share_refused_total",
+                "Requests refused because a tenant holds its share of an upstream.",
+                &["upstream", "tenant"],
             )?,
             upstream_panicked: r.counters(
                 "moat_upstream_panic_total",

@@ -72,7 +72,9 @@ impl ListenerMetrics {
                 let unknown = if tls.group.is_empty() { "none" } else { "other" };
                 (version, group.unwrap_or(unknown), if tls.resumed { "resumed" } else { outcome.as_str() })
             }
-            Handshake::Timeout | Handshake::UnknownName | Handshake::Failed => ("none", "none", outcome.as_str()),
+            Handshake::Timeout | Handshake::UnknownName | Handshake::Uncertified | Handshake::Failed => {
+                ("none", "none", outcome.as_str())
+            }
         };
         self.families.tls_handshakes.with_label_values(&[&*self.name, version, group, result]).inc();
     }

@@ -1,6 +1,8 @@
 //! What the pools know and count, brought into the metrics before each scrape.
+use super::tenants::Slot;
 use super::{Metrics, gauge, raise};
 use crate::serve::upstream::{Health, Pool};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Metrics {
@@ -10,6 +12,7 @@ impl Metrics {
         families.endpoint_healthy.reset();
         families.endpoint_ejected.reset();
         families.endpoint_in_flight.reset();
+        families.upstream_limit.reset();
         for pool in pools {
             let name = &*pool.settings.name;
             for endpoint in pool.status() {
@@ -32,6 +35,23 @@ impl Metrics {
                 raise(&families.upstream_retries.with_label_values(&[name, reason, result]), total);
             }
             raise(&families.upstream_full.with_label_values(&[name]), counts.full);
+            if let Some(limit) = counts.limit {
+                families.upstream_limit.with_label_values(&[name]).set(gauge(limit));
+            }
+            for (reason, total) in ["latency", "anonymous"].into_iter().zip(counts.shed) {
+                raise(&families.upstream_shed.with_label_values(&[name, reason]), total);
+            }
+            let mut by_label: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+            for holding in counts.holdings.iter().filter(|holding| holding.refused > 0) {
+                let tenant = Some(&*holding.tenant).filter(|tenant| !tenant.is_empty());
+                *by_label.entry(self.tenants.name(self.tenants.slot(tenant))).or_default() += holding.refused;
+            }
+            if counts.forgotten > 0 {
+                *by_label.entry(self.tenants.name(Slot::OTHER)).or_default() += counts.forgotten;
+            }
+            for (tenant, total) in by_label {
+                raise(&families.upstream_share_refused.with_label_values(&[name, &tenant]), total);
+            }
             raise(&families.upstream_panicked.with_label_values(&[name]), counts.panicked);
             raise(&families.upstream_unresolved.with_label_values(&[name]), counts.unresolved);
         }

@@ -200,6 +200,9 @@ fn tenants(counted: &Reading, window_s: f64) -> Top<Tenant> {
     top(tenants)
 }
 
+/// Tenants shown of each upstream.
+const HOLDINGS: usize = 5;
+
 fn upstreams(active: &Active) -> Top<document::Upstream> {
     let mut upstreams: Vec<document::Upstream> = active.upstreams.iter().map(|pool| upstream(pool)).collect();
     let unusable = |upstream: &document::Upstream| upstream.endpoints.iter().filter(|e| !e.usable).count();
@@ -213,6 +216,18 @@ fn upstream(pool: &Pool) -> document::Upstream {
         name: pool.settings.name.to_string(),
         in_flight: counts.in_flight as u64,
         full: counts.full,
+        limit: counts.limit.map(|limit| limit as u64),
+        shed: counts.shed.iter().sum(),
+        holdings: counts
+            .holdings
+            .iter()
+            .take(HOLDINGS)
+            .map(|holding| document::Holding {
+                tenant: holding.tenant.to_string(),
+                held: holding.held as u64,
+                refused: holding.refused,
+            })
+            .collect(),
         unresolved: counts.unresolved,
         endpoints: pool.status().into_iter().map(endpoint).collect(),
     }

@@ -196,10 +196,27 @@ pub struct Upstream {
     pub in_flight: u64,
     /// Requests refused since the start because `max_in_flight` were under way.
     pub full: u64,
+    /// How many requests may be under way now.
+    pub limit: Option<u64>,
+    /// Requests refused since the start because the limit was lowered.
+    pub shed: u64,
+    /// Tenants that hold the most of it, where shares are kept: how many requests, and how many were refused since the start.
+    pub holdings: Vec<Holding>,
     /// Look-ups of its names since the start that led nowhere.
     pub unresolved: u64,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What a tenant holds of an upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Its id; empty for requests without a tenant.
+    pub tenant: String,
+    /// Requests under way.
+    pub held: u64,
+    /// Requests refused since the start because it held its share.
+    pub refused: u64,
 }
 
 /// One endpoint.

@@ -1,5 +1,5 @@
 //! The sections of the status page, the most urgent first.
-use super::document::{Document, Endpoint, Reload, Severity, Top, Traffic};
+use super::document::{Document, Endpoint, Reload, Severity, Top, Traffic, Upstream};
 use super::html::Html;
 use super::words::{ago, bound, counts, figure, plural, quantile, span};
 
@@ -210,8 +210,27 @@ fn upstreams(html: &mut Html, document: &Document) {
             html.text(" requests were refused since the start because `max_in_flight` were under way")
                 .raw("</td></tr>\n");
         }
+        if upstream.shed > 0 || !upstream.holdings.is_empty() {
+            html.raw("<tr>");
+            cell(html, &upstream.name);
+            html.raw("<td colspan=\"6\">").text(room(upstream)).raw("</td></tr>\n");
+        }
     }
     end(html);
+}
+
+/// Who holds how much of an upstream, and what was refused for it.
+fn room(upstream: &Upstream) -> String {
+    let limit = upstream.limit.map_or("any number of".to_owned(), |limit| limit.to_string());
+    let mut text = format!("{} of {limit} requests under way", upstream.in_flight);
+    if upstream.shed > 0 {
+        text.push_str(&format!("; {} were refused since the start while it answered slowly", upstream.shed));
+    }
+    for holding in &upstream.holdings {
+        let tenant = if holding.tenant.is_empty() { "no tenant" } else { &holding.tenant };
+        text.push_str(&format!("; {tenant} {} ({} refused)", holding.held, holding.refused));
+    }
+    text
 }
 
 fn tenants(html: &mut Html, document: &Document) {

@@ -1,6 +1,6 @@
 //! What is known of an upstream's endpoints, for the status page, the metrics and `/readyz?verbose`.
-use super::Pool;
 use super::endpoint::{Ejection, Health};
+use super::{Holding, Pool};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,6 +44,16 @@ pub struct PoolCounts {
     pub ejections: [u64; 2],
     /// Requests refused because of `max_in_flight`.
     pub full: u64,
+    /// How many requests may be under way now; `None` for no bound.
+    pub limit: Option<usize>,
+    /// How often the limit was lowered.
+    pub lowered: u64,
+    /// Requests refused because the limit was lowered: of everybody, and of those who are not signed in.
+    pub shed: [u64; 2],
+    /// What tenants hold, and how often they were refused a place beyond their share.
+    pub holdings: Vec<Holding>,
+    /// The same refusals of tenants that are not remembered any more.
+    pub forgotten: u64,
     /// Requests sent while no endpoint was fit.
     pub panicked: u64,
     /// Look-ups that led nowhere.
@@ -86,6 +96,11 @@ impl Pool {
             checks: read(&life.checks),
             ejections: read(&life.ejections),
             full: life.full.load(Ordering::Relaxed),
+            limit: self.limit(),
+            lowered: life.adaptive.lowered(),
+            shed: read(&life.shed),
+            holdings: if self.settings.fairness.is_some() { life.ledger.holdings() } else { Vec::new() },
+            forgotten: life.ledger.forgotten(),
             panicked: life.panicked.load(Ordering::Relaxed),
             unresolved: life.unresolved.load(Ordering::Relaxed),
             retries: life.retries.all().collect(),

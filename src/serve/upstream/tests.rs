@@ -1,8 +1,9 @@
 //! An upstream's endpoints: choice, ejection, retries, names that move.
+use super::adaptive::Sample;
 use super::endpoint::State;
 use super::retry::{Attempt, Budget, Denied, Failure, may_retry};
 use super::*;
-use crate::config::settings::{Endpoint as Entry, Found, Outlier, Retry};
+use crate::config::settings::{Endpoint as Entry, Found, HttpVersion, Outlier, Retry};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +30,8 @@ fn upstream(endpoints: Vec<Entry>) -> Upstream {
         outlier: OUTLIER,
         retry: RETRY,
         max_in_flight: None,
+        adaptive_min: None,
+        fairness: None,
         refresh: Duration::from_secs(30),
     }
 }
@@ -44,13 +47,24 @@ fn pool(settings: Upstream) -> Arc<Pool> {
 
 /// A pool of one endpoint that has met something of everything, for tests of others.
 pub(crate) fn example() -> Arc<Pool> {
-    let pool = pool(upstream(vec![entry(1)]));
-    take(&pool).may_retry(&Attempt { failure: Failure::Connect, idempotent: true, replayable: true, tries: 1 });
+    let fairness = Some(settings::Fairness { reserve: 1_000, weights: Vec::new() });
+    let pool = pool(Upstream { max_in_flight: Some(4), fairness, ..upstream(vec![entry(1)]) });
+    let held: Vec<Lease> = (0..4).map_while(|_| lease(&pool, Asker::default()).ok()).collect();
+    assert_eq!(lease(&pool, Asker::default()).unwrap_err(), NoEndpoint::Share, "{} are held", held.len());
+    take_of(&held).may_retry(&Attempt { failure: Failure::Connect, idempotent: true, replayable: true, tries: 1 });
     pool
 }
 
+fn take_of(held: &[Lease]) -> &Lease {
+    held.first().expect("one that is held")
+}
+
+fn lease(pool: &Arc<Pool>, asker: Asker<'_>) -> Result<Lease, NoEndpoint> {
+    pool.lease_for(asker, None, &[], TIMEOUTS)
+}
+
 fn take(pool: &Arc<Pool>) -> Lease {
-    pool.lease(None, &[], TIMEOUTS).expect("an endpoint")
+    pool.lease_for(Asker::default(), None, &[], TIMEOUTS).expect("an endpoint")
 }
 
 fn last(lease: &Lease) -> u8 {
@@ -94,11 +108,11 @@ proptest! {
         let all = pool(upstream((1..=8).map(entry).collect()));
         let rest = pool(upstream((1..=8).filter(|n| *n != gone).map(entry).collect()));
         for key in keys {
-            let before = last(&all.lease(Some(key), &[], TIMEOUTS).unwrap());
-            let after = last(&rest.lease(Some(key), &[], TIMEOUTS).unwrap());
+            let before = last(&all.lease_for(Asker::default(), Some(key), &[], TIMEOUTS).unwrap());
+            let after = last(&rest.lease_for(Asker::default(), Some(key), &[], TIMEOUTS).unwrap());
             prop_assert!(before == after || before == gone, "{key}: {before} became {after}");
             // And it goes back to where it would have gone, while the endpoint is passed over.
-            let skipped = last(&all.lease(Some(key), &[address(gone)], TIMEOUTS).unwrap());
+            let skipped = last(&all.lease_for(Asker::default(), Some(key), &[address(gone)], TIMEOUTS).unwrap());
             prop_assert_eq!(skipped, after);
         }
     }
@@ -118,7 +132,9 @@ proptest! {
 fn a_hash_spreads_by_weight_and_is_the_same_in_every_process() {
     let weighted = pool(upstream([(1, 1), (2, 3)].map(|(n, weight)| Entry { weight, ..entry(n) }).to_vec()));
     let key = |n: u32| Some(stable_hash(format!("tenant-{n}").as_bytes()));
-    let first = (0..10_000).filter(|n| last(&weighted.lease(key(*n), &[], TIMEOUTS).unwrap()) == 1).count();
+    let first = (0..10_000)
+        .filter(|n| last(&weighted.lease_for(Asker::default(), key(*n), &[], TIMEOUTS).unwrap()) == 1)
+        .count();
     assert!((2_300..2_700).contains(&first), "{first} of 10000 for a quarter of the weight");
     // A promise to replicas of other versions.
     assert_eq!(stable_hash(b"acme"), 1_372_038_925_648_144_367);
@@ -171,7 +187,9 @@ fn failed_answers_eject_but_never_too_many_and_never_the_last() {
 fn good_answers_between_bad_ones_keep_an_endpoint() {
     let pool = pool(upstream(vec![entry(1), entry(2)]));
     for _ in 0..20 {
-        [500, 502, 200].iter().for_each(|status| pool.lease(None, &[address(2)], TIMEOUTS).unwrap().answered(*status));
+        [500, 502, 200].iter().for_each(|status| {
+            pool.lease_for(Asker::default(), None, &[address(2)], TIMEOUTS).unwrap().answered(*status)
+        });
     }
     assert!(pool.status().iter().all(EndpointStatus::is_fit));
 }
@@ -180,11 +198,14 @@ fn good_answers_between_bad_ones_keep_an_endpoint() {
 fn when_none_is_fit_all_are_tried_and_it_is_counted() {
     let pool = pool(upstream(vec![entry(1), entry(2)]));
     for n in [1, 2] {
-        pool.lease(None, &[address(3 - n)], TIMEOUTS).unwrap().unreachable("down");
+        pool.lease_for(Asker::default(), None, &[address(3 - n)], TIMEOUTS).unwrap().unreachable("down");
     }
     assert_eq!(spread(&pool, 10).len(), 2);
     assert_eq!(pool.counts().panicked, 10);
-    assert_eq!(pool.lease(None, &[address(1), address(2)], TIMEOUTS).unwrap_err(), NoEndpoint::AllTried);
+    assert_eq!(
+        pool.lease_for(Asker::default(), None, &[address(1), address(2)], TIMEOUTS).unwrap_err(),
+        NoEndpoint::AllTried
+    );
 }
 
 #[test]
@@ -193,12 +214,14 @@ fn max_in_flight_is_exact_and_its_places_come_back() {
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let pool = pool.clone();
-            std::thread::spawn(move || (0..5).filter_map(|_| pool.lease(None, &[], TIMEOUTS).ok()).collect::<Vec<_>>())
+            std::thread::spawn(move || {
+                (0..5).filter_map(|_| pool.lease_for(Asker::default(), None, &[], TIMEOUTS).ok()).collect::<Vec<_>>()
+            })
         })
         .collect();
     let held: Vec<Lease> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     assert_eq!(held.len(), 5);
-    assert_eq!(pool.lease(None, &[], TIMEOUTS).unwrap_err(), NoEndpoint::Full);
+    assert_eq!(pool.lease_for(Asker::default(), None, &[], TIMEOUTS).unwrap_err(), NoEndpoint::Full);
     assert_eq!(pool.counts().full, 36);
     drop(held);
     assert_eq!((pool.counts().in_flight, take(&pool).pool().len()), (0, 2));
@@ -214,9 +237,9 @@ fn an_endpoint_with_a_bound_of_its_own_leaves_the_rest_to_the_others() {
     assert_eq!(held.iter().filter(|lease| last(lease) == 1).count(), 1);
     // One that is not well does not get what those that are well cannot take.
     let pool = super::tests::pool(upstream(vec![bounded, entry(2)]));
-    pool.lease(None, &[address(1)], TIMEOUTS).unwrap().unreachable("down");
+    pool.lease_for(Asker::default(), None, &[address(1)], TIMEOUTS).unwrap().unreachable("down");
     let _held = take(&pool);
-    assert_eq!(pool.lease(None, &[], TIMEOUTS).unwrap_err(), NoEndpoint::Full);
+    assert_eq!(pool.lease_for(Asker::default(), None, &[], TIMEOUTS).unwrap_err(), NoEndpoint::Full);
     assert_eq!(pool.counts().in_flight, 1, "a refused request leaves nothing behind");
 }
 
@@ -359,7 +382,10 @@ fn a_name_that_moves_takes_its_requests_along_and_one_that_is_lost_keeps_its_add
     // A reload while the name leads nowhere keeps the addresses.
     let next = Pool::new(Arc::new(Upstream { refresh: SECOND, ..named(&[]) }), Some(&pool));
     assert_eq!(next.len(), 2);
-    assert_eq!(super::tests::pool(named(&[])).lease(None, &[], TIMEOUTS).unwrap_err(), NoEndpoint::Nowhere);
+    assert_eq!(
+        super::tests::pool(named(&[])).lease_for(Asker::default(), None, &[], TIMEOUTS).unwrap_err(),
+        NoEndpoint::Nowhere
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,4 +408,56 @@ async fn names_are_looked_up_until_the_pool_is_retired_or_gone() {
         // The task drops the resolver, and with it the sender.
         while was_asked.recv().await.is_some() {}
     }
+}
+
+#[test]
+fn one_tenant_leaves_room_for_another_over_reloads() {
+    let fairness = Some(settings::Fairness { reserve: 1_000, weights: vec![1, 4] });
+    let shared = || Upstream { max_in_flight: Some(20), fairness: fairness.clone(), ..upstream(vec![entry(1)]) };
+    let first = pool(shared());
+    let [acme, globex]: [Arc<str>; 2] = ["acme".into(), "globex".into()];
+    let of = |tenant, class| Asker { tenant: Some((tenant, class)), ..Asker::default() };
+    let mut held: Vec<Lease> = std::iter::from_fn(|| lease(&first, of(&acme, 0)).ok()).collect();
+    assert_eq!(held.len(), 18);
+    assert_eq!(lease(&first, of(&acme, 0)).unwrap_err(), NoEndpoint::Share);
+    // The same after a reload: what is held is known.
+    let second = Arc::new(Pool::new(Arc::new(shared()), Some(&first)));
+    assert_eq!(lease(&second, of(&acme, 0)).unwrap_err(), NoEndpoint::Share);
+    let others: Vec<Lease> = std::iter::from_fn(|| lease(&second, of(&globex, 1)).ok()).collect();
+    assert_eq!((others.len(), lease(&second, of(&globex, 1)).unwrap_err()), (2, NoEndpoint::Full));
+    // Places that become free go to whoever is below the share, however often the other asks.
+    held.truncate(15);
+    assert_eq!(lease(&second, of(&acme, 0)).unwrap_err(), NoEndpoint::Share);
+    let more = lease(&second, of(&globex, 1)).unwrap();
+    let counts = second.counts();
+    let told: Vec<_> = counts.holdings.iter().map(|h| (&*h.tenant, h.held, h.refused)).collect();
+    assert_eq!(told, [("acme", 15, 4), ("globex", 3, 0)]);
+    assert_eq!((counts.in_flight, counts.full, counts.limit), (18, 2, Some(20)));
+    drop((held, others, more));
+    assert_eq!(second.counts().in_flight, 0);
+}
+
+#[test]
+fn while_the_limit_follows_the_application_its_last_fifth_is_for_those_who_are_signed_in() {
+    let pool = pool(Upstream { max_in_flight: Some(10), adaptive_min: Some(2), ..upstream(vec![entry(1)]) });
+    let known = Asker { signed_in: true, ..Asker::default() };
+    let anonymous: Vec<Lease> = std::iter::from_fn(|| lease(&pool, Asker::default()).ok()).collect();
+    assert_eq!((anonymous.len(), lease(&pool, Asker::default()).unwrap_err()), (8, NoEndpoint::Shed));
+    let mut signed_in: Vec<Lease> = std::iter::from_fn(|| lease(&pool, known).ok()).collect();
+    assert_eq!((signed_in.len(), lease(&pool, known).unwrap_err()), (2, NoEndpoint::Full));
+    assert_eq!((pool.counts().shed, pool.counts().full), ([0, 2], 2));
+    // A lowered limit sheds; what is under way stays.
+    for n in 0..100 {
+        let sample = Sample { took_us: if n < 25 { 1_000 } else { 900_000 }, timed_out: false, in_flight: 10 };
+        pool.life.adaptive.note(n * 20, Bounds { min: 2, max: 10 }, sample);
+    }
+    assert_eq!((pool.limit(), pool.counts().in_flight), (Some(2), 10));
+    assert_eq!(lease(&pool, known).unwrap_err(), NoEndpoint::Shed);
+    drop(anonymous);
+    signed_in.truncate(1);
+    assert!(lease(&pool, known).is_ok(), "one of two");
+    assert_eq!(pool.counts().shed, [1, 2]);
+    // A reload keeps what was learnt, and its own bounds.
+    let settings = Upstream { max_in_flight: Some(30), adaptive_min: Some(4), ..upstream(vec![entry(1)]) };
+    assert_eq!(Pool::new(Arc::new(settings), Some(&pool)).limit(), Some(4));
 }

@@ -31,7 +31,10 @@ impl Compiler<'_> {
         })
     }
 
-    fn authorities(&self, name: &Spanned<String>) -> Option<Vec<CertificateDer<'static>>> {
+    pub(in crate::config::compile) fn authorities(
+        &self,
+        name: &Spanned<String>,
+    ) -> Option<Vec<CertificateDer<'static>>> {
         let chain = self.certificates(&self.files.folder.join(&name.value), &name.value, name.at)?;
         let mut roots = rustls::RootCertStore::empty();
         let bad = chain.iter().find(|certificate| roots.add((*certificate).clone()).is_err());

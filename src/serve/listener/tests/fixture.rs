@@ -19,7 +19,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{HttpProxy, ProxyHttp, Session};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, SignatureScheme};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,6 +45,10 @@ impl Front for Recorder {
         let code = refusal.code;
         self.refused.lock().unwrap().push((refusal, glimpse));
         reply(StatusCode::from_u16(code.status()).unwrap(), Some(("x-code", HeaderValue::from_static(code.id()))))
+    }
+
+    async fn turned_away(&self, _conn: &Arc<ConnInfo>, refusal: Refusal) {
+        self.refused.lock().unwrap().push((refusal, Glimpse::default()));
     }
 
     async fn redirect(&self, _conn: &Arc<ConnInfo>, location: HeaderValue, _glimpse: Glimpse) -> Reply {
@@ -120,6 +124,8 @@ impl ProxyHttp for Forward {
         let tls = conn.tls.as_deref().cloned().unwrap_or_default();
         response.insert_header("x-tls", format!("{} {} {} {}", tls.version, tls.group, tls.cipher, tls.resumed))?;
         response.insert_header("x-conn", conn.id.to_string())?;
+        response
+            .insert_header("x-peer", format!("{} trusted={} own={}", conn.peer, conn.trusted_peer, conn.own_hop))?;
         Ok(())
     }
 }
@@ -179,6 +185,8 @@ pub(super) fn settings(kind: ListenerKind) -> Listener {
         address: "127.0.0.1:0".parse().unwrap(),
         kind,
         trusted: Vec::new(),
+        proxy_protocol: false,
+        edge: None,
         client_header: ClientHeader::XForwardedFor,
         head: HeadLimits { bytes: 4096, count: 20, line: 1024 },
         header_timeout: Duration::from_secs(10),
@@ -270,12 +278,24 @@ pub(super) fn client(alpn: &[&str]) -> Arc<ClientConfig> {
 }
 
 pub(super) fn client_with(alpn: &[&str], versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
-    let mut config = ClientConfig::builder_with_provider(provider())
+    client_showing(alpn, versions, None)
+}
+
+/// A client that shows a certificate, where it has one.
+pub(super) fn client_showing(
+    alpn: &[&str],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    pair: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Trusting));
+    let mut config = match pair {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
     config
 }
