@@ -14,7 +14,9 @@ mod limit;
 #[cfg(test)]
 mod tests;
 
-pub use limit::{Excess, FieldKey, FieldSource, INSPECT, KeyPart, Limit, Rate, Settle, Statuses};
+pub use limit::{
+    Excess, FieldKey, FieldSource, INSPECT, KeyPart, Limit, Rate, Settle, Sharing, SharingMode, Statuses, StoreLoss,
+};
 
 /// Everything that a decision depends on besides the facts. Built by `config`, immutable.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ pub use shell::needs_restart;
 
 use crate::config::settings::{Issuer, Snapshot, Upstream};
 use decide::rules::{
-    Accept, Access, BodyRules, Csrf, Excess, Limit, Rate, Route, RouteTenant, Rules, SessionRules, StepUp, Tenant,
-    TenantStatus, UnknownTenant,
+    Accept, Access, BodyRules, Csrf, Excess, Limit, Rate, Route, RouteTenant, Rules, SessionRules, Sharing,
+    SharingMode, StepUp, Tenant, TenantStatus, UnknownTenant,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
     });
     traces(old, new, &mut lines);
+    store(old, new, &mut lines);
     let mut lines = lines.0;
     if let Some(more) = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
         lines.truncate(MAX_LINES);
@@ -155,6 +156,17 @@ fn raised(old: &Limit, new: &Limit) -> bool {
         let per = |rate: &Rate, other: &Rate| u64::from(rate.count) * u64::from(other.period_s);
         per(new, old) > per(old, new) || new.burst > old.burst
     };
+    let less_shared = |old: Option<Sharing>, new: Option<Sharing>| match (old, new) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => {
+            let strict = |sharing: Sharing| sharing.mode == SharingMode::Strict;
+            (strict(old) && !strict(new)) || new.on_store_loss > old.on_store_loss
+        }
+    };
+    if less_shared(old.sharing, new.sharing) {
+        return true;
+    }
     let rates = old.rates.len() != new.rates.len() || old.rates.iter().zip(&new.rates).any(|(old, new)| more(old, new));
     let cap = old.concurrent.is_some_and(|old| new.concurrent.is_none_or(|new| new > old));
     let turns = |limit: &Limit| match limit.excess {
@@ -281,6 +293,20 @@ fn traces(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
         });
     }
     lines.when(after.trust_inbound && !before.trust_inbound, || "traces of trusted hops are continued".to_owned());
+}
+
+/// Whoever holds the store holds the counts of shared limits.
+fn store(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    let (Some(before), Some(after)) = (&old.redis, &new.redis) else { return };
+    lines.when(before.place != after.place || before.database != after.database, || {
+        "limits are counted in another store (`storage.redis.url`)".to_owned()
+    });
+    lines.when(before.key_prefix != after.key_prefix || before.hash_key != after.hash_key, || {
+        "shared limits count by other keys, and begin anew".to_owned()
+    });
+    lines.when(before.tls.is_some() && before.tls != after.tls, || {
+        "the shared store is recognised by other authorities, or not at all".to_owned()
+    });
 }
 
 /// A header profile has no order from loose to strict, so every change is told.

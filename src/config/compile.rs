@@ -7,6 +7,7 @@ mod listeners;
 mod profiles;
 mod roles;
 mod routes;
+mod storage;
 mod tenants;
 mod traces;
 mod upstreams;
@@ -102,7 +103,10 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         c.unused(&roles.permissions, &profiles, &limits);
     }
     let default_profile = profiles.list.first()?.clone();
+    let shared = limits.list.iter().any(|(_, limit)| limit.sharing.is_some());
+    let redis = c.redis(shared);
     Some(Snapshot {
+        redis,
         digest: files.digest(),
         rules: Arc::new(rules),
         audit: c.audit(&server),

@@ -6,6 +6,7 @@ mod people;
 mod limits;
 mod policies;
 mod routes;
+mod storage;
 mod tls;
 mod traces;
 mod upstreams;
@@ -16,6 +17,7 @@ pub use listeners::*;
 pub use people::*;
 pub use policies::*;
 pub use routes::*;
+pub use storage::*;
 pub use tls::*;
 pub use traces::*;
 pub use upstreams::*;
@@ -74,6 +76,9 @@ pub struct Gateway {
     /// irrelevant, and two that match equally well are an error. At least one.
     #[serde(default)]
     pub routes: Entries<RouteOptions>,
+    /// State that replicas share. Default: each counts alone.
+    #[serde(default, skip_serializing_if = "StorageOptions::is_empty")]
+    pub storage: StorageOptions,
     /// The audit log. A change of `directory` or of the key needs a restart.
     #[serde(default)]
     pub audit: AuditOptions,

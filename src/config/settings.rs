@@ -1,5 +1,7 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
+mod storage;
 mod upstreams;
+pub use storage::*;
 pub use upstreams::*;
 
 use crate::config::outline::Outline;
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub token_cache: u64,
     /// What a session takes along when it ends.
     pub close_at_expiry: CloseAtExpiry,
+    /// What replicas share.
+    pub redis: Option<Redis>,
     /// The audit log.
     pub audit: Audit,
     /// Logs and metrics.

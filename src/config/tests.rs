@@ -193,7 +193,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "server: {state_dir: state}",
         "storage: {embedded: {path: x}}",
-        "gateway.yaml:2:1 `storage` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+        "gateway.yaml:2:11 `embedded` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
     ),
     (
         "{state_dir: state}",

@@ -1,9 +1,9 @@
 //! Answers a guard's question: takes from the limits, finds and verifies the credential.
 use crate::serve::active::Active;
 use crate::serve::client::Client;
-use crate::store::quota::{Dues, FieldHash, KeyInput};
+use crate::store::quota::{Dues, FieldHash, KeyInput, Silent, is_shared};
 use decide::deliberation::Findings;
-use decide::facts::{Answer, Carrier, Credential, Facts, Question, Reading, Stage};
+use decide::facts::{Answer, Carrier, Credential, Facts, Question, Stage};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::rules::{Accept, Access, FieldKey, Found, KeyPart, Seat};
@@ -39,7 +39,7 @@ impl<'a> Answering<'a> {
         dues: &mut Dues,
     ) -> Answer {
         match question {
-            Question::Quota(stage) => Answer::Quota(self.quota(stage, findings, dues)),
+            Question::Quota(stage) => self.quota(stage, findings, dues).await,
             Question::Credential => credential(self.active, client.asked().headers, self.facts, self.found).await,
             Question::Fields => Answer::Fields(self.read_fields(client).await),
         }
@@ -62,7 +62,7 @@ impl<'a> Answering<'a> {
         Ok(())
     }
 
-    fn quota(&self, stage: Stage, findings: &Findings, dues: &mut Dues) -> Reading {
+    async fn quota(&self, stage: Stage, findings: &Findings, dues: &mut Dues) -> Answer {
         let (active, found) = (self.active, self.found);
         let seat: Option<&Seat> = findings.seat.as_ref();
         let identity = findings.identity.as_deref();
@@ -79,9 +79,19 @@ impl<'a> Answering<'a> {
             params: &params,
             fields: &self.fields,
         };
-        let reading = active.quotas.take(limits, stage, &key, dues);
+        let reading = if is_shared(limits, stage) {
+            // Boxed, so that requests without such a limit do not carry the room for it.
+            match Box::pin(active.quotas.take_shared(limits, stage, &key, dues)).await {
+                Ok(reading) => reading,
+                Err(Silent { limit }) => {
+                    return Answer::Unavailable(format!("limit `{limit}` needs its store, which is silent"));
+                }
+            }
+        } else {
+            active.quotas.take(limits, stage, &key, dues)
+        };
         active.route_metrics(Some(&found.route.name)).quota(limits, stage, &reading, key.tenant);
-        reading
+        Answer::Quota(reading)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tells the audit log of changed keys, and remembers those of the time before there is a log.
+//! Tells the audit log of changed keys and of a shared store that comes and goes, and remembers what happened before
+//! there is a log.
 use crate::serve::keys::KeyChange;
 use crate::store::audit::AuditLog;
 use decide::record::Event;
@@ -8,10 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Default)]
 pub struct Herald(Mutex<News>);
 
+/// Something that the log should have.
+enum Change {
+    Keys(KeyChange),
+    Store(Result<(), String>),
+}
+
 #[derive(Default)]
 struct News {
     log: Option<Arc<AuditLog>>,
-    untold: Vec<KeyChange>,
+    untold: Vec<Change>,
 }
 
 impl Herald {
@@ -20,7 +27,16 @@ impl Herald {
         let mut news = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &news.log {
             Some(log) => tell(log, &change),
-            None => news.untold.push(change),
+            None => news.untold.push(Change::Keys(change)),
+        }
+    }
+
+    /// The shared store is of use again, or no longer.
+    pub fn store_changed(&self, state: Result<(), &str>) {
+        let mut news = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &news.log {
+            Some(log) => tell_store(log, state),
+            None => news.untold.push(Change::Store(state.map_err(str::to_owned))),
         }
     }
 
@@ -28,7 +44,10 @@ impl Herald {
     pub fn begin(&self, log: Arc<AuditLog>) {
         let mut news = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for change in news.untold.drain(..) {
-            tell(&log, &change);
+            match change {
+                Change::Keys(change) => tell(&log, &change),
+                Change::Store(state) => tell_store(&log, state.as_ref().map(|()| ()).map_err(String::as_str)),
+            }
         }
         news.log = Some(log);
     }
@@ -38,5 +57,15 @@ fn tell(audit: &AuditLog, change: &KeyChange) {
     let event = Event::KeysChange { owner: &change.issuer, added: &change.added, removed: &change.removed };
     if let Err(error) = audit.system(event) {
         tracing::error!(issuer = &*change.issuer, %error, "a change of keys has no audit entry");
+    }
+}
+
+fn tell_store(audit: &AuditLog, state: Result<(), &str>) {
+    let event = match state {
+        Ok(()) => Event::StoreBack { store: "redis" },
+        Err(reason) => Event::StoreLost { store: "redis", reason },
+    };
+    if let Err(error) = audit.system(event) {
+        tracing::error!(%error, "a change of the shared store has no audit entry");
     }
 }

@@ -8,6 +8,7 @@ mod listener;
 mod openmetrics;
 mod reading;
 mod route;
+mod store;
 mod tenants;
 mod upstreams;
 #[cfg(test)]
@@ -17,8 +18,10 @@ pub use listener::{Active, ListenerMetrics, UpstreamMetrics};
 pub use openmetrics::{OPENMETRICS, prefers_openmetrics};
 pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use route::{Origin, RequestOutcome, RouteMetrics};
+pub use store::StoreMetrics;
 
 use decide::refusal::Code;
+use decide::rules::StoreLoss;
 use families::Families;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
@@ -162,6 +165,32 @@ impl Metrics {
     /// A limit had a request wait so long.
     pub fn quota_delayed(&self, waited: Duration) {
         self.families.ratelimit_delay.observe(waited.as_secs_f64());
+    }
+
+    /// Requests that shared limits decided without their store (`Quotas::lost`), and keys that synced ones bring together
+    /// (`Quotas::busy`).
+    pub fn quota_shared(
+        &self,
+        lost: impl IntoIterator<Item = (Arc<str>, StoreLoss, u64)>,
+        busy: impl IntoIterator<Item = (Arc<str>, usize)>,
+    ) {
+        for (limit, loss, total) in lost {
+            let loss = match loss {
+                StoreLoss::Closed => "closed",
+                StoreLoss::Local => "local",
+                StoreLoss::Open => "open",
+            };
+            raise(&self.families.ratelimit_fallback.with_label_values(&[&*limit, loss]), total);
+        }
+        self.families.ratelimit_busy.reset();
+        for (limit, count) in busy {
+            self.families.ratelimit_busy.with_label_values(&[&*limit]).set(gauge(count));
+        }
+    }
+
+    /// The handle for the shared store.
+    pub fn store(&self) -> StoreMetrics {
+        StoreMetrics::new(self.families.clone())
     }
 
     /// An issuer's usable keys, and when they were last fetched or read, in seconds since the epoch.

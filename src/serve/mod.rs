@@ -36,6 +36,7 @@ pub mod reload;
 pub mod fallback;
 pub mod reloads;
 pub mod status;
+pub mod storage;
 pub mod watch;
 mod failure;
 pub mod gateway;

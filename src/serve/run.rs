@@ -23,6 +23,7 @@ use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
 use crate::serve::status::Status;
+use crate::serve::storage::Storage;
 use crate::serve::traces::{Exporting, Traces};
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
@@ -49,6 +50,8 @@ pub struct Running {
     pub certificates: Option<Arc<CertStore>>,
     /// The limits, kept over reloads.
     pub quotas: Arc<Quotas>,
+    /// The store that replicas share, kept over reloads.
+    pub storage: Arc<Storage>,
     /// The sockets that are accepted from.
     pub listening: Listening,
     /// The listeners, kept over reloads as far as their addresses are.
@@ -76,6 +79,7 @@ pub struct Prepared {
     herald: Arc<Herald>,
     rings: KeyRings,
     quotas: Arc<Quotas>,
+    storage: Arc<Storage>,
     active: Arc<Active>,
     log: Option<Arc<Lines>>,
 }
@@ -150,6 +154,18 @@ impl Prepared {
         let rings = KeyRings::new(state_dir.clone(), move |change| heard.keys_changed(change));
         let quotas = Arc::new(Quotas::new());
         quotas.reconfigure(&limits(&snapshot));
+        let storage = Arc::new(Storage::new(metrics.store(), herald.clone()));
+        let reading = snapshot.clone();
+        let ready =
+            tokio::task::spawn_blocking(move || Storage::prepare(reading.redis.as_ref(), &reading.server.instance))
+                .await?
+                .map_err(|e| anyhow!(e))?;
+        let common = storage.adopt(ready);
+        quotas.share(common.clone());
+        // So that the first request finds it, where it can be found. A silent store is no reason not to start.
+        if let Some(common) = common {
+            common.store.tried().await;
+        }
         let issuers = rings.rings(&snapshot.issuers, snapshot.token_cache, None).await;
         let active = Arc::new(Active::new(snapshot.clone(), issuers, quotas.clone(), &metrics, None));
         Ok(Prepared {
@@ -163,6 +179,7 @@ impl Prepared {
             herald,
             rings,
             quotas,
+            storage,
             active,
             log,
         })
@@ -180,7 +197,7 @@ impl Prepared {
             tracing::warn!("{doubt}");
         }
         let Prepared { snapshot, certificates, bound, mut given, metrics, access, assertions, .. } = self;
-        let Prepared { herald, rings, quotas, active, log, .. } = self;
+        let Prepared { herald, rings, quotas, storage, active, log, .. } = self;
         let audit = Arc::new(audit);
         let (traces, exporter) = Traces::new(metrics.traces());
         let shared = Arc::new(Shared::new(active, audit.clone(), access, metrics.clone(), assertions, traces));
@@ -203,7 +220,7 @@ impl Prepared {
 
         let admin = &snapshot.admin;
         let paths = Paths::of(&snapshot);
-        before_scrape(&metrics, &shared, certificates.clone(), quotas.clone(), log);
+        before_scrape(&metrics, &shared, certificates.clone(), (quotas.clone(), storage.clone()), log);
         let drain = Drain::new();
         let desk =
             AdminServer::bind(admin.address, paths, metrics, checks(&shared, certificates.clone(), &drain), &mut given)
@@ -215,7 +232,7 @@ impl Prepared {
         addresses.push((Arc::from("admin"), desk.address()));
         shared.addresses.store(Arc::new(addresses.clone()));
         let listening = Listening::default();
-        let status = Status::new(shared.clone(), certificates.clone(), quotas.clone(), drain.clone());
+        let status = Status::new(shared.clone(), certificates.clone(), quotas.clone(), storage.clone(), drain.clone());
         let status = snapshot.admin.status_page.then(|| Arc::new(status));
         let desk = desk.with_orders(&shared);
         let desk = match &status {
@@ -235,6 +252,7 @@ impl Prepared {
         bound.into_iter().for_each(|bound| doors.open(bound));
         tasks.spawn(live::watch_over(shared.clone()));
         tasks.spawn(fallback::remind(shared.clone()));
+        tasks.spawn(quotas.clone().keep_together());
         if let Some(status) = status {
             tasks.spawn(status.keep_time());
         }
@@ -258,6 +276,7 @@ impl Prepared {
             rings,
             certificates,
             quotas,
+            storage,
             listening,
             doors,
             notifier: Arc::default(),
@@ -359,9 +378,10 @@ fn before_scrape(
     metrics: &Metrics,
     shared: &Arc<Shared>,
     certificates: Option<Arc<CertStore>>,
-    quotas: Arc<Quotas>,
+    (quotas, storage): (Arc<Quotas>, Arc<Storage>),
     log: Option<Arc<Lines>>,
 ) {
+    let store = metrics.store();
     let shared = Arc::downgrade(shared);
     metrics.before_scrape(move |metrics| {
         let Some(shared) = shared.upgrade() else { return };
@@ -385,6 +405,8 @@ fn before_scrape(
         }
         metrics.quota_keys(quotas.keys());
         metrics.quota_held(quotas.held(), quotas.waiting());
+        metrics.quota_shared(quotas.lost(), quotas.busy());
+        store.health(storage.health().as_ref().map(|(_, health)| health));
         metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
         metrics.clock(now_ms());

@@ -18,6 +18,7 @@ use crate::serve::certificates::CertStore;
 use crate::serve::drain::Drain;
 use crate::serve::gateway::Shared;
 use crate::serve::metrics::Reading;
+use crate::serve::storage::Storage;
 use crate::store::quota::Quotas;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub struct Status {
     shared: Arc<Shared>,
     certificates: Option<Arc<CertStore>>,
     quotas: Arc<Quotas>,
+    storage: Arc<Storage>,
     drain: Drain,
     started: Instant,
     started_ms: u64,
@@ -36,10 +38,16 @@ pub struct Status {
 
 impl Status {
     /// Of a process that starts now.
-    pub fn new(shared: Arc<Shared>, certificates: Option<Arc<CertStore>>, quotas: Arc<Quotas>, drain: Drain) -> Status {
+    pub fn new(
+        shared: Arc<Shared>,
+        certificates: Option<Arc<CertStore>>,
+        quotas: Arc<Quotas>,
+        storage: Arc<Storage>,
+        drain: Drain,
+    ) -> Status {
         let started = Instant::now();
         let (started_ms, window) = (crate::serve::run::now_ms(), Mutex::new(Window::new(started)));
-        Status { shared, certificates, quotas, drain, started, started_ms, window }
+        Status { shared, certificates, quotas, storage, drain, started, started_ms, window }
     }
 
     /// Reads the counters at an even pace, for the figures of the last minute. Never ends.

@@ -1,3 +1,4 @@
-//! What outlives a request: quotas and the audit log.
+//! What outlives a request: quotas, what replicas share, and the audit log.
 pub mod audit;
 pub mod quota;
+pub mod shared;

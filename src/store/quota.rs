@@ -21,27 +21,31 @@ mod gcra;
 mod holders;
 mod key;
 mod meter;
+mod shared;
 
 #[cfg(test)]
 mod tests;
 
 pub use dues::Dues;
-pub use key::{FieldHash, KeyInput};
+pub use key::{FieldHash, HashKeys, KeyInput};
+pub use shared::{Common, Silent, is_shared};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use cells::{Budget, Key};
 use decide::facts::{Delayed, LimitState, Reading, Stage, Unit};
-use decide::rules::{Excess, Limit, Rate, Settle};
+use decide::rules::{Excess, Limit, Rate, Settle, SharingMode, StoreLoss};
 use dues::{Open, Waiting};
 use gcra::Gcra;
 use governor::clock::{Clock, MonotonicClock};
 use holders::Holders;
 use key::KeyHasher;
 use meter::{Meter, Since, Taken};
+use shared::synced::Beats;
+use shared::{Joint, Shared};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -64,6 +68,9 @@ pub struct Quotas<C: Clock = MonotonicClock> {
     clock: Since<C>,
     keys_per_limit: usize,
     waiting: Arc<AtomicUsize>,
+    /// The store of shared limits.
+    common: ArcSwapOption<Common>,
+    beats: Beats,
 }
 
 /// Limits by name.
@@ -81,6 +88,10 @@ struct Counted<C: Clock> {
     holders: Arc<Holders>,
     /// What is reserved until it is settled.
     reserves: Arc<Holders>,
+    /// Beside each meter, where the limit is shared.
+    joints: Vec<Arc<Joint<C>>>,
+    /// Requests that were decided without the store because it was silent.
+    lost: Arc<AtomicU64>,
 }
 
 /// A limit on its way through `take`; the known ones are borrowed, since their count is shared by all threads.
@@ -130,6 +141,8 @@ impl<C: Clock + Clone> Quotas<C> {
             clock: Since::new(clock),
             keys_per_limit,
             waiting: Arc::default(),
+            common: ArcSwapOption::empty(),
+            beats: Beats::new(),
         }
     }
 
@@ -138,8 +151,14 @@ impl<C: Clock + Clone> Quotas<C> {
     pub fn reconfigure(&self, limits: &[Arc<Limit>]) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.table.load();
-        let table =
+        let table: Table<C> =
             limits.iter().map(|limit| (limit.name.clone(), self.counted(limit, old.get(&limit.name)))).collect();
+        let kept: Vec<&Arc<Joint<C>>> = table.values().flat_map(|counted| &counted.joints).collect();
+        for joint in old.values().flat_map(|counted| &counted.joints) {
+            if !kept.iter().any(|kept| Arc::ptr_eq(kept, joint)) {
+                joint.clear(&self.beats);
+            }
+        }
         self.table.store(Arc::new(table));
     }
 
@@ -149,21 +168,37 @@ impl<C: Clock + Clone> Quotas<C> {
     /// limits are charged like others and, when used up, only named. A limit without rates and cap, or with a rate that is
     /// zero, refuses everything. A limit that `reconfigure` was not told of is added on first use, never skipped.
     pub fn take(&self, limits: &[Arc<Limit>], stage: Stage, input: &KeyInput<'_>, dues: &mut Dues<C>) -> Reading {
+        self.decide(limits, stage, input, dues, None)
+    }
+
+    /// The same; shared limits are decided by what `shared` knows of them, if anything.
+    fn decide(
+        &self,
+        limits: &[Arc<Limit>],
+        stage: Stage,
+        input: &KeyInput<'_>,
+        dues: &mut Dues<C>,
+        mut shared: Option<&mut Shared<'_>>,
+    ) -> Reading {
         let mut reading = Reading::default();
         let mut tightest: Option<(Found<'_, C>, Said)> = None;
         let mut delayed: Vec<(Found<'_, C>, Key)> = Vec::new();
         let mut now = None;
         let table = self.table.load();
         for limit in limits.iter().filter(|limit| limit.stage() == stage) {
-            let found = match table.get(&limit.name) {
-                Some(counted) => Found::Known(counted),
-                None => Found::Adopted(self.adopt(limit)),
-            };
+            let found = self.find(&table, limit);
             let counted = found.counted();
             // The lane matters only to keys that find the cells full.
             let lane = if counted.budget.is_spent() { self.hasher.lane(&counted.limit.key, input) } else { 0 };
             let key = Key { own: self.hasher.own(&counted.limit.key, input), lane };
-            let said = counted.take(limit, key, input.class, *now.get_or_insert_with(|| self.clock.now()), dues);
+            let at = *now.get_or_insert_with(|| self.clock.now());
+            let said = match shared.as_deref_mut().zip(limit.sharing) {
+                None => counted.take(limit, key, input.class, at, dues),
+                Some((shared, sharing)) => match shared.take(&self.beats, counted, sharing, key, input, at, dues) {
+                    Some(said) => said,
+                    None => continue,
+                },
+            };
             if limit.shadow {
                 if !said.taken.allowed {
                     reading.shadowed.push(limit.name.clone());
@@ -209,6 +244,37 @@ impl<C: Clock + Clone> Quotas<C> {
         reading
     }
 
+    fn find<'t>(&self, table: &'t Table<C>, limit: &Arc<Limit>) -> Found<'t, C> {
+        match table.get(&limit.name) {
+            Some(counted) => Found::Known(counted),
+            None => Found::Adopted(self.adopt(limit)),
+        }
+    }
+
+    /// How many requests each shared limit decided without the store, with its word for that, by name.
+    pub fn lost(&self) -> Vec<(Arc<str>, StoreLoss, u64)> {
+        let table = self.table.load();
+        let lost = |counted: &Arc<Counted<C>>| {
+            let sharing = counted.limit.sharing?;
+            Some((counted.limit.name.clone(), sharing.on_store_loss, counted.lost.load(Ordering::Relaxed)))
+        };
+        let mut lost: Vec<_> = table.values().filter_map(lost).collect();
+        lost.sort();
+        lost
+    }
+
+    /// How many keys of each synced limit are busy, by name.
+    pub fn busy(&self) -> Vec<(Arc<str>, usize)> {
+        let table = self.table.load();
+        let synced = |counted: &&Arc<Counted<C>>| counted.is(SharingMode::Synced);
+        let busy = |counted: &Arc<Counted<C>>| {
+            (counted.limit.name.clone(), counted.joints.iter().map(|joint| joint.busy()).sum())
+        };
+        let mut busy: Vec<_> = table.values().filter(synced).map(busy).collect();
+        busy.sort();
+        busy
+    }
+
     /// How many keys each limit holds, by name in alphabetical order (`moat_ratelimit_keys`).
     pub fn keys(&self) -> Vec<(Arc<str>, usize)> {
         let mut keys: Vec<_> =
@@ -241,6 +307,7 @@ impl<C: Clock + Clone> Quotas<C> {
                 meter.sweep();
                 std::thread::yield_now();
             }
+            counted.joints.iter().for_each(|joint| joint.sweep());
         }
     }
 
@@ -300,6 +367,8 @@ impl<C: Clock + Clone> Quotas<C> {
             turns,
             holders: holders(|old| &old.holders),
             reserves: holders(|old| &old.reserves),
+            joints: self.joints(limit, old, &budget),
+            lost: old.map_or_else(Arc::default, |old| old.lost.clone()),
             limit: limit.clone(),
             budget: budget.clone(),
         })
@@ -315,8 +384,25 @@ impl<C: Clock> Counted<C> {
         }
     }
 
+    fn is(&self, mode: SharingMode) -> bool {
+        self.limit.sharing.is_some_and(|sharing| sharing.mode == mode)
+    }
+
     /// Takes a request: first a place under the cap, then its cost from the rate.
     fn take(&self, limit: &Arc<Limit>, key: Key, class: Option<usize>, now: u64, dues: &mut Dues<C>) -> Said {
+        self.take_by(limit, key, class, now, dues, |meter| meter.take(key, limit.cost, now))
+    }
+
+    /// The same, where `charge` takes the cost of a request that nothing is settled of later.
+    fn take_by(
+        &self,
+        limit: &Arc<Limit>,
+        key: Key,
+        class: Option<usize>,
+        now: u64,
+        dues: &mut Dues<C>,
+        charge: impl FnOnce(&Meter<C>) -> Taken,
+    ) -> Said {
         let rate = self.rate(class);
         let meter = self.meters.get(rate).and_then(|(_, meter)| meter.as_ref());
         let mut place = None;
@@ -334,7 +420,7 @@ impl<C: Clock> Counted<C> {
         }
         let taken = match (meter, &limit.settle) {
             (None, _) => Taken::NEVER,
-            (Some(meter), Settle::Never) => meter.take(key, limit.cost, now),
+            (Some(meter), Settle::Never) => charge(meter),
             (Some(meter), Settle::Status(_) | Settle::Header { .. } | Settle::Bytes { .. }) => {
                 self.reserve(limit, meter, key, now, dues)
             }

@@ -45,6 +45,7 @@ mod reload;
 mod reload_command;
 mod scale;
 mod settings;
+mod shared;
 mod spoofing;
 mod status;
 mod streams;

@@ -72,6 +72,18 @@ pub enum Event<'a> {
         /// When it expires, milliseconds since the Unix epoch.
         not_after_ms: u64,
     },
+    /// `store.lost`: a store that replicas share is of no use; limits go by their `on_store_loss`.
+    StoreLost {
+        /// Which store.
+        store: &'a str,
+        /// Why, in words.
+        reason: &'a str,
+    },
+    /// `store.back`: it is of use, for the first time or again.
+    StoreBack {
+        /// Which store.
+        store: &'a str,
+    },
     /// `admin`: somebody used the admin listener or the command line on a running gateway.
     Admin {
         /// Who.
@@ -153,6 +165,8 @@ impl Event<'_> {
             Event::ConfigRefuse { .. } => "config.refuse",
             Event::KeysChange { .. } => "keys.change",
             Event::CertificateChange { .. } => "certificate.change",
+            Event::StoreLost { .. } => "store.lost",
+            Event::StoreBack { .. } => "store.back",
             Event::Admin { .. } => "admin",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",
@@ -207,6 +221,11 @@ impl Event<'_> {
                 json::text(out, ",\"fingerprint\":", fingerprint);
                 instant(out, ",\"not_after\":", not_after_ms);
             }
+            Event::StoreLost { store, reason } => {
+                json::text(out, ",\"detail\":{\"store\":", store);
+                json::text(out, ",\"reason\":", reason);
+            }
+            Event::StoreBack { store } => json::text(out, ",\"detail\":{\"store\":", store),
             Event::Admin { actor: _, call } => json::text(out, ",\"detail\":{\"call\":", call),
             Event::Recovered { file, bytes } => {
                 json::text(out, ",\"detail\":{\"file\":", file);

@@ -28,6 +28,37 @@ pub struct Limit {
     pub legacy: bool,
     /// Counted and recorded, not enforced.
     pub shadow: bool,
+    /// How its counts are shared with other replicas; `None` where each counts alone.
+    pub sharing: Option<Sharing>,
+}
+
+/// How replicas share the counts of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// How exactly.
+    pub mode: SharingMode,
+    /// What holds while the store is silent.
+    pub on_store_loss: StoreLoss,
+}
+
+/// How exactly counts are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharingMode {
+    /// Each replica decides by itself, and brings the counts of busy keys together several times a second.
+    Synced,
+    /// The store decides about each request.
+    Strict,
+}
+
+/// What becomes of requests while the store that a limit needs is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreLoss {
+    /// Refused: `gateway.unavailable`.
+    Closed,
+    /// Counted by each replica alone, against its share of the rate.
+    Local,
+    /// Not limited.
+    Open,
 }
 
 /// What a limit counts by.
@@ -155,6 +186,7 @@ impl Limit {
             inspect: INSPECT,
             legacy: false,
             shadow: false,
+            sharing: None,
         }
     }
 

@@ -1,13 +1,14 @@
 //! `policies/rate-limits.yaml` → limits.
 use super::Compiler;
 use crate::config::options::{
-    BodyKind, HeadersOption, KeyOption, LimitDefaults, LimitOptions, RateLimitsFile, RateOption,
+    BodyKind, HeadersOption, KeyOption, LimitDefaults, LimitOptions, ModeOption, RateLimitsFile, RateOption,
+    StoreLossOption, UseOption,
 };
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::units::{Burst, Period, RateText, seconds};
 use decide::policy::nearest;
-use decide::rules::{FieldKey, FieldSource, KeyPart, Limit, Rate};
+use decide::rules::{FieldKey, FieldSource, KeyPart, Limit, Rate, Sharing, SharingMode, StoreLoss};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +87,38 @@ impl Compiler<'_> {
         limit.legacy = defaults.headers == HeadersOption::Legacy;
         limit.concurrent = options.concurrent.as_ref().map(|most| self.within(most, 1, 1_000_000));
         self.beyond_the_rate(name, options, &mut limit);
+        // A cap is held by each replica alone, and a limit of nothing else needs no store.
+        limit.sharing = self.sharing(options, defaults).filter(|_| !limit.rates.is_empty());
+        if let (Some(Sharing { mode: SharingMode::Strict, .. }), Some(most)) = (limit.sharing, &options.concurrent) {
+            let hint = "write the cap as a limit of its own, with `mode: local`";
+            self.report.hinted(
+                most.at,
+                "each replica holds a cap alone, and a `strict` rate is charged before it",
+                Some(hint),
+            );
+        }
         limit
+    }
+
+    /// How counts are shared: by nobody where there is no store for it.
+    fn sharing(&self, options: &LimitOptions, defaults: &LimitDefaults) -> Option<Sharing> {
+        let mode = match options.mode.unwrap_or(defaults.mode) {
+            ModeOption::Local => None,
+            ModeOption::Synced => Some(SharingMode::Synced),
+            ModeOption::Strict => Some(SharingMode::Strict),
+        };
+        if let (None, Some(written)) = (mode, &options.on_store_loss) {
+            let hint = "remove it, or give the limit `mode: synced` or `mode: strict`";
+            self.report.hinted(written.at, "a limit that each replica counts alone needs no store", Some(hint));
+        }
+        let on_store_loss = match options.on_store_loss.as_ref().map_or(defaults.on_store_loss, |written| written.value)
+        {
+            StoreLossOption::Local => StoreLoss::Local,
+            StoreLossOption::Open => StoreLoss::Open,
+            StoreLossOption::Closed => StoreLoss::Closed,
+        };
+        let redis = self.options.storage.redis.as_ref()?;
+        redis.use_for.iter().any(|one| one.value == UseOption::Limits).then_some(Sharing { mode: mode?, on_store_loss })
     }
 
     fn rates_of(

@@ -90,10 +90,17 @@ pub struct LimitOptions {
     /// route's limits the greatest counts. Default: 16KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect: Option<Spanned<Size>>,
-    /// `local`, or `strict`, which is the same on one machine: every request is counted before it passes. Default:
-    /// `defaults.mode`.
+    /// Who counts: `local`: each replica alone. `synced`: each replica alone, and counts of busy keys are brought together
+    /// ten times a second. `strict`: `storage.redis`, at every request. Without `storage.redis` all three are `local`.
+    /// Default: `defaults.mode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<ModeOption>,
+    /// What holds for a `synced` or `strict` limit while `storage.redis` is silent: `local`: each replica counts alone,
+    /// against the rate divided by the replicas last seen. `open`: requests pass, and are counted in
+    /// `moat_ratelimit_fallback_total`. `closed`: requests are refused with 503 `gateway.unavailable`. Danger of `open`:
+    /// who can silence the store lifts the limit; of `closed`: its outage is yours. Default: `defaults.on_store_loss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_store_loss: Option<Spanned<StoreLossOption>>,
     /// Whether it only counts and records.
     #[serde(default)]
     pub shadow: bool,
@@ -109,8 +116,10 @@ fn once() -> Burst {
 pub struct LimitDefaults {
     /// `gcra`.
     pub algorithm: Algorithm,
-    /// `local` or `strict`.
+    /// `local`, `synced` or `strict`.
     pub mode: ModeOption,
+    /// `local`, `open` or `closed`.
+    pub on_store_loss: StoreLossOption,
     /// `draft-11`: `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11. `legacy` adds
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds from now).
     pub headers: HeadersOption,
@@ -131,11 +140,26 @@ pub enum Algorithm {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeOption {
-    /// Each machine counts its own.
+    /// Each replica counts alone.
     #[default]
     Local,
-    /// Exact: on one machine the same as `local`.
+    /// Each replica counts alone, and counts of busy keys are brought together.
+    Synced,
+    /// Exact: the store counts.
     Strict,
+}
+
+/// `on_store_loss`
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreLossOption {
+    /// Each replica counts alone, against its share.
+    #[default]
+    Local,
+    /// Requests pass.
+    Open,
+    /// Requests are refused.
+    Closed,
 }
 
 /// `headers`

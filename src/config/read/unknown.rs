@@ -26,22 +26,18 @@ const LATER: &[&str] = &[
     "mtls",
     "on_full",
     "on_missing",
-    "on_store_error",
     "on_unwritable",
     "permission_from",
     "postgres",
     "proxy_protocol",
     "redact",
-    "redis",
     "required",
-    "synced",
     "revocation",
     "service_accounts",
     "session_tickets",
     "ship",
     "signals",
     "status_page",
-    "storage",
     "tokens",
     "traces",
     "trust_inbound",
@@ -64,6 +60,10 @@ pub(crate) fn unknown<'k>(
     if LATER.contains(&word) || LATER_PREFIXES.iter().any(later) {
         let hint = "it is part of the grammar, but the gateway would not act on it; remove it".to_owned();
         return (format!("`{word}` is not supported by this version"), Some(hint));
+    }
+    if word == "on_store_error" && known.clone().any(|known| known == "on_store_loss") {
+        // Silence is a loss too, not only an error: one name for both, and the same in every part of the grammar.
+        return (format!("unknown {what} `{word}`"), Some("it is called `on_store_loss`".to_owned()));
     }
     let hint = nearest(word, known.clone()).or_else(|| {
         let mut all: Vec<&str> = known.collect();

@@ -14,6 +14,9 @@ const DELAY_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const ADDED_BUCKETS: [f64; 13] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0];
 
+/// Boundaries for calls of a store, in seconds: a fraction of a millisecond next door, ten where patience ends.
+const STORE_BUCKETS: [f64; 11] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0];
+
 /// All families but `process_*`, which the library collects.
 pub(super) struct Families {
     pub(super) server_duration: HistogramVec,
@@ -67,6 +70,12 @@ pub(super) struct Families {
     pub(super) panics: IntCounter,
     pub(super) log_lines_dropped: IntCounterVec,
     pub(super) trace_spans: IntCounterVec,
+    pub(super) ratelimit_fallback: IntCounterVec,
+    pub(super) ratelimit_busy: IntGaugeVec,
+    pub(super) store_operations: IntCounterVec,
+    pub(super) store_duration: HistogramVec,
+    pub(super) store_up: IntGaugeVec,
+    pub(super) store_replicas: IntGaugeVec,
 }
 
 impl Families {
@@ -254,6 +263,28 @@ impl Families {
                 &["stream"],
             )?,
             trace_spans: r.counters("moat_trace_spans_total", "Spans of recorded traces.", &["result"])?,
+            ratelimit_fallback: r.counters(
+                "moat_ratelimit_fallback_total",
+                "Requests that a shared limit decided without its store.",
+                &["limit", "on_store_loss"],
+            )?,
+            ratelimit_busy: r.gauges(
+                "moat_ratelimit_busy_keys",
+                "Keys of a synced limit that replicas bring together.",
+                &["limit"],
+            )?,
+            store_operations: r.counters(
+                "moat_store_operations_total",
+                "Calls of a shared store.",
+                &["backend", "op", "result"],
+            )?,
+            store_duration: r.one(HistogramVec::new(
+                HistogramOpts::new("moat_store_operation_duration_seconds", "Time that calls of a shared store took.")
+                    .buckets(STORE_BUCKETS.to_vec()),
+                &["backend", "op"],
+            )?)?,
+            store_up: r.gauges("moat_store_up", "Whether a shared store is of use.", &["backend"])?,
+            store_replicas: r.gauges("moat_store_replicas", "Replicas that use a shared store.", &["backend"])?,
         })
     }
 }

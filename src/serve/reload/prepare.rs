@@ -6,6 +6,7 @@ use crate::serve::certificates::{CertStatus, CertStore, RefreshReport};
 use crate::serve::doors::Plan;
 use crate::serve::logs;
 use crate::serve::run::{Running, audit_options, load_certificates, now_ms};
+use crate::serve::storage::{Ready, Storage};
 use decide::record::Event;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub(super) struct Prepared {
     certificates: Option<CertStore>,
     doors: Plan,
     log: Option<logs::Change>,
+    storage: Ready,
 }
 
 /// Makes ready what `next` needs, or says why it cannot be had; nothing has changed then.
@@ -36,12 +38,15 @@ pub(super) async fn prepare(running: &Running, before: &Snapshot, next: &Snapsho
             Some(change.map_err(|error| Refused::because(error.to_string()))?)
         }
     };
+    let (redis, instance) = (next.redis.clone(), next.server.instance.clone());
+    let storage = tokio::task::spawn_blocking(move || Storage::prepare(redis.as_ref(), &instance)).await;
+    let storage = storage.map_err(|error| Refused::because(error.to_string()))?.map_err(Refused::because)?;
     // Last: the sockets that it opens are closed again by nobody but a failure here.
     let doors = running.doors.plan(next, running.certificates.as_ref()).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Refused { problems: lines.len() as u64, ..Refused::because(lines.join("\n")) }
     })?;
-    Ok(Prepared { certificates, doors, log })
+    Ok(Prepared { certificates, doors, log, storage })
 }
 
 impl Prepared {
@@ -53,6 +58,7 @@ impl Prepared {
             let changed = |now: &&CertStatus| !before.iter().any(|old| old.fingerprint == now.fingerprint);
             store.status().iter().filter(changed).for_each(|certificate| tell(running, certificate));
         }
+        running.quotas.share(running.storage.adopt(self.storage));
         running.doors.resize(next.server.max_connections);
         running.shared.unread.resize(next.server.unread_answers);
         running.doors.carry_out(self.doors);

@@ -1,7 +1,7 @@
 //! Gathers the document from the parts that know.
 use super::document::{
-    Audit, Certificate, Document, Endpoint, Issuer, Limit, Listener, Process, Reload, Route, SCHEMA, Tenant, Top,
-    Traffic,
+    Audit, Certificate, Document, Endpoint, Issuer, Limit, Listener, Process, Reload, Route, SCHEMA, Store, Tenant,
+    Top, Traffic,
 };
 use super::findings::Facts;
 use super::window::quantile;
@@ -46,9 +46,16 @@ impl Status {
             issuers: issuers(&active),
             audit: self.audit(),
             limits: self.quotas.keys().into_iter().map(|(name, keys)| Limit { name: name.to_string(), keys }).collect(),
+            store: self.store(),
             reload: self.shared.reloads.last().map(|last| reload(&last)),
             refusals: self.shared.recent.list(),
         }
+    }
+
+    fn store(&self) -> Option<Store> {
+        let (address, health) = self.storage.health()?;
+        let fallbacks = self.quotas.lost().iter().map(|(_, _, count)| count).sum();
+        Some(Store { address, up: health.up, replicas: health.replicas, trouble: health.trouble, fallbacks })
     }
 
     /// What the findings need and the document does not say.

@@ -40,6 +40,9 @@ pub struct Document {
     pub audit: Audit,
     /// The rate limits.
     pub limits: Vec<Limit>,
+    /// The store that replicas share; absent where they share none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
     /// The last attempt to read the configuration.
     pub reload: Option<Reload>,
     /// The last refusals, the newest first.
@@ -298,6 +301,21 @@ pub struct Limit {
     pub name: String,
     /// Keys that it holds.
     pub keys: usize,
+}
+
+/// The store that replicas share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Store {
+    /// Where it is.
+    pub address: String,
+    /// Whether it is of use.
+    pub up: bool,
+    /// Replicas that use it, as far as known.
+    pub replicas: u32,
+    /// Why it is not of use.
+    pub trouble: Option<String>,
+    /// Requests that limits decided without it, since the start.
+    pub fallbacks: u64,
 }
 
 /// The last attempt to read the configuration.

@@ -27,6 +27,7 @@ pub(super) fn findings(document: &Document, facts: &Facts) -> Vec<Finding> {
     audit(document, &mut found);
     configuration(document, facts, &mut found);
     issuers(document, &mut found);
+    store(document, &mut found);
     certificates(document, facts, &mut found);
     upstreams(document, &mut found);
     traffic(document, &mut found);
@@ -72,6 +73,13 @@ fn configuration(document: &Document, facts: &Facts, found: &mut Found) {
     let problems = if reload.problems == 1 { "1 problem".to_owned() } else { format!("{} problems", reload.problems) };
     let what = format!("the reload at {} was refused: {problems}; what was in force before still is", reload.at);
     found.problem("config.refused", what, "see `Configuration`, or run `moat check`");
+}
+
+fn store(document: &Document, found: &mut Found) {
+    let Some(store) = document.store.as_ref().filter(|store| !store.up) else { return };
+    let why = store.trouble.as_deref().unwrap_or("not tried yet");
+    let what = format!("the shared store `{}` is not of use: {why}", store.address);
+    found.problem("store.lost", what, "limits go by their `on_store_loss`; see `docs/shared-limits.md`");
 }
 
 fn issuers(document: &Document, found: &mut Found) {

@@ -33,6 +33,7 @@ pub(super) fn body(html: &mut Html, document: &Document) {
     audit(html, document);
     listeners(html, document);
     limits(html, document);
+    store(html, document);
     refusals(html, document);
 }
 
@@ -389,6 +390,20 @@ fn limits(html: &mut Html, document: &Document) {
         number(html, limit.keys);
         html.raw("</tr>\n");
     }
+    end(html);
+}
+
+fn store(html: &mut Html, document: &Document) {
+    let Some(store) = &document.store else { return };
+    let heads = ["address", "state", "#replicas", "#decided without it", "trouble"];
+    table(html, "store", "Shared store", "", &heads);
+    html.raw("<tr>");
+    mono(html, &store.address);
+    cell(html, if store.up { "up" } else { "silent" });
+    number(html, store.replicas);
+    number(html, store.fallbacks);
+    cell(html, or_dash(store.trouble.as_deref().filter(|_| !store.up)));
+    html.raw("</tr>\n");
     end(html);
 }
 

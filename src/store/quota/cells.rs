@@ -40,12 +40,12 @@ impl Budget {
         self.live() >= self.most
     }
 
-    fn claim(&self) -> bool {
+    pub(super) fn claim(&self) -> bool {
         let claim = |live: usize| (live < self.most).then_some(live + 1);
         self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
     }
 
-    fn release(&self, count: usize) {
+    pub(super) fn release(&self, count: usize) {
         self.live.fetch_sub(count, Ordering::Relaxed);
     }
 }
@@ -85,6 +85,18 @@ impl Cells {
             Some(cell) => cell.load(Ordering::Relaxed),
             None if self.budget.is_spent() => self.overflow(key).load(Ordering::Relaxed),
             None => 0,
+        }
+    }
+
+    /// The state of a key that has a cell of its own; 0 for others.
+    pub(super) fn known(&self, own: u64) -> u64 {
+        self.map.get(&own).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Raises the state of a key that has a cell of its own; never lowers it.
+    pub(super) fn raise(&self, own: u64, state: u64) {
+        if let Some(cell) = self.map.get(&own) {
+            cell.fetch_max(state, Ordering::Relaxed);
         }
     }
 

@@ -65,6 +65,11 @@ impl Gcra {
         tat.max(now).saturating_add(self.price(cost)).min(now.saturating_add(LONGEST_NS))
     }
 
+    /// What one request and a whole burst cost, in nanoseconds.
+    pub(super) fn costs(&self) -> (u64, u64) {
+        (self.interval_ns, self.burst_ns())
+    }
+
     fn burst_ns(&self) -> u64 {
         self.interval_ns.saturating_mul(u64::from(self.burst))
     }

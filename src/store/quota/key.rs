@@ -1,5 +1,6 @@
-//! Whom a limit counts: the parts of a key, hashed with a secret of this process.
+//! Whom a limit counts: the parts of a key, hashed with a secret of this process, or of all replicas.
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use decide::rules::{FieldKey, KeyPart};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
@@ -48,6 +49,33 @@ impl std::fmt::Debug for FieldHash {
 /// SipHash with random keys: nobody outside can aim at a key, or find two that collide.
 pub(super) struct KeyHasher(RandomState);
 
+/// The secret that replicas hash keys with, so that they all mean the same client.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HashKeys([u64; 4]);
+
+impl HashKeys {
+    /// Derived from a secret that all replicas have.
+    pub fn derive(secret: &[u8]) -> HashKeys {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"moat: keys of shared limits");
+        let mut keys = [0; 4];
+        for (key, bytes) in keys.iter_mut().zip(tag.as_ref().chunks_exact(8)) {
+            *key = bytes.iter().fold(0, |key, byte| key << 8 | u64::from(*byte));
+        }
+        HashKeys(keys)
+    }
+
+    /// The key's hash, in two halves.
+    pub(super) fn wide(&self, parts: &[KeyPart], input: &KeyInput<'_>) -> (u64, u64) {
+        let [a, b, c, d] = self.0;
+        (sip(a, b, parts, input), sip(c, d, parts, input))
+    }
+}
+
+#[expect(deprecated, reason = "the only SipHash with a chosen key in the standard library, and its algorithm is fixed")]
+fn sip(key0: u64, key1: u64, parts: &[KeyPart], input: &KeyInput<'_>) -> u64 {
+    feed(std::hash::SipHasher::new_with_keys(key0, key1), parts, input, Grain::Own)
+}
+
 /// How finely a key tells clients and users apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Grain {
@@ -73,33 +101,36 @@ impl KeyHasher {
     }
 
     fn hash(&self, parts: &[KeyPart], input: &KeyInput<'_>, grain: Grain) -> u64 {
-        let mut state = self.0.build_hasher();
-        for part in parts {
-            match part {
-                KeyPart::ClientPrefix => address(&mut state, input.client, grain),
-                KeyPart::Tenant => text(&mut state, 2, input.tenant),
-                KeyPart::Route => text(&mut state, 3, Some(input.route)),
-                KeyPart::Param(name) => {
-                    let value = input.params.iter().find(|(known, _)| **known == **name).map(|(_, value)| *value);
-                    text(&mut state, 6, value);
-                }
-                KeyPart::Field(field) => {
-                    let hash = input.fields.iter().find(|(known, _)| known == field);
-                    state.write_u64(7);
-                    state.write_u128(hash.map_or(0, |(_, hash)| hash.0));
-                }
-                KeyPart::Subject => match (input.subject, grain) {
-                    (None, _) => address(&mut state, input.client, grain),
-                    (Some(subject), Grain::Own) => {
-                        text(&mut state, 4, Some(input.issuer));
-                        text(&mut state, 5, Some(subject));
-                    }
-                    (Some(_), Grain::Lane) => text(&mut state, 2, input.tenant),
-                },
-            }
-        }
-        state.finish()
+        feed(self.0.build_hasher(), parts, input, grain)
     }
+}
+
+fn feed(mut state: impl Hasher, parts: &[KeyPart], input: &KeyInput<'_>, grain: Grain) -> u64 {
+    for part in parts {
+        match part {
+            KeyPart::ClientPrefix => address(&mut state, input.client, grain),
+            KeyPart::Tenant => text(&mut state, 2, input.tenant),
+            KeyPart::Route => text(&mut state, 3, Some(input.route)),
+            KeyPart::Param(name) => {
+                let value = input.params.iter().find(|(known, _)| **known == **name).map(|(_, value)| *value);
+                text(&mut state, 6, value);
+            }
+            KeyPart::Field(field) => {
+                let hash = input.fields.iter().find(|(known, _)| known == field);
+                state.write_u64(7);
+                state.write_u128(hash.map_or(0, |(_, hash)| hash.0));
+            }
+            KeyPart::Subject => match (input.subject, grain) {
+                (None, _) => address(&mut state, input.client, grain),
+                (Some(subject), Grain::Own) => {
+                    text(&mut state, 4, Some(input.issuer));
+                    text(&mut state, 5, Some(subject));
+                }
+                (Some(_), Grain::Lane) => text(&mut state, 2, input.tenant),
+            },
+        }
+    }
+    state.finish()
 }
 
 /// A tagged text with its length, so that no two lists of parts hash the same bytes.

@@ -88,6 +88,29 @@ impl<C: Clock> Meter<C> {
         charged.unwrap_or_else(|never| match never {});
     }
 
+    /// How much of a burst a key has used and not got back yet, in nanoseconds.
+    pub(super) fn used_ns(&self, own: u64) -> u64 {
+        self.cells.known(own).saturating_sub(self.clock.now())
+    }
+
+    /// A key has used at least so much, as others have counted.
+    pub(super) fn raise(&self, own: u64, used_ns: u64) {
+        if used_ns > 0 {
+            self.cells.raise(own, self.clock.now().saturating_add(used_ns));
+        }
+    }
+
+    /// What there is to say of a key that has used so much, of a meter somewhere else that counts as this one does.
+    pub(super) fn told(&self, allowed: bool, used_ns: u64, cost: u32) -> Taken {
+        let (interval, whole) = self.gcra.costs();
+        if allowed {
+            let remaining = u32::try_from(whole.saturating_sub(used_ns) / interval.max(1)).unwrap_or(u32::MAX);
+            return Taken { allowed, remaining, reset: Duration::from_nanos(used_ns) };
+        }
+        let wait = used_ns.saturating_add(interval.saturating_mul(u64::from(cost))).saturating_sub(whole);
+        Taken { reset: Duration::from_nanos(wait), ..Taken::NEVER }
+    }
+
     /// Forgets keys whose quota is whole again.
     pub(super) fn sweep(&self) {
         self.cells.sweep(self.clock.now());

@@ -1,0 +1,83 @@
+//! Options of what replicas share.
+use crate::config::read::Spanned;
+use crate::config::secrets::SecretPlace;
+use crate::config::units::{Period, seconds};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// State that replicas share. One machine needs none of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageOptions {
+    /// A Redis (6.2 or later) or Valkey that all replicas reach. Default: none; then limits of every `mode` are counted by each
+    /// replica alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Spanned<RedisOptions>>,
+}
+
+impl StorageOptions {
+    /// Whether nothing is shared.
+    pub fn is_empty(&self) -> bool {
+        self.redis.is_none()
+    }
+}
+
+/// A Redis or Valkey. Not being able to reach it is no reason not to start, nor not to be ready.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisOptions {
+    /// Where it is: `rediss://HOST[:PORT][/DATABASE]` (TLS), `redis://…` (in the clear), or `unix:/PATH`. The port is 6379
+    /// and the database 0 unless written. No user or password in it.
+    pub url: Spanned<String>,
+    /// What is kept there: `limits`.
+    pub use_for: Spanned<Vec<Spanned<UseOption>>>,
+    /// User name (ACL). Default: the server's default user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<Spanned<String>>,
+    /// Place of the password, read anew for every connection. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Spanned<SecretPlace>>,
+    /// PEM file with the only certificate authorities that may vouch for a server with TLS. Default: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Spanned<String>>,
+    /// Why a server on another machine is spoken to without TLS, in words. Danger: who can listen there learns the
+    /// password, and who can write there lifts or uses up limits. Default: such a server is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plaintext: Option<Spanned<String>>,
+    /// Place of the secret that clients, users and tenants are hashed with before they become keys, of 16 bytes or more;
+    /// the same for all replicas. Default: derived from the password. Danger: with another secret all counts begin
+    /// anew, so write one where passwords are rotated or differ between replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<Spanned<SecretPlace>>,
+    /// What all keys begin with: letters, digits, `-`, `_`, `.` and `:`.
+    #[serde(default = "prefix")]
+    pub key_prefix: Spanned<String>,
+    /// Time for a connection, and for answers that no request waits for.
+    #[serde(default = "connect_timeout")]
+    pub connect_timeout: Spanned<Period>,
+    /// Time that a request waits for an answer; then `on_store_loss` of the limit holds. Danger: longer ones make every
+    /// request under a `strict` limit slow when the server is.
+    #[serde(default = "command_timeout")]
+    pub command_timeout: Spanned<Period>,
+}
+
+/// What is kept in a shared store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UseOption {
+    /// Counts of limits whose `mode` is `synced` or `strict`.
+    Limits,
+}
+
+fn prefix() -> Spanned<String> {
+    "moat".to_owned().into()
+}
+
+fn connect_timeout() -> Spanned<Period> {
+    seconds(1).into()
+}
+
+fn command_timeout() -> Spanned<Period> {
+    Period(Duration::from_millis(10)).into()
+}
