@@ -374,6 +374,14 @@ def security():
     b.lines("Slowed down", "Requests that wait for their turn, and those that had to: somebody guesses passwords.", [(f"sum(moat_ratelimit_waiting{{{I}}})", "waiting"), (f'sum by (limit) (rate(moat_ratelimit_decisions_total{{{T}, decision="delay"}}[{RATE}]))', "{{limit}} /s")], "short")
     b.lines("Time waited for a turn", "What limits with `on_exceed: {delay: …}` cost those who are slowed down.", [(f"histogram_quantile(0.95, sum by (le) (rate(moat_ratelimit_delay_seconds_bucket{{{I}}}[{RATE}])))", "95%")], "s")
 
+    b.row("Shared store")
+    b.lines("Whether it is of use", "0: limits go by their `on_store_loss`.", [(f"min by (instance) (moat_store_up{{{I}}})", "{{instance}}")], "short")
+    b.lines("Replicas that use it", "As each instance knows.", [(f"max by (instance) (moat_store_replicas{{{I}}})", "{{instance}}")], "short")
+    b.lines("Calls by result", "Anything but `ok` is a server, a network or a password to look after.", [(f"sum by (op, result) (rate(moat_store_operations_total{{{I}}}[{RATE}]))", "{{op}} {{result}}")])
+    b.lines("Time of calls, p99", "`take` is added to every request under a `strict` limit.", [(f"histogram_quantile(0.99, sum by (le, op) (rate(moat_store_operation_duration_seconds_bucket{{{I}}}[{RATE}])))", "{{op}}")], "s")
+    b.lines("Decided without the store", "By the limit's word for it.", [(f"sum by (limit, on_store_loss) (rate(moat_ratelimit_fallback_total{{{I}}}[{RATE}]))", "{{limit}} {{on_store_loss}}")])
+    b.lines("Busy keys of synced limits", "At most 10,000 for each instance.", [(f"sum by (limit) (moat_ratelimit_busy_keys{{{I}}})", "{{limit}}")], "short")
+
     b.row("TLS")
     b.lines("Handshakes by version", "TLS 1.2 only where a listener's profile tolerates it.", [(f'sum by (version) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{version}}")], "ops", stack=True)
     b.lines("Handshakes by group", "`X25519MLKEM768` is safe against recorded traffic and future quantum computers.", [(f'sum by (group) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{group}}")], "ops", stack=True)

@@ -271,6 +271,9 @@ fn headings() -> BTreeSet<String> {
     metrics.certificates([("c".to_owned(), 1)]);
     metrics.quota_keys([("l".into(), 1)]);
     metrics.quota_held([("l".into(), 1)], 0);
+    metrics.quota_shared([("l".into(), decide::rules::StoreLoss::Local, 1)], [("l".into(), 1)]);
+    metrics.store().called(crate::store::shared::Op::Take, "ok", Duration::from_millis(1));
+    metrics.store().health(Some(&crate::store::shared::Health { up: true, trouble: None, replicas: 1 }));
     metrics.issuer_keys("i", 1, Some(1));
     metrics.audit_entry("request");
     metrics.stream_closed(Code::TenantSuspended);

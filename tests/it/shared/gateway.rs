@@ -27,7 +27,7 @@ async fn statuses(gateway: &Gateway, key: &Gateway, tries: usize) -> Vec<u16> {
     let mut statuses = Vec::new();
     for _ in 0..tries {
         let reply = gateway.get("https://acme.localhost/api/limited").bearer(&token).send().await;
-        statuses.push(reply.status.as_u16());
+        statuses.push(reply.status);
     }
     statuses
 }
