@@ -194,10 +194,12 @@ impl<C: Clock + Clone> Quotas<C> {
             let at = *now.get_or_insert_with(|| self.clock.now());
             let said = match shared.as_deref_mut().zip(limit.sharing) {
                 None => counted.take(limit, key, input.class, at, dues),
-                Some((shared, sharing)) => match shared.take(&self.beats, counted, sharing, key, input, at, dues) {
-                    Some(said) => said,
-                    None => continue,
-                },
+                Some((shared, sharing)) => {
+                    match shared.take(&self.beats, counted, (limit, sharing), key, input, at, dues) {
+                        Some(said) => said,
+                        None => continue,
+                    }
+                }
             };
             if limit.shadow {
                 if !said.taken.allowed {

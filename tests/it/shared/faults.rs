@@ -119,7 +119,9 @@ async fn a_store_that_refuses_is_silent_until_it_does_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_told_and_a_right_one_is_taken_up() {
-    let redis = Redis::start(&["--user", &format!("moat on >right {RIGHTS}"), "--requirepass", "other"]).await;
+    let mut arguments = vec!["--requirepass", "other", "--user", "moat", "on", ">right"];
+    arguments.extend(RIGHTS.split(' '));
+    let redis = Redis::start(&arguments).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "wrong").unwrap();
     let path = file.path().to_owned();

@@ -1,6 +1,10 @@
 //! Whole gateways before one Redis: what clients, operators and the audit log see.
-use crate::harness::{Bundle, Gateway, Redis, Upstream, entries, moat};
+use crate::harness::{Bundle, Gateway, Output, Redis, Upstream, entries, moat};
 use serde_json::Value;
+
+fn reload(gateway: &Gateway) -> Output {
+    moat(gateway.bundle.root(), &["reload", "--admin", &gateway.address("admin").to_string()])
+}
 
 const LIMITS: &str = "version: 1
 limits:
@@ -71,7 +75,7 @@ async fn a_gateway_says_what_it_does_without_its_store() {
 
     // Another word, put in force while the store is silent.
     gateway.bundle.write("policies/rate-limits.yaml", &LIMITS.replace("LOSS", "local"));
-    assert_eq!(moat(gateway.bundle.root(), &["reload"]).code, Some(0));
+    assert_eq!(reload(&gateway).code, Some(0));
     assert_eq!(statuses(&gateway, &gateway, 4).await, [200, 200, 200, 429]);
     redis.restart().await;
     gateway.until("back", async |gateway| gateway.metrics().await.contains("moat_store_up{backend=\"redis\"} 1")).await;
@@ -114,13 +118,13 @@ async fn a_reload_joins_and_leaves_the_store() {
     let gateway = Gateway::start(joined).await;
     assert_eq!(statuses(&gateway, &gateway, 4).await, [200, 200, 200, 429], "alone");
     gateway.bundle.write("gateway.yaml", &with);
-    assert_eq!(moat(gateway.bundle.root(), &["reload"]).code, Some(0));
+    assert_eq!(reload(&gateway).code, Some(0));
     gateway
         .until("joined", async |gateway| gateway.metrics().await.contains("moat_store_up{backend=\"redis\"} 1"))
         .await;
     assert_eq!(statuses(&gateway, &gateway, 4).await, [200, 200, 200, 429], "counted in the store, which knew nothing");
     gateway.bundle.write("gateway.yaml", &without);
-    let output = moat(gateway.bundle.root(), &["reload"]);
+    let output = reload(&gateway);
     assert_eq!(output.code, Some(0));
     assert!(!gateway.metrics().await.contains("moat_store_up"));
     let shown = moat(gateway.bundle.root(), &["config", "show"]);

@@ -40,13 +40,12 @@ impl Shared<'_> {
         &mut self,
         beats: &Beats,
         counted: &Counted<C>,
-        sharing: Sharing,
+        (limit, sharing): (&Arc<Limit>, Sharing),
         key: Key,
         input: &KeyInput<'_>,
         now: u64,
         dues: &mut Dues<C>,
     ) -> Option<Said> {
-        let limit = &counted.limit;
         let rate = counted.rate(input.class);
         let Some((_, joint)) = counted.joint(rate) else {
             return Some(counted.take(limit, key, input.class, now, dues));
