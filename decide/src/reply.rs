@@ -126,10 +126,10 @@ pub fn check_framing<'a>(
                 return Err("repeated Content-Length".into());
             }
             content_length(value).map_err(|refusal| refusal.cause)?;
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            if std::mem::replace(&mut chunked, true) || !value.eq_ignore_ascii_case(b"chunked") || old {
-                return Err("transfer coding other than one `chunked` of HTTP/1.1".into());
-            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding")
+            && (std::mem::replace(&mut chunked, true) || !value.eq_ignore_ascii_case(b"chunked") || old)
+        {
+            return Err("transfer coding other than one `chunked` of HTTP/1.1".into());
         }
     }
     if length && chunked { Err("Content-Length with Transfer-Encoding".into()) } else { Ok(()) }

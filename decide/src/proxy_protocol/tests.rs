@@ -103,7 +103,7 @@ fn a_line_has_an_end() {
     assert_eq!(seen(format!("{}\r", line(107)).as_bytes()), "more");
     assert_eq!(seen(format!("{}\r\n", line(108)).as_bytes()), "Line");
     assert_eq!(seen(format!("{}\r", line(108)).as_bytes()), "Line");
-    assert_eq!(seen(&vec![b'P'; 200]), "Absent");
+    assert_eq!(seen(&[b'P'; 200]), "Absent");
     assert_eq!(seen(format!("{}xx", line(107)).as_bytes()), "Line");
 }
 
