@@ -3,6 +3,7 @@
 //! Limits and signatures are answered as the shell would answer from memory; `quota` and `token` measure those.
 #![allow(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use decide::cors::Cors;
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::*;
 use decide::policy::{Policy, RoleSource};
@@ -36,6 +37,8 @@ fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
             when: None,
         })),
         csrf: Csrf::Strict,
+        isolation: Isolation::SameSite,
+        cors: Cors::Closed,
         limits: vec![limit("per-ip", vec![KeyPart::ClientPrefix]), limit("per-user", vec![KeyPart::Subject])],
         headers: 0,
         body: BodyRules { max_bytes: Some(1 << 20), content_types: Vec::new(), with_get: false },
@@ -73,6 +76,7 @@ fn rules(routes: usize, tenants: usize) -> Rules {
             mfa_required: false,
             max_auth_age_s: None,
             residency: None,
+            embed_origins: Box::default(),
         };
         rules.tenants.insert(id, Arc::new(tenant));
     }

@@ -27,7 +27,14 @@ fn response(c: &mut Criterion) {
     let nonce = Nonce::new([9; 16]);
     for (name, profile) in &profiles {
         let nonce = profile.needs_nonce().then_some(&nonce);
-        let cx = DressContext { tls: true, now_s: 1, status: StatusCode::OK, authenticated: true, nonce };
+        let cx = DressContext {
+            tls: true,
+            now_s: 1,
+            status: StatusCode::OK,
+            authenticated: true,
+            nonce,
+            embed_origins: &[],
+        };
         c.bench_function(&format!("dress/{name}"), |b| {
             b.iter_batched_ref(|| answer.clone(), |fields| dress(fields, profile, &cx), BatchSize::SmallInput)
         });

@@ -1,6 +1,7 @@
 //! Runs the guards in THE ORDER, asks what they ask, keeps the trail, and is the only maker of a `Permit`.
+use crate::cors::Preflight;
 use crate::facts::{Answer, Carrier, Delayed, Facts, Identity, LimitState, Question};
-use crate::guards::{Case, Guard, ORDER, Outcome, residency};
+use crate::guards::{Case, Guard, ORDER, Outcome, PREFLIGHT, residency};
 use crate::refusal::{Code, Refusal};
 use crate::request::Request;
 use crate::rules::{Destination, Found, Route, Rules, Seat};
@@ -48,6 +49,8 @@ pub enum Step {
     Ask(Question),
     /// All guards passed.
     Permit(Permit),
+    /// The preflight is granted. It is the gateway's to answer; there is no permit.
+    Grant,
     /// One refused.
     Refuse(Refusal),
 }
@@ -92,6 +95,7 @@ pub struct Deliberation<'a> {
     case: Case<'a>,
     findings: Findings,
     trail: Trail,
+    order: &'static [Guard],
     next: usize,
 }
 
@@ -100,17 +104,24 @@ impl<'a> Deliberation<'a> {
     pub fn new(rules: &'a Rules, request: &'a Request, facts: &'a Facts, found: &'a Found) -> Deliberation<'a> {
         let findings = Findings { seat: found.seat.clone(), ..Findings::default() };
         Deliberation {
-            case: Case { rules, request, facts, found },
+            case: Case { rules, request, facts, found, preflight: None },
             findings,
             trail: Vec::with_capacity(ORDER.len()),
+            order: &ORDER,
             next: 0,
         }
+    }
+
+    /// The same for a preflight, of which `found` is the route of the request that it announces. It ends in
+    /// [`Step::Grant`] or a refusal, never in a permit.
+    pub fn preflight(self, preflight: &'a Preflight) -> Deliberation<'a> {
+        Deliberation { case: Case { preflight: Some(preflight), ..self.case }, order: &PREFLIGHT, ..self }
     }
 
     /// Goes on until a guard asks, one refuses, or all have passed. `answer` is the answer to the last question.
     pub fn proceed(&mut self, answer: Option<Answer>) -> Step {
         let mut answer = answer;
-        while let Some(guard) = ORDER.get(self.next).copied() {
+        while let Some(guard) = self.order.get(self.next).copied() {
             match guard.judge(self.case, &mut self.findings, answer.take()) {
                 Outcome::Ask(question) => return Step::Ask(question),
                 Outcome::Pass => self.trail.push((guard, Verdict::Pass)),
@@ -120,16 +131,19 @@ impl<'a> Deliberation<'a> {
                 }
                 Outcome::Refuse(refusal) => {
                     self.trail.push((guard, Verdict::Refuse(refusal.code)));
-                    self.next = ORDER.len() + 1;
+                    self.next = self.order.len() + 1;
                     return Step::Refuse(refusal);
                 }
             }
             self.next += 1;
         }
-        if self.next > ORDER.len() {
+        if self.next > self.order.len() {
             return Step::Refuse(Refusal::new(Code::GatewayUnavailable, "this deliberation has ended"));
         }
-        self.next = ORDER.len() + 1;
+        self.next = self.order.len() + 1;
+        if self.case.preflight.is_some() {
+            return Step::Grant;
+        }
         let route = self.case.found.route.clone();
         // Asked again, whatever a guard in shadow has let pass: there is no permit to anywhere else.
         match residency::destination(&route, self.findings.seat.as_ref()) {

@@ -100,13 +100,21 @@ pub struct TlsFacts {
     pub resumed: bool,
 }
 
-/// Where a browser says the request comes from (Fetch Metadata, then Origin, then Referer).
+/// Where a browser says the request comes from (Fetch Metadata, then Origin, then Referer), and what for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// `Sec-Fetch-Site`.
     pub fetch_site: Option<FetchSite>,
+    /// `Sec-Fetch-Mode`.
+    pub fetch_mode: Option<FetchMode>,
+    /// `Sec-Fetch-Dest`.
+    pub fetch_dest: Option<FetchDest>,
     /// Whether `Origin` (or, where it is absent, `Referer`) names this very origin; `None` when both are absent.
     pub same_origin: Option<bool>,
+    /// Whether `Origin` is `null`: the page has no origin, or keeps it to itself (`Referrer-Policy: no-referrer`).
+    pub opaque: bool,
+    /// The other origin that `Origin` names, as sent. To be compared byte for byte with what is allowed.
+    pub foreign: Option<Box<str>>,
 }
 
 /// The values of `Sec-Fetch-Site` (W3C Fetch Metadata).
@@ -123,6 +131,32 @@ pub enum FetchSite {
     None,
     /// A value that the specification does not know.
     Unknown,
+}
+
+/// The values of `Sec-Fetch-Mode`, as far as decisions tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchMode {
+    /// A document is asked for, to be shown in a window or frame.
+    Navigate,
+    /// A script asks and wants to read the answer.
+    Cors,
+    /// A WebSocket handshake.
+    Websocket,
+    /// `no-cors`, `same-origin`, and what the specification does not know.
+    Other,
+}
+
+/// The values of `Sec-Fetch-Dest`, as far as decisions tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchDest {
+    /// A window of its own.
+    Document,
+    /// A frame, object or plugin within somebody's page.
+    Embedded,
+    /// Scripts, pictures, data, and what the specification does not know.
+    Other,
 }
 
 /// What the head says about the body.

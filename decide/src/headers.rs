@@ -15,6 +15,7 @@
 //! | `cross-origin-opener-policy`, `…-embedder-policy`, `…-resource-policy` | one value, the stricter |
 //! | `x-permitted-cross-domain-policies` | one value, the stricter |
 //! | `permissions-policy` | ours; features that only the application names are kept, and what it denies stays denied |
+//! | `alt-svc` | none, unless the profile says `alt_svc: pass` or sets one |
 //! | `cache-control` | the one that keeps more from caches: `no-store` before `private` before the rest |
 //! | any other under `set` | ours alone |
 //! | under `add_if_missing` | the application's, else ours |
@@ -25,7 +26,7 @@
 //! lose the headers that would tell a shared cache otherwise.
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
 pub mod options;
@@ -87,6 +88,23 @@ impl Fields for HeaderMap {
     }
 }
 
+/// Adds to `Vary` those of the names that it does not hold yet, all in one line; `*` holds them all.
+pub fn vary(fields: &mut impl Fields, names: &'static str) {
+    let said = fields.values(&VARY).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(b", ".as_slice());
+    if said.is_empty() {
+        return fields.set(&VARY, HeaderValue::from_static(names));
+    }
+    let holds =
+        |wanted: &str| said.split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()));
+    let missing: Vec<&str> = names.split(", ").filter(|name| !holds(name)).collect();
+    if holds("*") || missing.is_empty() {
+        return;
+    }
+    if let Ok(line) = HeaderValue::from_bytes(&[&*said, missing.join(", ").as_bytes()].join(b", ".as_slice())) {
+        fields.set(&VARY, line);
+    }
+}
+
 /// What dressing has to know about the response.
 #[derive(Clone, Copy, Debug)]
 pub struct DressContext<'a> {
@@ -100,6 +118,8 @@ pub struct DressContext<'a> {
     pub authenticated: bool,
     /// The nonce that the application was given, where `Profile::needs_nonce`. Without it, what needs one is blocked.
     pub nonce: Option<&'a Nonce>,
+    /// `embed_origins` of the request's tenant.
+    pub embed_origins: &'a [Box<str>],
 }
 
 /// Dresses a response. Doing it twice is doing it once.

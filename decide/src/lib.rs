@@ -11,6 +11,7 @@ pub mod trailers;
 pub mod fields;
 pub mod cookie;
 pub mod site;
+pub mod cors;
 pub mod forwarded;
 pub mod proxy_protocol;
 pub mod edge;

@@ -1,9 +1,10 @@
 //! Rules: tenants, routes and limits as compiled, and how a request finds its own.
 use crate::condition::Condition;
+use crate::cors::Cors;
 use crate::guards::Guard;
 use crate::policy::{PermissionId, Policy};
 use crate::refusal::{Code, Refusal};
-use crate::request::{Methods, Request};
+use crate::request::{Method, Methods, Request};
 use crate::router::{self, Match, Router};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -81,6 +82,8 @@ pub struct Tenant {
     pub max_auth_age_s: Option<u64>,
     /// The region that its data stays in; `None` for anywhere.
     pub residency: Option<Arc<str>>,
+    /// Origins whose pages may read or frame what a route opens to them, as browsers write them.
+    pub embed_origins: Box<[Box<str>]>,
 }
 
 /// Whether a tenant is served.
@@ -124,6 +127,10 @@ pub struct Route {
     pub access: Access,
     /// Cross-site request forgery check for cookie sessions.
     pub csrf: Csrf,
+    /// Which other sites may fetch from it.
+    pub isolation: Isolation,
+    /// Which other origins may read its answers.
+    pub cors: Cors,
     /// Names of limits, resolved, by stage.
     pub limits: Vec<Arc<Limit>>,
     /// Index into the snapshot's header profiles.
@@ -244,10 +251,22 @@ pub struct StepUp {
 /// `csrf:`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Csrf {
-    /// Cookie sessions need evidence of our own origin on state-changing requests. The default.
+    /// State-changing requests need evidence of our own origin: those of cookie sessions, and on public routes all. The
+    /// default of routes with a session.
     Strict,
-    /// Written out as `csrf: off`.
+    /// Written out as `csrf: off`; the default of public routes.
     Off,
+}
+
+/// `isolation:` from whose pages reads may come, from lax to strict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isolation {
+    /// From anywhere.
+    Off,
+    /// From pages of our own site; from elsewhere only to be shown in a window of its own.
+    SameSite,
+    /// From pages of our own origin; from elsewhere only to be shown in a window of its own.
+    SameOrigin,
 }
 
 /// `body:`
@@ -287,10 +306,20 @@ impl Rules {
         request: &Request,
         header: impl Fn(&http::HeaderName) -> Option<&'h str>,
     ) -> Result<Found, Refusal> {
+        self.find_for(request, request.method, header)
+    }
+
+    /// The same for another method than the request's: a preflight asks about the one that is to follow.
+    pub fn find_for<'h>(
+        &self,
+        request: &Request,
+        method: Method,
+        header: impl Fn(&http::HeaderName) -> Option<&'h str>,
+    ) -> Result<Found, Refusal> {
         let custom = self.custom_domains.get(&*request.host);
         let alias = custom.and_then(|tenant| self.canonical_host(tenant));
         let host = alias.as_deref().unwrap_or(&request.host);
-        let (route, template, params) = match self.router.find(host, &request.path, request.method) {
+        let (route, template, params) = match self.router.find(host, &request.path, method) {
             Match::Route { route, template, params } => (route, template, params),
             Match::Method(allow) => {
                 let mut refusal = Refusal::new(Code::MethodNotAllowed, "no route for this method");

@@ -1,7 +1,9 @@
 //! The guards, one file each, and THE ORDER in which they run.
 mod access;
 mod body;
+mod cors;
 mod csrf;
+mod isolation;
 mod network;
 mod quota;
 pub(crate) mod residency;
@@ -10,6 +12,7 @@ mod tenant;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::cors::Preflight;
 use crate::deliberation::Findings;
 use crate::facts::{Answer, Facts, Question, Stage};
 use crate::refusal::{Code, Refusal};
@@ -25,6 +28,8 @@ pub enum Guard {
     AddressQuota,
     /// The tenant named by the request is served.
     Standing,
+    /// A read comes from where the route expects it, or opens a window of its own.
+    Isolation,
     /// The session is valid.
     Session,
     /// The session belongs to the tenant.
@@ -41,13 +46,16 @@ pub enum Guard {
     Body,
     /// Limits by a field of the body. Last: nobody's body is read who may not come in anyway.
     BodyQuota,
+    /// Another origin may send the request that a preflight announces. Never in shadow.
+    Cors,
 }
 
 /// THE ORDER. Cheap before dear, and nothing about a tenant's inside before the session is known.
-pub const ORDER: [Guard; 11] = [
+pub const ORDER: [Guard; 12] = [
     Guard::Network,
     Guard::AddressQuota,
     Guard::Standing,
+    Guard::Isolation,
     Guard::Session,
     Guard::Tenant,
     Guard::Residency,
@@ -57,6 +65,10 @@ pub const ORDER: [Guard; 11] = [
     Guard::Body,
     Guard::BodyQuota,
 ];
+
+/// The order for a preflight, which browsers send without any credential: whoever passes has learnt what another origin
+/// may ask, and nothing else.
+pub const PREFLIGHT: [Guard; 4] = [Guard::Network, Guard::AddressQuota, Guard::Standing, Guard::Cors];
 
 /// What a guard says.
 #[derive(Debug)]
@@ -82,6 +94,8 @@ pub struct Case<'a> {
     pub facts: &'a Facts,
     /// Route and tenant.
     pub found: &'a Found,
+    /// What the request announces, where it is a preflight.
+    pub preflight: Option<&'a Preflight>,
 }
 
 impl Guard {
@@ -91,6 +105,7 @@ impl Guard {
             Guard::Network => "network",
             Guard::AddressQuota => "quota.address",
             Guard::Standing => "standing",
+            Guard::Isolation => "isolation",
             Guard::Session => "session",
             Guard::Tenant => "tenant",
             Guard::Residency => "residency",
@@ -99,10 +114,11 @@ impl Guard {
             Guard::Access => "access",
             Guard::Body => "body",
             Guard::BodyQuota => "quota.body",
+            Guard::Cors => "cors",
         }
     }
 
-    /// Finds a guard by its name.
+    /// Finds a guard of [`ORDER`] by its name.
     pub fn parse(name: &str) -> Option<Guard> {
         ORDER.into_iter().find(|guard| guard.name() == name)
     }
@@ -113,6 +129,7 @@ impl Guard {
             Guard::Network => network::judge(case, findings.seat.as_ref()),
             Guard::AddressQuota => quota::judge(case, findings, Stage::Address, answer),
             Guard::Standing => tenant::standing(findings.seat.as_ref()),
+            Guard::Isolation => isolation::judge(case, findings.seat.as_ref()),
             Guard::Session => session::judge(case, findings, answer),
             Guard::Tenant => tenant::binding(case, findings),
             Guard::Residency => residency::judge(case, findings.seat.as_ref()),
@@ -121,6 +138,7 @@ impl Guard {
             Guard::Access => access::judge(case, findings),
             Guard::Body => body::judge(case),
             Guard::BodyQuota => quota::by_body(case, findings, answer),
+            Guard::Cors => cors::judge(case, findings.seat.as_ref()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One line per case: the route, the request, and what the deliberation says about it.
 use super::*;
+use crate::cors::Cors;
 use crate::deliberation::{Deliberation, Step, Trail, Verdict};
 use crate::facts::*;
 use crate::policy::{Policy, RoleSource};
@@ -8,6 +9,8 @@ use crate::rules::*;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+mod cross_site;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -31,6 +34,7 @@ fn tenant(id: &str) -> Tenant {
         mfa_required: false,
         max_auth_age_s: None,
         residency: None,
+        embed_origins: Box::default(),
     }
 }
 
@@ -75,6 +79,8 @@ fn world() -> World {
             when: None,
         })),
         csrf: Csrf::Strict,
+        isolation: Isolation::Off,
+        cors: Cors::Closed,
         limits: vec![limit("per-ip", vec![KeyPart::ClientPrefix]), limit("per-user", vec![KeyPart::Subject])],
         headers: 0,
         body: BodyRules { max_bytes: Some(100), content_types: vec!["application/json".into()], with_get: false },
@@ -183,6 +189,7 @@ impl World {
 fn told(step: &Step) -> String {
     match step {
         Step::Permit(permit) => format!("permit {}", permit.destination().name),
+        Step::Grant => "grant".to_owned(),
         Step::Refuse(refusal) => format!("{} {}: {}", refusal.code.status(), refusal.code.id(), refusal.cause),
         Step::Ask(question) => format!("{question:?}"),
     }
@@ -308,7 +315,8 @@ fn one_line_per_case() {
 
 #[test]
 fn cookies_need_evidence_of_their_origin() {
-    let site = |fetch: Option<FetchSite>, same: Option<bool>| Site { fetch_site: fetch, same_origin: same };
+    let site =
+        |fetch: Option<FetchSite>, same: Option<bool>| Site { fetch_site: fetch, same_origin: same, ..Site::default() };
     for (evidence, expected) in [
         (site(None, None), "neither Sec-Fetch-Site nor Origin nor Referer"),
         (site(Some(FetchSite::CrossSite), None), "the request comes from another site"),

@@ -13,6 +13,12 @@ mod tests;
 
 /// The source that stands for the nonce of the response.
 const NONCE: &str = "'nonce'";
+/// The source that stands for the origins that the request's tenant is embedded by.
+const TENANT: &str = "tenant.embed_origins";
+/// Where the nonce goes, in a text that is being put together.
+const NONCE_MARK: char = '\0';
+/// Where the tenant's origins go; alone in their directive, and beside other sources.
+const TENANT_MARKS: [char; 2] = ['\u{1}', '\u{2}'];
 /// Name of the reporting endpoint (Reporting API).
 const ENDPOINT: &str = "moat-csp";
 
@@ -45,37 +51,98 @@ pub(super) enum Framing {
 pub(super) struct Policy {
     /// Enforced or report-only.
     pub(super) name: HeaderName,
-    /// The text around the places of the nonce; a single part where there is none.
-    parts: Vec<Box<str>>,
-    /// The policy without nonce sources: stricter, for answers that were made without one.
-    bare: HeaderValue,
+    /// With nonce sources, where it has any.
+    nonced: Option<Template>,
+    /// Without: stricter, for answers that were made without one.
+    bare: Template,
 }
+
+/// A policy's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Template {
+    /// The same in every answer.
+    Fixed(HeaderValue),
+    /// With places to fill.
+    Pieces(Vec<Piece>),
+}
+
+/// A piece of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    Nonce,
+    /// The tenant's origins; whether nothing else is in their directive.
+    Origins {
+        alone: bool,
+    },
+}
+
+impl Template {
+    fn compile(text: &str) -> Option<Template> {
+        let mut pieces = Vec::new();
+        for part in text.split_inclusive(|c| c == NONCE_MARK || TENANT_MARKS.contains(&c)) {
+            let plain = part.trim_end_matches(|c| c == NONCE_MARK || TENANT_MARKS.contains(&c));
+            pieces.push(Piece::Text(plain.into()));
+            match part.chars().next_back() {
+                Some(NONCE_MARK) => pieces.push(Piece::Nonce),
+                Some(mark) if TENANT_MARKS.contains(&mark) => {
+                    pieces.push(Piece::Origins { alone: Some(&mark) == TENANT_MARKS.first() });
+                }
+                Some(_) | None => {}
+            }
+        }
+        match pieces.as_slice() {
+            [] | [Piece::Text(_)] => HeaderValue::from_str(text).ok().map(Template::Fixed),
+            [_, ..] => Some(Template::Pieces(pieces)),
+        }
+    }
+
+    fn render(&self, nonce: &str, origins: &[Box<str>]) -> Option<HeaderValue> {
+        let pieces = match self {
+            Template::Fixed(value) => return Some(value.clone()),
+            Template::Pieces(pieces) => pieces,
+        };
+        let mut text = String::with_capacity(512);
+        for piece in pieces {
+            match piece {
+                Piece::Text(part) => text.push_str(part),
+                Piece::Nonce => text.push_str(nonce),
+                Piece::Origins { alone: true } if origins.is_empty() => text.push_str(" 'none'"),
+                Piece::Origins { .. } => origins.iter().for_each(|origin| {
+                    text.push(' ');
+                    text.push_str(origin);
+                }),
+            }
+        }
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+/// What is sent should a text not become a header's value, which the checks at load rule out.
+const NOTHING: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 impl Policy {
     /// The header's value; without a nonce, what needs one is blocked.
-    pub(super) fn render(&self, nonce: Option<&Nonce>) -> HeaderValue {
-        let (Some(nonce), [first, rest @ ..]) = (nonce, self.parts.as_slice()) else { return self.bare.clone() };
-        if rest.is_empty() {
-            return self.bare.clone();
-        }
-        let nonce = nonce.as_str();
-        let length = self.parts.iter().map(|part| part.len() + nonce.len()).sum();
-        let mut text = String::with_capacity(length);
-        text.push_str(first);
-        for part in rest {
-            text.push_str(nonce);
-            text.push_str(part);
-        }
-        HeaderValue::try_from(text).unwrap_or_else(|_| self.bare.clone())
+    pub(super) fn render(&self, nonce: Option<&Nonce>, origins: &[Box<str>]) -> HeaderValue {
+        let rendered = match (nonce, &self.nonced) {
+            (Some(nonce), Some(nonced)) => nonced.render(nonce.as_str(), origins),
+            (_, _) => self.bare.render("", origins),
+        };
+        rendered.unwrap_or(NOTHING)
     }
 
     /// Whether the policy has a place for a nonce.
     pub(super) fn needs_nonce(&self) -> bool {
-        self.parts.len() > 1
+        self.nonced.is_some()
     }
 
     fn compile(name: HeaderName, directives: &BTreeMap<String, Vec<String>>, reports: &str) -> Option<Policy> {
-        let sources = |sources: &[&str]| sources.iter().map(|source| format!(" {source}")).collect::<String>();
+        let sources = |sources: &[&str]| {
+            let [alone, beside] = TENANT_MARKS;
+            let mark = if sources.len() == 1 { alone } else { beside };
+            let each = sources.iter().map(|s| if *s == TENANT { mark.to_string() } else { format!(" {s}") });
+            each.collect::<String>()
+        };
         let mut text = Vec::new();
         let mut bare = Vec::new();
         for (directive, list) in directives {
@@ -91,8 +158,13 @@ impl Policy {
             bare.push(format!("{directive}{}", sources(&plain)));
         }
         let text = format!("{}{reports}", text.join("; "));
-        let bare = HeaderValue::try_from(format!("{}{reports}", bare.join("; "))).ok()?;
-        Some(Policy { name, parts: text.split('\0').map(Box::from).collect(), bare })
+        let nonced = text.contains(NONCE_MARK).then(|| Template::compile(&text));
+        let bare = Template::compile(&format!("{}{reports}", bare.join("; ")))?;
+        let nonced = match nonced {
+            Some(nonced) => Some(nonced?),
+            None => None,
+        };
+        Some(Policy { name, nonced, bare })
     }
 }
 

@@ -41,6 +41,20 @@ pub struct ProfileOptions {
     /// What caches may keep. Default: the application's own `Cache-Control`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheOptions>,
+    /// What becomes of the application's `Alt-Svc`, which sends browsers to another port or protocol: `strip` or `pass`.
+    /// Default: the parent's, else `strip`. Danger of `pass`: it can lead them around the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alt_svc: Option<AltSvcOption>,
+}
+
+/// What becomes of an application's `Alt-Svc` (RFC 7838).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AltSvcOption {
+    /// It is removed.
+    Strip,
+    /// It goes out as it came.
+    Pass,
 }
 
 /// `set`: three headers have a form of their own, all others are plain text.

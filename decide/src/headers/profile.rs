@@ -4,13 +4,15 @@ use super::csp::{Csp, Framing, Policy};
 use super::hsts::Hsts;
 use super::known::{self, Merge, Wrong};
 use super::options::{
-    CacheOptions, CookieOptions, CspOptions, HeadersFile, HstsOptions, PermissionsOptions, ProfileOptions,
+    AltSvcOption, CacheOptions, CookieOptions, CspOptions, HeadersFile, HstsOptions, PermissionsOptions, ProfileOptions,
 };
 use super::permissions::Permissions;
 use super::problems::{Problems, ProfileProblem};
 use super::{DressContext, Fields};
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
+use http::header::{
+    ALT_SVC, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub struct Profile {
     add: Box<[(HeaderName, HeaderValue)]>,
     cookies: Option<CookieRules>,
     authenticated: Option<(HeaderValue, usize)>,
+    /// Whether the application's `Alt-Svc` passes.
+    alt_svc: bool,
 }
 
 impl Profile {
@@ -52,6 +56,7 @@ impl Profile {
             add: Box::default(),
             cookies: None,
             authenticated: None,
+            alt_svc: false,
         }
     }
 
@@ -99,6 +104,9 @@ impl Profile {
         for name in &self.remove {
             fields.remove(name);
         }
+        if !self.alt_svc {
+            fields.remove(&ALT_SVC);
+        }
         match (&self.hsts, cx.tls) {
             (Some(hsts), true) => fields.set(&STRICT_TRANSPORT_SECURITY, hsts.at(cx.now_s).clone()),
             (None, true) => {}
@@ -122,7 +130,7 @@ impl Profile {
             fields.set(&PERMISSIONS_POLICY, value);
         }
         for policy in &self.csp {
-            append_once(fields, &policy.name, policy.render(cx.nonce));
+            append_once(fields, &policy.name, policy.render(cx.nonce, cx.embed_origins));
         }
         if let Some(endpoints) = &self.endpoints {
             append_once(fields, &REPORTING_ENDPOINTS, endpoints.clone());
@@ -187,6 +195,7 @@ struct Resolved<'a> {
     remove: BTreeMap<String, At<()>>,
     cookies: Option<At<&'a CookieOptions>>,
     cache: Option<At<&'a CacheOptions>>,
+    alt_svc: Option<AltSvcOption>,
 }
 
 impl<'a> Resolved<'a> {
@@ -244,6 +253,7 @@ impl<'a> Resolved<'a> {
         if let Some(cache) = &options.cache {
             self.cache = Some((format!("{at}.cache"), cache));
         }
+        self.alt_svc = options.alt_svc.or(self.alt_svc);
     }
 
     fn compile(self, name: &str, problems: &mut Problems) -> Profile {
@@ -289,6 +299,7 @@ impl<'a> Resolved<'a> {
             add: add.into(),
             cookies,
             authenticated,
+            alt_svc: self.alt_svc == Some(AltSvcOption::Pass),
         }
     }
 

@@ -6,8 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const OURS: &str = include_str!("../../../policies/headers.yaml");
-const PAGE: DressContext<'static> =
-    DressContext { tls: true, now_s: 1_795_219_200, status: StatusCode::OK, authenticated: false, nonce: None };
+const PAGE: DressContext<'static> = DressContext {
+    tls: true,
+    now_s: 1_795_219_200,
+    status: StatusCode::OK,
+    authenticated: false,
+    nonce: None,
+    embed_origins: &[],
+};
 
 fn compile(yaml: &str) -> Result<BTreeMap<Arc<str>, Arc<Profile>>, String> {
     let file: HeadersFile = serde_yaml::from_str(yaml).map_err(|e| e.to_string())?;
@@ -380,4 +386,21 @@ proptest! {
             prop_assert!(shown(&once, "cache-control").contains("no-store"));
         }
     }
+}
+
+#[test]
+fn an_application_leads_no_browser_around_the_gateway() {
+    let dressed = |more: &str| {
+        let text = format!("version: 1\nprofiles: {{p: {{{more}}}}}");
+        let file: HeadersFile = serde_yaml::from_str(&text).unwrap();
+        let profile = Profile::compile("p", &file.profiles).unwrap();
+        let mut fields = HeaderMap::new();
+        fields.insert("alt-svc", HeaderValue::from_static("h3=\":8443\""));
+        dress(&mut fields, &profile, &PAGE);
+        fields.get("alt-svc").map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(dressed(""), None);
+    assert_eq!(dressed("alt_svc: strip"), None);
+    assert_eq!(dressed("alt_svc: pass").as_deref(), Some("h3=\":8443\""));
+    assert_eq!(dressed("set: {alt-svc: clear}").as_deref(), Some("clear"));
 }

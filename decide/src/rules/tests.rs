@@ -14,6 +14,7 @@ fn tenant(id: &str) -> (Arc<str>, Arc<Tenant>) {
         mfa_required: false,
         max_auth_age_s: None,
         residency: None,
+        embed_origins: Box::default(),
     };
     (id, Arc::new(tenant))
 }
@@ -53,6 +54,8 @@ fn rules(routes: &[(&str, &str, RouteTenant)]) -> Rules {
             tenant: tenant.clone(),
             access: Access::Public { reason: "a test".into() },
             csrf: Csrf::Strict,
+            isolation: Isolation::SameSite,
+            cors: Cors::Closed,
             limits: Vec::new(),
             headers: 0,
             body: BodyRules { max_bytes: None, content_types: Vec::new(), with_get: false },

@@ -1,5 +1,5 @@
 //! Mistakes in a content security policy: what browsers would not understand, and what attackers would.
-use super::NONCE;
+use super::{NONCE, TENANT};
 use crate::headers::problems::Problems;
 use std::collections::BTreeMap;
 
@@ -102,6 +102,13 @@ impl Lint<'_> {
         if source.is_empty() || !source.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b',') {
             let hint = "one source per list item, without spaces, `;` or `,`";
             return self.problems.hinted(at, format!("`{source}` is not a source"), hint);
+        }
+        if source == TENANT {
+            if directive != "frame-ancestors" {
+                let hint = "write it under `frame-ancestors`";
+                self.problems.hinted(at, format!("`{TENANT}` says who may embed a page, nothing else"), hint);
+            }
+            return;
         }
         let unquoted = KEYWORDS.iter().any(|k| k.trim_matches('\'') == source) || source.starts_with("nonce-");
         let known = match kind {

@@ -138,7 +138,7 @@ fn modes_and_reports() {
         CspOptions { report_directives: options(&format!("default-src 'none'; {REST}"), false).directives, ..both };
     let csp = Csp::compile(&second, "csp", &mut Problems::default()).unwrap();
     let lines: Vec<String> =
-        csp.policies.iter().map(|p| format!("{}: {}", p.name, p.render(None).to_str().unwrap())).collect();
+        csp.policies.iter().map(|p| format!("{}: {}", p.name, p.render(None, &[]).to_str().unwrap())).collect();
     assert_eq!(
         lines,
         [
@@ -161,7 +161,7 @@ fn modes_and_reports() {
     assert_eq!(csp.endpoints.unwrap(), "moat-csp=\"https://r.example/csp\"");
     assert!(
         csp.policies[0]
-            .render(None)
+            .render(None, &[])
             .to_str()
             .unwrap()
             .ends_with("; report-to moat-csp; report-uri https://r.example/csp")
@@ -174,19 +174,43 @@ fn the_nonce_stands_where_it_was_asked_for_and_its_absence_blocks() {
     let csp = Csp::compile(&options(text, true), "csp", &mut Problems::default()).unwrap();
     let nonce = Nonce::new([0xfb; 16]);
     assert_eq!(
-        csp.policies[0].render(Some(&nonce)),
+        csp.policies[0].render(Some(&nonce), &[]),
         "base-uri 'none'; frame-ancestors 'self'; object-src 'none'; script-src 'nonce-+/v7+/v7+/v7+/v7+/v7+w==' 'strict-dynamic'; style-src 'self' 'nonce-+/v7+/v7+/v7+/v7+/v7+w==' 'unsafe-inline'"
     );
     assert_eq!(
-        csp.policies[0].render(None),
+        csp.policies[0].render(None, &[]),
         "base-uri 'none'; frame-ancestors 'self'; object-src 'none'; script-src 'strict-dynamic'; style-src 'self'"
     );
     assert_eq!(csp.framing, Framing::SameOrigin);
     let only = options("script-src 'nonce'; object-src 'none'; base-uri 'none'; frame-ancestors a.example", true);
     let csp = Csp::compile(&only, "csp", &mut Problems::default()).unwrap();
     assert_eq!(
-        csp.policies[0].render(None),
+        csp.policies[0].render(None, &[]),
         "base-uri 'none'; frame-ancestors a.example; object-src 'none'; script-src 'none'"
     );
     assert_eq!(csp.framing, Framing::Others);
+}
+
+#[test]
+fn each_tenants_embedding_origins_stand_in_its_own_answers() {
+    let origins: Vec<Box<str>> = vec!["https://a.example".into(), "https://b.example:8443".into()];
+    let rendered = |ancestors: &str, origins: &[Box<str>]| {
+        let text = format!("script-src 'nonce'; object-src 'none'; base-uri 'none'; frame-ancestors {ancestors}");
+        let csp = Csp::compile(&options(&text, true), "csp", &mut Problems::default()).unwrap();
+        assert_eq!(csp.framing, Framing::Others);
+        let nonced = csp.policies[0].render(Some(&Nonce::new([0; 16])), origins);
+        assert!(nonced.to_str().unwrap().contains("'nonce-AAAAAAAAAAAAAAAAAAAAAA=='"));
+        let bare = csp.policies[0].render(None, origins).to_str().unwrap().to_owned();
+        let ancestors = |text: &str| text.split("; ").find(|d| d.starts_with("frame-ancestors")).unwrap().to_owned();
+        assert_eq!(ancestors(&bare), ancestors(nonced.to_str().unwrap()));
+        ancestors(&bare)
+    };
+    assert_eq!(rendered("tenant.embed_origins", &origins), "frame-ancestors https://a.example https://b.example:8443");
+    assert_eq!(rendered("tenant.embed_origins", &[]), "frame-ancestors 'none'");
+    assert_eq!(rendered("'self' tenant.embed_origins", &origins[..1]), "frame-ancestors 'self' https://a.example");
+    assert_eq!(rendered("'self' tenant.embed_origins", &[]), "frame-ancestors 'self'");
+    assert_eq!(
+        problems(&options(&format!("default-src 'self' tenant.embed_origins; {REST}"), false)),
+        "directives.default-src: `tenant.embed_origins` says who may embed a page, nothing else"
+    );
 }

@@ -1,0 +1,264 @@
+//! What other pages may do: evidence of our own origin, reads from elsewhere, preflights.
+use super::*;
+use crate::cors::{Origins, Preflight, Sharing};
+use crate::site::{Own, Said, read};
+
+/// What a browser says, as in `cross-site navigate document https://other.example`; `-` for a header that is absent.
+fn said(text: &str) -> Site {
+    let mut words = text.split(' ').map(|word| (word != "-").then_some(word.as_bytes()));
+    let mut next = || words.next().flatten();
+    let own = Own { scheme: "https", host: "acme.localhost", port: None };
+    read(&own, &Said { fetch_site: next(), fetch_mode: next(), fetch_dest: next(), origin: next(), referer: next() })
+}
+
+fn sharing() -> Sharing {
+    Sharing {
+        origins: Origins::Listed(["https://spa.example".into()].into()),
+        methods: Methods::default().with(Method::Get).with(Method::Post),
+        headers: ["content-type".into()].into(),
+        expose: None,
+        credentials: true,
+        max_age_s: 600,
+        private_network: false,
+    }
+}
+
+fn refused(cause: &str) -> String {
+    format!("403 csrf.unproven: {cause}")
+}
+
+#[test]
+fn evidence_in_its_order() {
+    for (site, cause) in [
+        ("same-origin cors empty https://acme.localhost", None),
+        // A page that keeps its address to itself, and one that has none.
+        ("same-origin navigate document null", None),
+        ("cross-site navigate document null", Some("the request comes from another site")),
+        ("- - - null", Some("Origin names another origin")),
+        ("- - - null https://acme.localhost/", Some("Origin names another origin")),
+        ("same-origin cors empty https://other.example", Some("Origin disagrees with Sec-Fetch-Site")),
+        ("none navigate document -", None),
+        ("none - - -", None),
+        ("none cors empty -", Some("no page, and no navigation either")),
+        ("none no-cors image -", Some("no page, and no navigation either")),
+        ("none navigate document null", Some("Origin disagrees with Sec-Fetch-Site")),
+        (
+            "same-site navigate document https://globex.localhost",
+            Some("the request comes from another origin of the site"),
+        ),
+        ("cross-site navigate document https://other.example", Some("the request comes from another site")),
+        ("- - - - https://acme.localhost/form", None),
+        ("- - - - https://globex.localhost/form", Some("Origin names another origin")),
+        ("- - - -", Some("neither Sec-Fetch-Site nor Origin nor Referer")),
+    ] {
+        let expected = cause.map_or_else(|| "permit api".to_owned(), refused);
+        check(
+            |w| {
+                w.cookie();
+                w.facts.site = said(site);
+            },
+            &expected,
+        );
+        check(|w| w.facts.site = said(site), "permit api");
+        // Signing in: no session, and still nobody else's page may do it.
+        check(
+            |w| {
+                w.route().access = Access::Public { reason: "sign-in".into() };
+                w.facts.site = said(site);
+            },
+            &expected,
+        );
+        check(
+            |w| {
+                w.route().access = Access::Public { reason: "a webhook".into() };
+                w.route().csrf = Csrf::Off;
+                w.facts.site = said(site);
+            },
+            "permit api",
+        );
+    }
+}
+
+#[test]
+fn an_origin_with_leave_acts_by_script_and_not_by_form() {
+    let case = |site: &str, change: fn(&mut Sharing), expected: &str| {
+        check(
+            |w| {
+                w.cookie();
+                w.facts.site = said(site);
+                let mut sharing = sharing();
+                change(&mut sharing);
+                w.route().cors = Cors::Shared(Box::new(sharing));
+            },
+            expected,
+        );
+    };
+    let elsewhere = refused("the request comes from another site");
+    case("cross-site cors empty https://spa.example", |_| (), "permit api");
+    case("- - - https://spa.example", |_| (), "permit api");
+    case("cross-site navigate document https://spa.example", |_| (), &elsewhere);
+    case("cross-site no-cors empty https://spa.example", |_| (), &elsewhere);
+    case("cross-site cors empty https://spa.example.evil", |_| (), &elsewhere);
+    case("cross-site cors empty null", |_| (), &elsewhere);
+    case("cross-site cors empty https://spa.example", |s| s.credentials = false, &elsewhere);
+    case("cross-site cors empty https://spa.example", |s| s.methods = Methods::default().with(Method::Get), &elsewhere);
+    case("cross-site cors empty https://spa.example", |s| s.origins = Origins::Tenant, &elsewhere);
+}
+
+#[test]
+fn reads_from_other_pages() {
+    let case = |isolation: Isolation, method: Method, site: &str, expected: &str| {
+        check(
+            |w| {
+                w.cookie();
+                w.route().isolation = isolation;
+                w.request.method = method;
+                w.facts.site = said(site);
+            },
+            expected,
+        );
+    };
+    let other = refused("a page of another site fetches this");
+    let sibling = refused("a page of another origin of the site fetches this");
+    let unknown = refused("Sec-Fetch-Site has an unknown value");
+    let fine = "permit api".to_owned();
+    for (site, same_site, same_origin) in [
+        ("- - - -", &fine, &fine),
+        ("- - - https://other.example", &fine, &fine),
+        ("same-origin cors empty -", &fine, &fine),
+        ("none navigate document -", &fine, &fine),
+        ("same-site no-cors image -", &fine, &sibling),
+        ("same-site navigate document -", &fine, &fine),
+        ("cross-site navigate document -", &fine, &fine),
+        ("cross-site navigate iframe -", &other, &other),
+        ("cross-site navigate object -", &other, &other),
+        ("cross-site navigate embed -", &other, &other),
+        ("cross-site no-cors image -", &other, &other),
+        ("cross-site no-cors script -", &other, &other),
+        ("cross-site cors empty https://spa.example", &other, &other),
+        ("cross-site - - -", &other, &other),
+        ("cross-site no-cors document -", &other, &other),
+        ("elsewhere no-cors image -", &unknown, &unknown),
+    ] {
+        for method in [Method::Get, Method::Head] {
+            case(Isolation::Off, method, site, &fine);
+            case(Isolation::SameSite, method, site, same_site);
+            case(Isolation::SameOrigin, method, site, same_origin);
+        }
+    }
+    // By leave of `cors`, and never for a picture.
+    for (site, expected) in [
+        ("cross-site cors empty https://spa.example", &fine),
+        ("cross-site no-cors image https://spa.example", &other),
+        ("cross-site cors empty https://other.example", &other),
+        ("cross-site cors empty null", &other),
+    ] {
+        check(
+            |w| {
+                w.route().isolation = Isolation::SameOrigin;
+                w.route().cors = Cors::Shared(Box::new(sharing()));
+                w.request.method = Method::Get;
+                w.facts.site = said(site);
+            },
+            expected,
+        );
+    }
+}
+
+#[test]
+fn whether_somebody_is_signed_in_does_not_show_to_other_sites() {
+    let mut world = world();
+    world.route().isolation = Isolation::SameSite;
+    world.request.method = Method::Get;
+    world.facts.site = said("cross-site no-cors image -");
+    let mut answers = Vec::new();
+    for credential in [Credential::Missing, Credential::Invalid("x".into()), world.credential.clone()] {
+        world.credential = credential;
+        let (step, _, asked) = world.run();
+        assert_eq!(asked, [Question::Quota(Stage::Address)], "the credential is not even looked at");
+        answers.push(told(&step));
+    }
+    answers.dedup();
+    assert_eq!(answers, [refused("a page of another site fetches this")]);
+}
+
+fn preflight(method: Method, headers: &[&str], private_network: bool) -> Preflight {
+    Preflight { method, headers: headers.iter().map(|h| Box::from(*h)).collect(), private_network }
+}
+
+fn ask(site: &str, preflight: &Preflight, change: fn(&mut World)) -> String {
+    let mut world = world();
+    world.facts.site = said(site);
+    world.request.method = Method::Options;
+    world.credential = Credential::Missing;
+    world.route().cors = Cors::Shared(Box::new(sharing()));
+    change(&mut world);
+    let deliberation = Deliberation::new(&world.rules, &world.request, &world.facts, &world.found);
+    let mut deliberation = deliberation.preflight(preflight);
+    let mut answer = None;
+    loop {
+        match deliberation.proceed(answer.take()) {
+            Step::Ask(Question::Quota(Stage::Address)) => answer = Some(Answer::Quota(Reading::default())),
+            end => {
+                let again = deliberation.proceed(None);
+                assert_eq!(told(&again), "503 gateway.unavailable: this deliberation has ended");
+                return told(&end);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_preflight_is_granted_for_what_is_open_and_nothing_else() {
+    let (spa, plain) = ("cross-site cors empty https://spa.example", preflight(Method::Post, &["content-type"], false));
+    assert_eq!(ask(spa, &plain, |_| ()), "grant");
+    assert_eq!(ask("- - - https://spa.example", &plain, |_| ()), "grant");
+    for origin in [
+        "null",
+        "https://acme.localhost",
+        "https://SPA.example",
+        "https://spa.example/",
+        "https://spa.example.",
+        "https://spa.example:443",
+        "http://spa.example",
+        "https://evil.spa.example",
+        "https://spa.example.evil",
+        "https://user@spa.example",
+    ] {
+        let cause = "the origin is not among those that the route is open to";
+        assert_eq!(ask(&format!("- - - {origin}"), &plain, |_| ()), refused(cause), "{origin}");
+    }
+    for (asked, cause) in [
+        (preflight(Method::Put, &[], false), "the method is not open to other origins"),
+        (preflight(Method::Post, &["x-other"], false), "a request header is not open to other origins"),
+        (preflight(Method::Post, &[], true), "the private network is not open to other pages"),
+    ] {
+        assert_eq!(ask(spa, &asked, |_| ()), refused(cause));
+    }
+    let closed = refused("the route is not open to other origins");
+    assert_eq!(ask(spa, &plain, |w| w.route().cors = Cors::Closed), closed);
+    assert_eq!(ask(spa, &plain, |w| w.route().cors = Cors::Application), closed);
+    assert!(ask(spa, &plain, |w| w.seat(|t| t.status = TenantStatus::Suspended)).starts_with("403 tenant.suspended"));
+    let outside: fn(&mut World) = |w| w.seat(|t| t.ip_allow = vec!["10.0.0.0/8".parse().unwrap()]);
+    assert!(ask(spa, &plain, outside).starts_with("403 network.denied"));
+    // In shadow or not: nothing that guards the request itself is asked, and no permit comes of it.
+    assert_eq!(ask(spa, &plain, |w| w.route().shadow = ORDER.to_vec()), "grant");
+}
+
+#[test]
+fn the_tenants_own_list() {
+    let case = |listed: &'static [&'static str], expected: &str| {
+        check(
+            |w| {
+                w.cookie();
+                w.seat(|t| t.embed_origins = listed.iter().map(|o| Box::from(*o)).collect());
+                w.route().cors = Cors::Shared(Box::new(Sharing { origins: Origins::Tenant, ..sharing() }));
+                w.facts.site = said("cross-site cors empty https://customer.example");
+            },
+            expected,
+        );
+    };
+    case(&["https://other.example", "https://customer.example"], "permit api");
+    case(&["https://other.example"], &refused("the request comes from another site"));
+    case(&[], &refused("the request comes from another site"));
+}
