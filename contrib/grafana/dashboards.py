@@ -363,7 +363,8 @@ def security():
     b.lines("Denied, by reason", "`access.denied` rising after a change of roles is that change.", [(f'sum by (reason) (rate(moat_authz_decisions_total{{{D}, decision="deny", mode="enforce"}}[{RATE}]))', "{{reason}}")])
     b.lines("Across tenants", "Somebody trying another tenant's doors, or a client that mixes up hosts.", [(f'sum by (tenant) (rate(moat_authz_decisions_total{{{T}, decision="deny", reason="tenant.mismatch", mode="enforce"}}[{RATE}]))', "{{tenant}}")])
     b.lines("Verdicts in shadow", "What guards that only observe would have refused.", [(f'sum by (route, reason) (rate(moat_authz_decisions_total{{{D}, mode="shadow"}}[{RATE}]))', "{{route}} {{reason}}")])
-    b.lines("Without evidence of our own origin", "State-changing requests with a cookie, shadow verdicts included. `same_site` after a release: a subdomain posts to this one.", [(f"sum by (reason) (rate(moat_csrf_denied_total{{{I}}}[{RATE}]))", "{{reason}}")])
+    b.lines("Without evidence of our own origin", "Changes without evidence, reads that isolation keeps back, preflights not granted; shadow verdicts included. `same_site` after a release: a subdomain posts to this one.", [(f"sum by (reason) (rate(moat_csrf_denied_total{{{I}}}[{RATE}]))", "{{reason}}")])
+    b.lines("Headers stripped", "`cors`: the application says who may read, and the route decides. `alt-svc`: it leads browsers elsewhere.", [(f"sum by (kind) (rate(moat_response_headers_stripped_total{{{I}}}[{RATE}]))", "{{kind}}")], "ops")
     b.lines("Cookies hardened", "Cookies of applications that left with attributes they did not come with.", [(f"rate(moat_cookies_hardened_total{{{I}}}[{RATE}])", "{{instance}}")], "ops")
 
     b.row("Limits")

@@ -101,7 +101,7 @@ table! {
     TenantUnknown "tenant.unknown" 404 "There is nothing here" "The request names no tenant that exists.";
     TenantSuspended "tenant.suspended" 403 "This tenant is suspended" "`status: suspended` stands in the tenant's entry.";
     TenantMismatch "tenant.mismatch" 403 "The session belongs to another tenant" "The tenant of host, path or header must equal the tenant of the session.";
-    CsrfUnproven "csrf.unproven" 403 "The origin of the request is not proven" "A state-changing request with a cookie needs Sec-Fetch-Site or Origin of our own site.";
+    CsrfUnproven "csrf.unproven" 403 "The origin of the request is not proven" "A state-changing request with a cookie needs Sec-Fetch-Site or Origin of our own site; so does any on a public route with `csrf: strict`. A page of another site fetched what `isolation` keeps to our own, or a preflight asked for what `cors` does not grant.";
     AccessDenied "access.denied" 403 "Access is denied" "No role of the caller grants the permission, the route's condition is not met, or the route leads out of the region that the tenant's data stays in (`residency`).";
     BodyInvalid "body.invalid" 422 "The body is not valid" "A limit counts by a field of the body (`form.FIELD_hash`), and the field is missing, stands twice, has a look-alike, or is no text.";
     BodyUnsupported "body.unsupported" 415 "The content type is not accepted" "`body.content_types` of the route lists what is. Where a limit counts by a field of the body, it must be a form or JSON in UTF-8, and not encoded.";

@@ -8,8 +8,9 @@ use crate::config::units::Period;
 use crate::config::{Loaded, Purpose};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use decide::cors::{Cors, Origins};
 use decide::deliberation::Verdict;
-use decide::rules::{Accept, Access, Found};
+use decide::rules::{Accept, Access, Found, Isolation};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -58,6 +59,12 @@ pub struct Args {
     /// The request comes from another site, as browsers tell it
     #[arg(long)]
     cross_site: bool,
+    /// The other origin whose page sends it by script, e.g. `https://app.example.com`
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// Explain the browser's question ahead of the request (CORS preflight) instead
+    #[arg(long, requires = "origin")]
+    preflight: bool,
 }
 
 /// How a session is carried.
@@ -112,7 +119,9 @@ impl Args {
             from: self.from,
             content_type: self.content_type.clone(),
             fields: (!self.fields.is_empty()).then(|| self.written_fields(spanned)).transpose()?,
-            site: if self.cross_site { CaseSite::CrossSite } else { CaseSite::SameOrigin },
+            site: self.cross_site.then_some(CaseSite::CrossSite),
+            origin: self.origin.clone(),
+            preflight: self.preflight,
         })
     }
 }
@@ -155,6 +164,7 @@ fn explain(out: &mut impl Write, loaded: &Loaded, request: &CaseRequest, judged:
             writeln!(out, "=> {} {}: {}", refusal.code.status(), refusal.code.id(), refusal.cause)
         }
         (None, Some(upstream)) => writeln!(out, "=> permit, to upstream `{upstream}`"),
+        (None, None) if request.preflight => writeln!(out, "=> granted, to be answered by the gateway"),
         (None, None) => writeln!(out, "=> permit"),
     }
 }
@@ -223,6 +233,27 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
     for limit in &route.limits {
         let mode = if limit.shadow { " (shadow)" } else { "" };
         page.rule("limit", &format!("{}{mode}", limit.name), &format!("limits.{}", limit.name))?;
+    }
+    let isolation = match route.isolation {
+        Isolation::Off => None,
+        Isolation::SameSite => Some("pages of the same site"),
+        Isolation::SameOrigin => Some("pages of the same origin"),
+    };
+    if let Some(text) = isolation {
+        page.line("read by", text, None)?;
+    }
+    match &route.cors {
+        Cors::Closed => {}
+        Cors::Application => page.line("cors", "left to the application", None)?,
+        Cors::Shared(sharing) => {
+            let text = match &sharing.origins {
+                Origins::Any => "everybody".to_owned(),
+                Origins::Listed(list) => list.join(", "),
+                Origins::Tenant => "embed_origins of the tenant".to_owned(),
+            };
+            let cookies = if sharing.credentials { ", with cookies" } else { "" };
+            page.line("cors", &format!("{text}{cookies}"), None)?;
+        }
     }
     if let Some(profile) = page.loaded.snapshot.profiles.get(route.headers) {
         page.rule("headers", profile.name(), &format!("profiles.{}", profile.name()))?;

@@ -4,10 +4,11 @@ use crate::config::problem::At;
 use crate::config::read::Entries;
 use crate::config::settings::Snapshot;
 use decide::body;
+use decide::cors::Preflight;
 use decide::deliberation::{Deliberation, Findings, Step, Trail};
 use decide::facts::{
-    Answer, Body, Carrier, Credential, Facts, FetchSite, Identity, Person, Protocol, Question, Reading, RequestId,
-    Site, TlsFacts, changes_state,
+    Answer, Body, Carrier, Credential, Facts, FetchDest, FetchMode, FetchSite, Identity, Person, Protocol, Question,
+    Reading, RequestId, Site, TlsFacts, changes_state,
 };
 use decide::policy::nearest;
 use decide::refusal::Refusal;
@@ -134,12 +135,17 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
         Err(refusal) => return Ok(refused(refusal, None)),
     };
     let tenant = made_up.caller.as_ref().and_then(|caller| caller.tenant.clone());
+    let method = request.method;
     let found = match rules.find(&request, |_| tenant.as_deref()) {
         Ok(found) => found,
         Err(refusal) => return Ok(refused(refusal, None)),
     };
     let facts = facts(&request, made_up, &found.route);
+    let preflight = Preflight { method, headers: Box::default(), private_network: false };
     let mut deliberation = Deliberation::new(rules, &request, &facts, &found);
+    if made_up.preflight {
+        deliberation = deliberation.preflight(&preflight);
+    }
     let mut answer = None;
     let (upstream, refusal) = loop {
         match deliberation.proceed(answer.take()) {
@@ -151,6 +157,7 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
                 answer = Some(Answer::Credential(credential(rules, made_up.caller.as_ref(), &found.route)));
             }
             Step::Permit(permit) => break (Some(permit.destination().name.clone()), None),
+            Step::Grant => break (None, None),
             Step::Refuse(refusal) => break (None, Some(refusal)),
         }
     };
@@ -161,10 +168,6 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
 fn facts(request: &Request, made_up: &CaseRequest, route: &Route) -> Facts {
     let present = changes_state(request.method);
     let accepted = route.body.content_types.first().cloned();
-    let (fetch_site, same_origin) = match made_up.site {
-        CaseSite::SameOrigin => (FetchSite::SameOrigin, true),
-        CaseSite::CrossSite => (FetchSite::CrossSite, false),
-    };
     Facts {
         at_ms: NOW_MS,
         id: RequestId(0),
@@ -172,7 +175,7 @@ fn facts(request: &Request, made_up: &CaseRequest, route: &Route) -> Facts {
         listener: Arc::from("test"),
         protocol: Protocol::Http2,
         tls: Some(Arc::new(TlsFacts { version: "1.3".to_owned(), ..TlsFacts::default() })),
-        site: Site { fetch_site: Some(fetch_site), same_origin: Some(same_origin) },
+        site: site(made_up),
         body: Body {
             length: present.then_some(2),
             present,
@@ -203,6 +206,34 @@ fn fields(request: &Request, facts: &Facts, route: &Route, written: Option<&Entr
         }
     };
     body::read(kind, bytes.as_bytes(), request.query.as_deref(), &keys).map(drop)
+}
+
+/// What a browser would say.
+fn site(made_up: &CaseRequest) -> Site {
+    let usual = if made_up.origin.is_some() { CaseSite::CrossSite } else { CaseSite::SameOrigin };
+    let (fetch_site, fetch_dest) = match made_up.site.unwrap_or(usual) {
+        CaseSite::SameOrigin => (FetchSite::SameOrigin, FetchDest::Other),
+        CaseSite::SameSite => (FetchSite::SameSite, FetchDest::Other),
+        CaseSite::CrossSite => (FetchSite::CrossSite, FetchDest::Other),
+        CaseSite::Navigation => (FetchSite::CrossSite, FetchDest::Document),
+        CaseSite::Unsaid => {
+            let same_origin = made_up.origin.as_ref().map(|_| false);
+            return Site { same_origin, foreign: made_up.origin.as_deref().map(Box::from), ..Site::default() };
+        }
+    };
+    let fetch_mode = match (fetch_dest, &made_up.origin) {
+        (FetchDest::Document, _) => FetchMode::Navigate,
+        (FetchDest::Embedded | FetchDest::Other, Some(_)) => FetchMode::Cors,
+        (FetchDest::Embedded | FetchDest::Other, None) => FetchMode::Other,
+    };
+    Site {
+        fetch_site: Some(fetch_site),
+        fetch_mode: Some(fetch_mode),
+        fetch_dest: Some(fetch_dest),
+        same_origin: Some(fetch_site == FetchSite::SameOrigin),
+        opaque: false,
+        foreign: made_up.origin.as_deref().map(Box::from),
+    }
 }
 
 /// The credential of a made-up caller: missing where the route does not accept its kind.

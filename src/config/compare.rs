@@ -3,6 +3,7 @@ mod shell;
 pub use shell::needs_restart;
 
 use crate::config::settings::{Issuer, Snapshot, Upstream};
+use decide::cors::{Cors, Origins};
 use decide::rules::{
     Accept, Access, BodyRules, Csrf, Excess, Limit, Rate, Route, RouteTenant, Rules, SessionRules, Sharing,
     SharingMode, StepUp, Tenant, TenantStatus, UnknownTenant,
@@ -83,6 +84,8 @@ fn compare_routes(old: &Route, new: &Route, lines: &mut Lines) {
         lines.when(true, || format!("route `{name}` serves `{template}` too"));
     }
     lines.when(old.csrf == Csrf::Strict && new.csrf == Csrf::Off, || format!("route `{name}`: csrf is off"));
+    lines.when(new.isolation < old.isolation, || format!("route `{name}`: pages of other sites may fetch from it"));
+    lines.when(wider_cors(&old.cors, &new.cors), || format!("route `{name}` is open to other origins, or to more"));
     lines.when(old.tenant != new.tenant && !matches!(new.tenant, RouteTenant::Resolve), || {
         format!("route `{name}`: the tenant comes from elsewhere")
     });
@@ -100,6 +103,27 @@ fn compare_routes(old: &Route, new: &Route, lines: &mut Lines) {
                 let seen = lines.0.contains(&line);
                 lines.when(!seen && raised(limit, other), || line);
             }
+        }
+    }
+}
+
+fn wider_cors(old: &Cors, new: &Cors) -> bool {
+    match (old, new) {
+        (_, Cors::Closed) | (Cors::Application, Cors::Application) => false,
+        (Cors::Shared(old), Cors::Shared(new)) => {
+            let others = match (&old.origins, &new.origins) {
+                (Origins::Listed(old), Origins::Listed(new)) => new.iter().any(|origin| !old.contains(origin)),
+                (old, new) => old != new,
+            };
+            others
+                || new.methods.iter().any(|method| !old.methods.contains(method))
+                || new.headers.iter().any(|name| !old.headers.contains(name))
+                || old.expose != new.expose && new.expose.is_some()
+                || (new.credentials && !old.credentials)
+                || (new.private_network && !old.private_network)
+        }
+        (Cors::Closed | Cors::Application, Cors::Shared(_)) | (Cors::Closed | Cors::Shared(_), Cors::Application) => {
+            true
         }
     }
 }
@@ -222,6 +246,8 @@ fn tenants(old: &Rules, new: &Rules, lines: &mut Lines) {
         let spoken = after.issuers.is_empty() || after.issuers.iter().any(|issuer| !before.issuers.contains(issuer));
         lines.when(!before.issuers.is_empty() && spoken, || format!("more issuers may speak for tenant `{id}`"));
         lines.when(before.mfa_required && !after.mfa_required, || format!("tenant `{id}` needs no second factor"));
+        let opened = after.embed_origins.iter().any(|origin| !before.embed_origins.contains(origin));
+        lines.when(opened, || format!("more origins may embed tenant `{id}`"));
         lines.when(longer(before.max_auth_age_s, after.max_auth_age_s), || {
             format!("tenant `{id}` accepts older authentications")
         });

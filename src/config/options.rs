@@ -1,6 +1,7 @@
 //! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
 //! schema are printed from these comments.
 mod audit;
+mod cross_site;
 mod listeners;
 mod people;
 mod limits;
@@ -12,6 +13,7 @@ mod traces;
 mod upstreams;
 
 pub use audit::*;
+pub use cross_site::*;
 pub use limits::*;
 pub use listeners::*;
 pub use people::*;

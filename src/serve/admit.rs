@@ -8,6 +8,7 @@ use crate::serve::listener::{ConnInfo, misdirected};
 use crate::serve::live::{self, Exchange, Live, Stay};
 use crate::serve::respond::{self, Made};
 use crate::serve::shares::Room;
+use decide::cors::{Cors, Preflight};
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Protocol, changes_state};
 use decide::headers::Nonce;
@@ -108,8 +109,21 @@ impl Gateway {
         if active.snapshot.rules.resolve.iter().any(twice) {
             return Err(Refusal::new(Code::RequestAmbiguous, "the header that names the tenant stands twice"));
         }
-        let found = &*ctx.found.insert(active.snapshot.rules.find(request, one(asked.headers))?);
-        let mut deliberation = Deliberation::new(&active.snapshot.rules, request, facts, found);
+        let rules = &active.snapshot.rules;
+        let (found, preflight) = match Preflight::read(request, asked.headers)? {
+            None => (rules.find(request, one(asked.headers))?, None),
+            Some(preflight) => match rules.find_for(request, preflight.method, one(asked.headers))? {
+                // Then OPTIONS is a method like any other.
+                found if found.route.cors == Cors::Application => (rules.find(request, one(asked.headers))?, None),
+                found => (found, Some(preflight)),
+            },
+        };
+        let found = &*ctx.found.insert(found);
+        let mut deliberation = Deliberation::new(rules, request, facts, found);
+        if let Some(preflight) = &preflight {
+            deliberation = deliberation.preflight(preflight);
+        }
+        let tls = facts.tls.is_some();
         let mut answering = Answering::new(&active, request, facts, found);
         let mut reply = None;
         let end = loop {
@@ -123,6 +137,15 @@ impl Gateway {
         (ctx.findings, ctx.trail) = deliberation.into_record();
         match end {
             Step::Permit(permit) => ctx.permit = Some(permit),
+            Step::Grant => {
+                let mut fields = HeaderMap::with_capacity(24);
+                if let Some(preflight) = &preflight {
+                    preflight.answer(&mut fields, &found.route, found.seat.as_ref(), &facts.site);
+                }
+                ctx.own = true;
+                let made = respond::granted(fields, ctx.stamp.id, tls, ctx.profile(), ctx.stamp.at_ms / 1000);
+                return Ok(Admitted::Own(made));
+            }
             Step::Refuse(refusal) => return Err(refusal),
             Step::Ask(_) => return Err(unavailable("the deliberation did not end".to_owned())),
         }

@@ -14,6 +14,7 @@ use crate::serve::traces::Place;
 use crate::serve::upstream::Lease;
 use crate::store::audit::{Slot, Sort};
 use crate::store::quota::Dues;
+use decide::cors;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
 use decide::headers::{Nonce, Profile};
@@ -21,6 +22,7 @@ use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outc
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::rules::{Access, Found, Seat};
+use http::HeaderMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -313,8 +315,17 @@ impl Context {
         Some(Sort::new(peer.listener.clone(), client, verdict))
     }
 
+    /// Writes into an answer what the route shares with other origins, and what caches must tell apart. How many headers
+    /// of the application's were removed for it.
+    pub fn share(&self, fields: &mut HeaderMap) -> usize {
+        match (&self.found, &self.facts) {
+            (Some(found), Some(facts)) => cors::share(fields, &found.route, self.seat(), &facts.site),
+            (_, _) => 0,
+        }
+    }
+
     /// The tenant, as the guards found it, or as the request named it.
-    fn seat(&self) -> Option<&Seat> {
+    pub fn seat(&self) -> Option<&Seat> {
         self.findings.seat.as_ref().or(self.found.as_ref().and_then(|found| found.seat.as_ref()))
     }
 

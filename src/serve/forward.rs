@@ -4,6 +4,7 @@ use crate::serve::active::Active;
 use crate::serve::context::Context;
 use crate::serve::gateway::Gateway;
 use crate::serve::live::Phase;
+use crate::serve::metrics::Stripped;
 use crate::serve::respond::{self, Audience, Made};
 use crate::serve::upstream::{Lease, NoEndpoint};
 use crate::store::quota::Dues;
@@ -12,7 +13,7 @@ use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext};
 use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
-use http::header::{HOST, LINK};
+use http::header::{ALT_SVC, HOST, LINK};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -86,8 +87,13 @@ impl Gateway {
             now_s: ctx.stamp.at_ms / 1000,
             authenticated: ctx.findings.identity.is_some(),
             status,
+            embed_origins: ctx.seat().map(|seat| &*seat.tenant.embed_origins).unwrap_or_default(),
         };
+        let led = fields.contains_key(ALT_SVC);
         let counts = headers::dress(fields, ctx.profile(), &context);
+        let led = usize::from(led && !fields.contains_key(ALT_SVC));
+        self.shared.metrics.headers_stripped(Stripped::AltSvc, led);
+        self.shared.metrics.headers_stripped(Stripped::Cors, ctx.share(fields));
         respond::request_id(fields, ctx.stamp.id);
         if let Some(limit) = &ctx.findings.tightest {
             respond::limit_fields(fields, limit);
@@ -119,7 +125,8 @@ impl Gateway {
             now_s: ctx.stamp.at_ms / 1000,
             limit: ctx.findings.tightest.as_ref(),
         };
-        let made = respond::refusal(&refusal, &audience);
+        let mut made = respond::refusal(&refusal, &audience);
+        ctx.share(&mut made.headers);
         ctx.refusal = Some(refusal);
         made
     }

@@ -9,7 +9,7 @@ use decide::forwarded::{self, ClientHeader};
 use decide::headers::request::IdentityHeaders;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::site::{self, Own};
+use decide::site::{self, Own, Said};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERER};
 use http::{HeaderMap, HeaderValue};
 
@@ -87,7 +87,16 @@ pub fn gather(
         listener: conn.listener.clone(),
         protocol: asked.protocol,
         tls: conn.tls.clone(),
-        site: site::read(&own, one(SEC_FETCH_SITE), one(ORIGIN), one(REFERER)),
+        site: site::read(
+            &own,
+            &Said {
+                fetch_site: one(SEC_FETCH_SITE),
+                fetch_mode: one(SEC_FETCH_MODE),
+                fetch_dest: one(SEC_FETCH_DEST),
+                origin: one(ORIGIN),
+                referer: one(REFERER),
+            },
+        ),
         body: Body {
             length: headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
             present: asked.body,
@@ -113,6 +122,8 @@ pub fn glimpse(method: &str, target: &[u8], authority: Option<&str>, headers: &H
 }
 
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: http::HeaderName = http::HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: http::HeaderName = http::HeaderName::from_static("sec-fetch-dest");
 const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_static("x-forwarded-for");
 
 /// `type/subtype`, lowercase, without parameters (RFC 9110, 8.3.1).

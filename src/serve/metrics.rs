@@ -54,6 +54,24 @@ pub enum Stream {
     Access,
 }
 
+/// A kind of header that applications send and the gateway decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stripped {
+    /// `Access-Control-…`
+    Cors,
+    /// `Alt-Svc`
+    AltSvc,
+}
+
+impl Stripped {
+    fn label(self) -> &'static str {
+        match self {
+            Stripped::Cors => "cors",
+            Stripped::AltSvc => "alt-svc",
+        }
+    }
+}
+
 /// Counts what becomes of spans. Clones count into the same series.
 #[derive(Clone, Debug)]
 pub struct TraceMetrics {
@@ -74,6 +92,9 @@ impl Metrics {
         let families = Families::register(&registry)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for kind in [Stripped::Cors, Stripped::AltSvc] {
+            families.headers_stripped.with_label_values(&[kind.label()]);
+        }
         Ok(Metrics {
             registry,
             families: Arc::new(families),
@@ -259,6 +280,13 @@ impl Metrics {
     pub fn cookies_fixed(&self, count: usize) {
         if count > 0 {
             self.families.cookies_hardened.inc_by(count as u64);
+        }
+    }
+
+    /// Headers of the application that did not go out.
+    pub fn headers_stripped(&self, kind: Stripped, count: usize) {
+        if count > 0 {
+            self.families.headers_stripped.with_label_values(&[kind.label()]).inc_by(count as u64);
         }
     }
 

@@ -127,8 +127,17 @@ pub fn key_set(document: Bytes, method: Method, id: RequestId, tls: bool, profil
     Made { status: StatusCode::OK, headers, body: if method == Method::Head { Bytes::new() } else { document } }
 }
 
+/// The answer to a preflight, of which `headers` says what it grants.
+pub fn granted(mut headers: HeaderMap, id: RequestId, tls: bool, profile: &Profile, now_s: u64) -> Made {
+    let status = StatusCode::NO_CONTENT;
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    request_id(&mut headers, id);
+    dress(&mut headers, profile, &context(tls, now_s, status));
+    Made { status, headers, body: Bytes::new() }
+}
+
 fn context(tls: bool, now_s: u64, status: StatusCode) -> DressContext<'static> {
-    DressContext { tls, now_s, status, authenticated: false, nonce: None }
+    DressContext { tls, now_s, status, authenticated: false, nonce: None, embed_origins: &[] }
 }
 
 impl From<Made> for Reply {

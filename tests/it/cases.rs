@@ -81,8 +81,35 @@ fn token(caller: &Value, gateway: &Gateway) -> String {
 }
 
 fn call<'g>(gateway: &'g Gateway, request: &Value) -> Call<'g> {
-    let (method, url) = (request["method"].as_str().unwrap(), request["url"].as_str().unwrap());
+    let (mut method, url) = (request["method"].as_str().unwrap(), request["url"].as_str().unwrap());
+    let preflight = request["preflight"].as_bool().unwrap_or_default();
+    let announced = method;
+    if preflight {
+        method = "OPTIONS";
+    }
     let mut call = gateway.call(method, url);
+    if preflight {
+        call = call.header("access-control-request-method", announced);
+    }
+    let (origin, cookie) = (request["origin"].as_str(), request["as"]["by"] == "cookie");
+    // As the engine's runner has it, the browser says that the request is our own site's.
+    let usual = if origin.is_some() { "cross-site" } else { "same-origin" };
+    let said: &[(&'static str, &str)] = match (request["site"].as_str().unwrap_or(usual), origin) {
+        ("same-origin", _) if !cookie => &[],
+        ("same-origin", _) => &[("sec-fetch-site", "same-origin")],
+        ("same-site", _) => &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")],
+        ("cross-site", None) => &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")],
+        ("cross-site", Some(_)) => &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")],
+        ("navigation", _) => {
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
+        }
+        ("unsaid", _) => &[],
+        (other, _) => panic!("`{other}`"),
+    };
+    call = said.iter().fold(call, |call, (name, value)| call.header(name, value));
+    if let Some(origin) = origin {
+        call = call.header("origin", origin);
+    }
     if matches!(method, "POST" | "PUT" | "PATCH") {
         call = call.header("content-type", "application/json").body("{}");
     }
@@ -92,8 +119,7 @@ fn call<'g>(gateway: &'g Gateway, request: &Value) -> Call<'g> {
     }
     let token = token(caller, gateway);
     match caller["by"].as_str() {
-        // As the engine's runner has it, the browser says that the request is our own site's.
-        Some("cookie") => call.header("cookie", &format!("__Host-nl={token}")).header("sec-fetch-site", "same-origin"),
+        Some("cookie") => call.header("cookie", &format!("__Host-nl={token}")),
         Some(_) | None => call.bearer(&token),
     }
 }

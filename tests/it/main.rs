@@ -19,6 +19,7 @@ mod cases;
 mod codes;
 mod dashboards;
 mod command_line;
+mod cross_site;
 mod day;
 mod delivery;
 mod demo;

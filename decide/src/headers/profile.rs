@@ -40,6 +40,7 @@ pub struct Profile {
     authenticated: Option<(HeaderValue, usize)>,
     /// Whether the application's `Alt-Svc` passes.
     alt_svc: bool,
+    framed_by_others: bool,
 }
 
 impl Profile {
@@ -57,6 +58,7 @@ impl Profile {
             cookies: None,
             authenticated: None,
             alt_svc: false,
+            framed_by_others: false,
         }
     }
 
@@ -98,6 +100,11 @@ impl Profile {
     /// Whether responses want a nonce, and requests `x-csp-nonce`.
     pub fn needs_nonce(&self) -> bool {
         self.csp.iter().any(Policy::needs_nonce)
+    }
+
+    /// Whether pages of other origins may frame what it dresses.
+    pub fn framed_by_others(&self) -> bool {
+        self.framed_by_others
     }
 
     pub(super) fn apply(&self, fields: &mut impl Fields, cx: &DressContext<'_>) -> CookieCounts {
@@ -287,6 +294,7 @@ impl<'a> Resolved<'a> {
         }
         let cookies = self.cookies.as_ref().map(|(at, options)| CookieRules::compile(options, at, problems));
         let authenticated = self.cache.as_ref().and_then(|(at, options)| authenticated(options, at, problems));
+        let framed_by_others = csp.as_ref().is_some_and(|csp| csp.framing == Framing::Others);
         let (policies, endpoints) = csp.map(|csp| (csp.policies, csp.endpoints)).unwrap_or_default();
         Profile {
             name: name.into(),
@@ -299,6 +307,7 @@ impl<'a> Resolved<'a> {
             add: add.into(),
             cookies,
             authenticated,
+            framed_by_others,
             alt_svc: self.alt_svc == Some(AltSvcOption::Pass),
         }
     }

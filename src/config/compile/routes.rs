@@ -1,5 +1,6 @@
 //! `routes` → routes and the router: no ambiguity, nothing unreachable, nothing unconfigured.
 mod access;
+mod cross_site;
 mod leads;
 mod reach;
 mod tenant;
@@ -8,7 +9,7 @@ use super::charges::with_cost;
 use super::limits::Limits;
 use super::profiles::Profiles;
 use super::{Compiler, Noun, list};
-use crate::config::options::{CsrfOption, RouteOptions};
+use crate::config::options::RouteOptions;
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::Upstream;
@@ -16,7 +17,7 @@ use decide::guards::{Guard, ORDER};
 use decide::policy::nearest;
 use decide::request::{Method, Methods};
 use decide::router::{HostPattern, PathPattern};
-use decide::rules::{AuditRules, BodyRules, Csrf, Destination, Limit, Route, Rules, Tenant};
+use decide::rules::{AuditRules, BodyRules, Destination, Limit, Route, Rules, Tenant};
 use reach::reachable;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -164,12 +165,15 @@ impl Compiler<'_> {
         }
         let tenant = self.route_tenant(options, patterns, rules);
         let access = self.access(name, options, rules, known.permissions);
+        let cors = self.cors(options, patterns.methods, &tenant, rules);
+        let headers = profiles.index(options.headers.as_ref().map(|h| h.as_str())).unwrap_or(0);
         let shadow = options.shadow.iter().filter_map(|guard| self.guard(guard)).collect();
         self.sensible(name, options, patterns, rules, &tenant, &counted);
         let (upstream, regions) = leads?;
         if let Some(only) = upstream.as_ref().filter(|_| regions.is_empty()) {
             self.resident((name, options), patterns, (rules, &known.resident), &tenant, only);
         }
+        let access = access?;
         Some(Route {
             name: Arc::from(name.as_str()),
             templates: options.matches.paths.iter().map(|path| Arc::from(path.as_str())).collect(),
@@ -177,14 +181,13 @@ impl Compiler<'_> {
             upstream,
             regions,
             timeouts: self.route_timeouts(&options.timeouts),
+            csrf: cross_site::csrf(options.csrf, &access),
+            isolation: cross_site::isolation(options.isolation, &access, profiles.list.get(headers).map(|p| &**p)),
+            cors: cors?,
             tenant,
-            access: access?,
-            csrf: match options.csrf {
-                CsrfOption::Strict => Csrf::Strict,
-                CsrfOption::Off => Csrf::Off,
-            },
+            access,
             limits: counted,
-            headers: profiles.index(options.headers.as_ref().map(|h| h.as_str())).unwrap_or(0),
+            headers,
             body: BodyRules {
                 max_bytes: options.body.max.0.map(|size| size.0),
                 content_types: options.body.content_types.iter().filter_map(|t| self.media_type(t)).collect(),

@@ -70,6 +70,7 @@ impl Compiler<'_> {
             if let Some(region) = &tenant.residency {
                 self.known_region(region);
             }
+            tenant.embed_origins.iter().for_each(|origin| self.origin(origin));
             let id: Arc<str> = Arc::from(id.as_str());
             let class = tenant.class.as_ref().map_or(default_class, &mut class);
             tenants.insert(id.clone(), Arc::new(compiled(id, tenant, class)));
@@ -183,5 +184,6 @@ fn compiled(id: Arc<str>, options: &TenantOptions, class: usize) -> Tenant {
         mfa_required: options.mfa.required,
         max_auth_age_s: options.session.max_auth_age.map(|age| age.seconds()),
         residency: options.residency.as_ref().map(|region| Arc::from(region.as_str())),
+        embed_origins: options.embed_origins.iter().map(|origin| Box::from(origin.as_str())).collect(),
     }
 }

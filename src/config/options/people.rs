@@ -241,6 +241,11 @@ pub struct TenantOptions {
     /// can name any tenant that does not list its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<Spanned<String>>,
+    /// Origins whose pages may read (`cors: {origins_from: tenant.embed_origins}`) or frame (`frame-ancestors:
+    /// [tenant.embed_origins]`) what a route opens to them, as browsers write them: `https://www.customer.example`.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embed_origins: Vec<Spanned<String>>,
 }
 
 /// `status`

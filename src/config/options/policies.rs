@@ -291,21 +291,32 @@ pub struct CaseRequest {
     /// Fields of the body, which is made of them: a form or JSON, as `content_type` says. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Entries<String>>,
-    /// Whether browser evidence says that it comes from our own origin: `same-origin`, `cross-site`. Default:
-    /// `same-origin`.
-    #[serde(default)]
-    pub site: CaseSite,
+    /// Where its browser says that it comes from: `same-origin`, `same-site`, `cross-site`, `navigation` (a link or form
+    /// of another site, in a window of its own), or `unsaid`. Default: `same-origin`, and with `origin` `cross-site`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<CaseSite>,
+    /// The other origin whose page sends it by script, e.g. `https://app.example.com`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Whether the request is the browser's question ahead of it, whether that origin may. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preflight: bool,
 }
 
 /// `site`
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CaseSite {
     /// Our own origin.
-    #[default]
     SameOrigin,
-    /// Another site.
+    /// Another origin of our site.
+    SameSite,
+    /// Another site, by a script, picture or frame.
     CrossSite,
+    /// Another site, in a window of its own.
+    Navigation,
+    /// It does not say.
+    Unsaid,
 }
 
 /// Who sends the request of an example.

@@ -1,5 +1,5 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
-use super::{LimitUse, RouteUpstream};
+use super::{CorsOptions, CsrfOption, IsolationOption, LimitUse, RouteUpstream};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -34,10 +34,21 @@ pub struct RouteOptions {
     /// others. Default: none.
     #[serde(default)]
     pub rate_limits: Vec<Spanned<LimitUse>>,
-    /// Whether state-changing requests with a cookie need evidence of our own origin: `strict` or `off`. Danger of
-    /// `off`: other sites can act in a signed-in user's name.
-    #[serde(default)]
-    pub csrf: CsrfOption,
+    /// Whether state-changing requests need evidence of our own origin: `strict` or `off`. Where a session is asked for,
+    /// those that a cookie authenticates; on a public route all. Default: `strict`, and `off` on public routes, where
+    /// programs post that have no origin. Danger of `off`: other sites can act in a signed-in user's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csrf: Option<CsrfOption>,
+    /// From whose pages reads may come: `same_site`, `same_origin` or `none` for all. Pages of others may open the route
+    /// in a window of its own, and, by `cors`, read it by script; they get no pictures, frames or scripts of it. Default:
+    /// `same_site` where a cookie is accepted and the profile lets nobody else frame the page, else `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<IsolationOption>,
+    /// Which other origins may read its answers: `{origins: […], methods: […]}`, `{origins_from: tenant.embed_origins}`,
+    /// or `application`, which leaves preflights and headers to the application. Default: none, and preflights are
+    /// refused. Danger of `application`: one that mirrors every `Origin` gives everything to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Spanned<CorsOptions>>,
     /// Rules for request bodies.
     #[serde(default)]
     pub body: BodyOptions,
@@ -51,8 +62,8 @@ pub struct RouteOptions {
     /// How the audit log treats it.
     #[serde(default)]
     pub audit: RouteAudit,
-    /// Guards that are recorded and never refuse: network, quota.address, standing, session, tenant, csrf,
-    /// quota.caller, access, body, quota.body. Danger: they protect nothing. `residency` is always enforced.
+    /// Guards that are recorded and never refuse: network, quota.address, standing, isolation, session,
+    /// tenant, csrf, quota.caller, access, body, quota.body. Danger: they protect nothing. `residency` is always enforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Spanned<String>>,
 }
@@ -147,17 +158,6 @@ pub struct RequireOptions {
 pub enum AnySession {
     /// Every valid session of the tenant.
     Any,
-}
-
-/// `csrf`
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CsrfOption {
-    /// Evidence is needed.
-    #[default]
-    Strict,
-    /// None is.
-    Off,
 }
 
 /// Rules for request bodies.

@@ -6,6 +6,7 @@ use crate::serve::context::Context;
 use crate::serve::respond::Made;
 use crate::serve::stream::Wire;
 use bytes::Buf;
+use http::StatusCode;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::time::Duration;
@@ -31,7 +32,9 @@ pub(super) async fn answer(wire: &mut Wire, ask: &Ask, ctx: &mut Context, made: 
     ctx.status = made.status.as_u16();
     let mut out = Vec::new();
     let identity = &ctx.active.snapshot.identity;
-    serialize::answer(&mut out, made.status, &made.headers, Framing::Length(length), about, identity);
+    // RFC 9110, 8.6: what cannot have a body has no length either.
+    let framing = if made.status == StatusCode::NO_CONTENT { Framing::None } else { Framing::Length(length) };
+    serialize::answer(&mut out, made.status, &made.headers, framing, about, identity);
     if !ask.to_head() {
         ctx.bytes_out = made.body.len() as u64;
         out.extend_from_slice(&made.body);

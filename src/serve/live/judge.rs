@@ -83,6 +83,7 @@ impl Exchange {
                 }
                 Step::Permit(_) => return Ok(()),
                 Step::Refuse(refusal) => return Err(refusal),
+                Step::Grant => return Err(Refusal::new(Code::GatewayUnavailable, "a preflight does not last")),
             }
         }
     }

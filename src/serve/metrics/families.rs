@@ -56,6 +56,7 @@ pub(super) struct Families {
     pub(super) upstream_panicked: IntCounterVec,
     pub(super) upstream_unresolved: IntCounterVec,
     pub(super) cookies_hardened: IntCounter,
+    pub(super) headers_stripped: IntCounterVec,
     pub(super) audit_entries: IntCounterVec,
     pub(super) audit_folded: IntCounter,
     pub(super) audit_write_errors: IntCounter,
@@ -230,6 +231,11 @@ impl Families {
             )?,
             cookies_hardened: r
                 .counter("moat_cookies_hardened_total", "Cookies of applications that were hardened.")?,
+            headers_stripped: r.counters(
+                "moat_response_headers_stripped_total",
+                "Headers of applications that were removed because the gateway decides about them.",
+                &["kind"],
+            )?,
             audit_entries: r.counters("moat_audit_entries_total", "Audit entries written.", &["class"])?,
             audit_folded: r.counter(
                 "moat_audit_folded_requests_total",

@@ -164,7 +164,9 @@ impl RouteMetrics {
             self.denied(slot, code, mode);
             match guard {
                 Guard::Session => self.authn(outcome, authn_result(code), code.id()).inc(),
-                Guard::Csrf => self.families.csrf_denied.with_label_values(&[csrf_reason(outcome.site)]).inc(),
+                Guard::Csrf | Guard::Isolation | Guard::Cors => {
+                    self.families.csrf_denied.with_label_values(&[csrf_reason(outcome.site)]).inc();
+                }
                 Guard::Network
                 | Guard::AddressQuota
                 | Guard::Standing
