@@ -110,7 +110,7 @@ fn route(cors: Cors, isolation: Isolation) -> Route {
         cors,
         limits: Vec::new(),
         headers: 0,
-        body: BodyRules { max_bytes: None, content_types: Vec::new() },
+        body: BodyRules { max_bytes: None, content_types: Vec::new(), with_get: false },
         audit: AuditRules::default(),
         shadow: Vec::new(),
         origin: String::new(),
