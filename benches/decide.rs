@@ -126,7 +126,7 @@ fn decided(rules: &Rules, facts: &Facts, identity: &Arc<Identity>, target: &str,
                 Some(Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Bearer }))
             }
             Step::Permit(permit) => return black_box(&permit).destination().upstream == 0,
-            Step::Refuse(_) => return false,
+            Step::Refuse(_) | Step::Grant => return false,
         };
     }
 }
