@@ -165,7 +165,7 @@ fn event() -> impl Strategy<Value = Event> {
             method: who.0,
             client: who.1,
             seated: head.0,
-            site: Site { fetch_site: head.1.0, same_origin: head.1.1 },
+            site: Site { fetch_site: head.1.0, same_origin: head.1.1, ..Site::default() },
             upgrade: head.2,
             length: body.0,
             json: body.1,
@@ -226,6 +226,7 @@ fn world(setup: &Setup, seated: bool) -> World {
         mfa_required: setup.mfa_required,
         max_auth_age_s: setup.max_auth_age_s,
         residency: setup.residency.then(|| "eu".into()),
+        embed_origins: Box::default(),
     });
     let mut route = crate::guards::tests::plain_route();
     route.tenant = if setup.tenant_by_session { RouteTenant::Session } else { RouteTenant::Resolve };
@@ -293,7 +294,7 @@ fn decide(setup: &Setup, event: &Event) -> (bool, Trail) {
                 });
             }
             Step::Permit(_) => return (true, deliberation.into_record().1),
-            Step::Refuse(_) => return (false, deliberation.into_record().1),
+            Step::Refuse(_) | Step::Grant => return (false, deliberation.into_record().1),
         }
     }
     panic!("a deliberation without end");

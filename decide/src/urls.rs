@@ -1,6 +1,6 @@
 //! The URL cases of web-platform-tests (`tests/corpus/url`), under `#[cfg(test)]` only: what a browser calls, we read alike.
 use crate::request::Request;
-use crate::site::{Own, read};
+use crate::site::{Own, Said, read};
 use serde_json::Value;
 
 const CASES: &str = include_str!("../../tests/corpus/url/urltestdata.json");
@@ -108,7 +108,7 @@ fn origins_that_browsers_send_are_told_apart() {
         }
         let own = Own { scheme, host, port };
         for (other, ..) in &origins {
-            let seen = read(&own, None, Some(other.as_bytes()), None).same_origin;
+            let seen = read(&own, &Said { origin: Some(other.as_bytes()), ..Said::default() }).same_origin;
             assert_eq!(seen, Some(one == other), "{one} and {other}");
         }
     }
