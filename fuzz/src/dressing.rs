@@ -47,6 +47,7 @@ pub fn run(data: &[u8]) {
         status: if bits & 2 == 0 { StatusCode::OK } else { StatusCode::NOT_MODIFIED },
         authenticated: bits & 4 == 0,
         nonce: Some(&nonce).filter(|_| bits & 8 == 0),
+        embed_origins: &[],
     };
     for profile in PROFILES.iter() {
         let mut dressed = answer.clone();

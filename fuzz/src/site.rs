@@ -1,6 +1,6 @@
 //! `decide::site`: what counts as our own origin is our own origin to others too.
 use crate::input;
-use decide::site::{Own, read};
+use decide::site::{Own, Said, read};
 
 const OWNS: [Own<'static>; 3] = [
     Own { scheme: "https", host: "app.example", port: None },
@@ -14,7 +14,10 @@ pub fn run(data: &[u8]) {
     for own in &OWNS {
         let default = if own.scheme == "https" { 443 } else { 80 };
         let port = own.port.unwrap_or(default);
-        let site = |origin, referer| read(own, Some(fetch_site), origin, referer);
+        let site = |origin, referer| {
+            let fetch_site = Some(fetch_site);
+            read(own, &Said { fetch_site, fetch_mode: fetch_site, fetch_dest: fetch_site, origin, referer })
+        };
 
         let ours = site(Some(origin), Some(referer)).same_origin == Some(true);
         let spelled = |text: String| text.as_bytes() == origin;
