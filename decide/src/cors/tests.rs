@@ -1,5 +1,6 @@
 //! Origins as written, preflights as read, and what answers say to whom.
 use super::*;
+use crate::cors::Sharing;
 use crate::headers::vary;
 use crate::rules::*;
 
