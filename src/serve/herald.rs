@@ -46,7 +46,7 @@ impl Herald {
         for change in news.untold.drain(..) {
             match change {
                 Change::Keys(change) => tell(&log, &change),
-                Change::Store(state) => tell_store(&log, state.as_ref().map(|()| ()).map_err(String::as_str)),
+                Change::Store(state) => tell_store(&log, state.as_ref().copied().map_err(String::as_str)),
             }
         }
         news.log = Some(log);

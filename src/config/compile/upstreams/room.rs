@@ -11,7 +11,7 @@ use std::sync::Arc;
 impl Compiler<'_> {
     pub(super) fn adaptive_min(&self, options: &UpstreamOptions) -> Option<usize> {
         let adaptive = options.adaptive.as_ref()?;
-        let Some(max) = self.room(options, "adaptive", adaptive.at) else { return None };
+        let max = self.room(options, "adaptive", adaptive.at)?;
         let min = self.within(&adaptive.min, 1, 10_000_000);
         if min > max {
             let message = format!("`min` is {min}, more than `max_in_flight`, which is {max}");
