@@ -33,7 +33,7 @@ pub use shared::{Common, Silent, is_shared};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cells::{Budget, Key};
 use decide::facts::{Delayed, LimitState, Reading, Stage, Unit};
-use decide::rules::{Excess, Limit, Rate, Settle, SharingMode, StoreLoss};
+use decide::rules::{Excess, Limit, Rate, Settle, SharingMode};
 use dues::{Open, Waiting};
 use gcra::Gcra;
 use governor::clock::{Clock, MonotonicClock};
@@ -251,30 +251,6 @@ impl<C: Clock + Clone> Quotas<C> {
             Some(counted) => Found::Known(counted),
             None => Found::Adopted(self.adopt(limit)),
         }
-    }
-
-    /// How many requests each shared limit decided without the store, with its word for that, by name.
-    pub fn lost(&self) -> Vec<(Arc<str>, StoreLoss, u64)> {
-        let table = self.table.load();
-        let lost = |counted: &Arc<Counted<C>>| {
-            let sharing = counted.limit.sharing?;
-            Some((counted.limit.name.clone(), sharing.on_store_loss, counted.lost.load(Ordering::Relaxed)))
-        };
-        let mut lost: Vec<_> = table.values().filter_map(lost).collect();
-        lost.sort();
-        lost
-    }
-
-    /// How many keys of each synced limit are busy, by name.
-    pub fn busy(&self) -> Vec<(Arc<str>, usize)> {
-        let table = self.table.load();
-        let synced = |counted: &&Arc<Counted<C>>| counted.is(SharingMode::Synced);
-        let busy = |counted: &Arc<Counted<C>>| {
-            (counted.limit.name.clone(), counted.joints.iter().map(|joint| joint.busy()).sum())
-        };
-        let mut busy: Vec<_> = table.values().filter(synced).map(busy).collect();
-        busy.sort();
-        busy
     }
 
     /// How many keys each limit holds, by name in alphabetical order (`moat_ratelimit_keys`).

@@ -149,6 +149,30 @@ impl<C: Clock + Clone> Quotas<C> {
         }
     }
 
+    /// How many requests each shared limit decided without the store, with its word for that, by name.
+    pub fn lost(&self) -> Vec<(Arc<str>, StoreLoss, u64)> {
+        let table = self.table.load();
+        let lost = |counted: &Arc<Counted<C>>| {
+            let sharing = counted.limit.sharing?;
+            Some((counted.limit.name.clone(), sharing.on_store_loss, counted.lost.load(Ordering::Relaxed)))
+        };
+        let mut lost: Vec<_> = table.values().filter_map(lost).collect();
+        lost.sort();
+        lost
+    }
+
+    /// How many keys of each synced limit are busy, by name.
+    pub fn busy(&self) -> Vec<(Arc<str>, usize)> {
+        let table = self.table.load();
+        let synced = |counted: &&Arc<Counted<C>>| counted.is(SharingMode::Synced);
+        let busy = |counted: &Arc<Counted<C>>| {
+            (counted.limit.name.clone(), counted.joints.iter().map(|joint| joint.busy()).sum())
+        };
+        let mut busy: Vec<_> = table.values().filter(synced).map(busy).collect();
+        busy.sort();
+        busy
+    }
+
     /// Brings synced limits together, for as long as it is polled.
     pub async fn keep_together(self: Arc<Self>) {
         let mut pace = tokio::time::interval(synced::BEAT);
