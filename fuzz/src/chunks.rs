@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
 fn trailer(name: &str) {
     const NEVER: [&str; 6] =
         ["content-length", "transfer-encoding", "host", "cookie", "x-tenant-id", "x-forwarded-for"];
-    let ours = NEVER.iter().any(|never| *never == name) || twin_of(name.as_bytes(), &NEVER);
+    let ours = NEVER.contains(&name) || twin_of(name.as_bytes(), &NEVER);
     assert!(!(ours && may_trail(name, &IdentityHeaders::default())), "`{name}` trails");
 }
 
