@@ -23,6 +23,7 @@ struct Setup {
     step_up_acr: bool,
     when: Option<&'static str>,
     csrf: Csrf,
+    isolation: Isolation,
     address_limit: bool,
     caller_limit: bool,
     body_limit: bool,
@@ -65,7 +66,13 @@ fn setup() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec!["request.method == \"GET\"", "session.subject == \"u1\"", "tenant.id == \"acme\""]);
     (
         (mostly(0.8), mostly(0.6), age(), mostly(0.2), prop::option::weighted(0.3, when)),
-        (mostly(0.5), mostly(0.5), mostly(0.5), mostly(0.4)),
+        (
+            mostly(0.5),
+            mostly(0.5),
+            mostly(0.5),
+            mostly(0.4),
+            prop::sample::select(vec![Isolation::Off, Isolation::SameSite, Isolation::SameOrigin]),
+        ),
         (
             prop::option::weighted(0.5, prop::sample::select(vec![5u64, 100])),
             mostly(0.4),
@@ -90,6 +97,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             step_up_acr: access.3,
             when: access.4,
             csrf: if checks.0 { Csrf::Strict } else { Csrf::Off },
+            isolation: checks.4,
             address_limit: checks.1,
             caller_limit: checks.2,
             body_limit: checks.3,
@@ -232,6 +240,7 @@ fn world(setup: &Setup, seated: bool) -> World {
     route.tenant = if setup.tenant_by_session { RouteTenant::Session } else { RouteTenant::Resolve };
     route.access = access;
     route.csrf = setup.csrf;
+    route.isolation = setup.isolation;
     route.limits = limits;
     route.regions = if setup.regions { vec![region("eu"), region("us")] } else { Vec::new() };
     route.body.with_get = setup.body_with_get;
@@ -309,11 +318,11 @@ fn stricter(setup: &Setup) -> Vec<(&'static str, Setup)> {
     };
     let less = |value: Option<u64>, most: u64| Some(value.map_or(most, |value| value.min(most)));
     let mut all = vec![
-        ("a session", with(&|s| s.session = true)),
         ("a permission", with(&|s| s.permission = true)),
         ("a younger authentication", with(&|s| s.step_up_age_s = less(s.step_up_age_s, 10))),
         ("a stronger authentication", with(&|s| s.step_up_acr = true)),
         ("proof of origin", with(&|s| s.csrf = Csrf::Strict)),
+        ("reads from our own origin", with(&|s| s.isolation = Isolation::SameOrigin)),
         ("a limit by address", with(&|s| s.address_limit = true)),
         ("a limit by caller", with(&|s| s.caller_limit = true)),
         ("a limit by a field", with(&|s| s.body_limit = true)),
@@ -327,6 +336,11 @@ fn stricter(setup: &Setup) -> Vec<(&'static str, Setup)> {
         ("a younger session", with(&|s| s.max_auth_age_s = less(s.max_auth_age_s, 10))),
         ("nothing in shadow", with(&|s| s.shadow.clear())),
     ];
+    // A public route that asks everybody for proof of origin asks for something else than a session, which a bearer
+    // token has without.
+    if setup.csrf == Csrf::Off {
+        all.push(("a session", with(&|s| s.session = true)));
+    }
     if setup.when.is_none() {
         all.push(("a condition", with(&|s| s.when = Some("request.method == \"GET\""))));
     }

@@ -113,6 +113,7 @@ fn reads_from_other_pages() {
                 w.cookie();
                 w.route().isolation = isolation;
                 w.request.method = method;
+                w.facts.body = Body::default();
                 w.facts.site = said(site);
             },
             expected,
@@ -158,6 +159,7 @@ fn reads_from_other_pages() {
                 w.route().isolation = Isolation::SameOrigin;
                 w.route().cors = Cors::Shared(Box::new(sharing()));
                 w.request.method = Method::Get;
+                w.facts.body = Body::default();
                 w.facts.site = said(site);
             },
             expected,
