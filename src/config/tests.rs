@@ -457,7 +457,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "rate_limits: [calm]",
         "rate_limits: [calm]\n    shadow: [quota]",
-        "gateway.yaml:28:14 unknown guard `quota` (there are `network`, `quota.address`, `standing`, `session`, `tenant`, `csrf`, `quota.caller`, `access`, `body`, `quota.body`)",
+        "gateway.yaml:28:14 unknown guard `quota` (there are `network`, `quota.address`, `standing`, `isolation`, `session`, `tenant`, `csrf`, `quota.caller`, `access`, `body`, `quota.body`)",
     ),
     (
         "rate_limits: [calm]",

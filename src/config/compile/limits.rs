@@ -8,7 +8,7 @@ use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::units::{Burst, Period, RateText, seconds};
 use decide::policy::nearest;
-use decide::rules::{FieldKey, FieldSource, KeyPart, Limit, Rate, Sharing, SharingMode, StoreLoss};
+use decide::rules::{FieldKey, FieldSource, KeyPart, Limit, Rate, Settle, Sharing, SharingMode, StoreLoss};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,14 @@ impl Compiler<'_> {
                 "each replica holds a cap alone, and a `strict` rate is charged before it",
                 Some(hint),
             );
+        }
+        if let Some(Sharing { mode: SharingMode::Strict, .. }) = limit.sharing
+            && limit.settle != Settle::Never
+            && let Some(at) = options.count.as_ref().map(|c| c.at).or(options.cost.as_ref().map(|c| c.at))
+        {
+            let hint = "give the limit `mode: local` or `mode: synced`";
+            let message = "a `strict` limit is charged before the answer that tells the cost is known";
+            self.report.hinted(at, message, Some(hint));
         }
         limit
     }

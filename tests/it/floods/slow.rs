@@ -95,10 +95,10 @@ async fn slow_reader(gateway: &Gateway, path: &'static str, bytes: usize) -> Opt
     let entry = gateway.outcome_of_path(path);
     let reading = async {
         let (mut piece, mut clock) = (vec![0; bytes.max(1)], tokio::time::interval(super::TICK));
-        while bytes > 0 {
+        if bytes > 0 {
             clock.tick().await;
-            if !matches!(stream.get_mut().0.read(&mut piece).await, Ok(1..)) {
-                break;
+            while matches!(stream.get_mut().0.read(&mut piece).await, Ok(1..)) {
+                clock.tick().await;
             }
         }
         std::future::pending::<()>().await;
