@@ -40,7 +40,9 @@ impl Condition {
             return Err(format!("a condition has at most {MAX_SOURCE} bytes"));
         }
         if nesting(source).is_none_or(|levels| levels > MAX_NESTING) {
-            return Err(format!("a condition ends its quotes, and its brackets nest at most {MAX_NESTING} deep"));
+            return Err(format!(
+                "a condition ends its quotes, escapes nothing unknown, and its brackets nest at most {MAX_NESTING} deep"
+            ));
         }
         let program = Program::compile(source).map_err(|e| e.to_string().replace('\n', " "))?;
         if let Some(unknown) =
@@ -146,19 +148,21 @@ fn text(value: &str) -> Value {
 fn map<const N: usize>(entries: [(&'static str, Value); N]) -> Value {
     Value::from(entries.into_iter().collect::<HashMap<&'static str, Value>>())
 }
-/// How deep brackets stand in brackets outside of text in quotes; `None` where a quote does not end.
+/// How deep brackets stand in brackets outside of comments and of text in quotes; `None` where a quote does not end or
+/// holds an escape that the language does not have: its reader would take what follows for code.
 fn nesting(source: &str) -> Option<usize> {
-    let (mut rest, mut level, mut deepest, mut raw) = (source, 0usize, 0usize, false);
+    let (mut rest, mut level, mut deepest, mut before) = (source, 0usize, 0usize, ' ');
     while let Some(c) = rest.chars().next() {
         rest = rest.get(c.len_utf8()..)?;
         match c {
             '(' | '[' | '{' => level += 1,
             ')' | ']' | '}' => level = level.saturating_sub(1),
-            '"' | '\'' => rest = behind_quote(rest, c, raw)?,
+            '"' | '\'' => rest = behind_quote(rest, c, matches!(before, 'r' | 'R'))?,
+            '/' if before == '/' => rest = rest.split_once('\n').map_or("", |(_, after)| after),
             _ => {}
         }
         deepest = deepest.max(level);
-        raw = matches!(c, 'r' | 'R');
+        before = c;
     }
     Some(deepest)
 }
@@ -176,13 +180,30 @@ fn behind_quote(text: &str, quote: char, raw: bool) -> Option<&str> {
             return Some(after);
         }
         let mut chars = rest.chars();
-        match chars.next()? {
-            '\\' if !raw => _ = chars.next()?,
+        rest = match chars.next()? {
+            '\\' if !raw => behind_escape(chars.as_str())?,
             '\n' | '\r' if end.len() == 1 => return None,
-            _ => {}
-        }
-        rest = chars.as_str();
+            _ => chars.as_str(),
+        };
     }
+}
+
+/// What follows an escape of the language, without its backslash.
+fn behind_escape(text: &str) -> Option<&str> {
+    let mut chars = text.chars();
+    let digits = match chars.next()? {
+        'a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' | '?' | '"' | '\'' | '`' => return Some(chars.as_str()),
+        'x' | 'X' => 2,
+        'u' => 4,
+        'U' => 8,
+        '0'..='3' => {
+            let octal = chars.as_str().get(..2)?.bytes().all(|b| matches!(b, b'0'..=b'7'));
+            return chars.as_str().get(2..).filter(|_| octal);
+        }
+        _ => return None,
+    };
+    let hex = chars.as_str().get(..digits)?.bytes().all(|b| b.is_ascii_hexdigit());
+    chars.as_str().get(digits..).filter(|_| hex)
 }
 
 #[cfg(test)]
@@ -197,7 +218,12 @@ mod tests {
             ("\"((((\" + '[[' + \"\"\"{{\"{\n\"\"\" + (1)", Some(1)),
             ("\"\\\"((\" == r\"\\\" && (1 == 1)", Some(1)),
             ("\"\" == '' || ", Some(0)),
+            ("\"\\x41\\u00e9\\U0001f600\\101\\n(\" // it's \"\"\" ((\n== [1]", Some(1)),
             ("\"((", None),
+            ("\"\\q((\"", None),
+            ("\"\\uZZZZ((\"", None),
+            ("\"\\x4", None),
+            ("\"\\189\"", None),
             ("'a\n'", None),
             ("\"a\\", None),
             ("))((", Some(2)),
@@ -213,6 +239,11 @@ mod tests {
             let message = Condition::compile(&bracket.repeat(100)).unwrap_err();
             assert!(message.contains("at most 8 deep"), "{message}");
             assert!(!Condition::compile(&bracket.repeat(8)).unwrap_err().contains("deep"));
+        }
+        // What the parser would not take for text or comment, and reads on as code.
+        for open in ["\"\\q", "\"\\uZZ", "// \"\"\"\n", "b'\\8"] {
+            let message = Condition::compile(&format!("{open}{}", "{".repeat(60))).unwrap_err();
+            assert!(message.contains("at most 8 deep"), "{open}: {message}");
         }
         let deepest = format!("{}true{}", "(".repeat(8), ")".repeat(8));
         assert!(Condition::compile(&deepest).is_ok());
