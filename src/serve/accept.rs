@@ -25,10 +25,6 @@ use tokio::net::{TcpListener, TcpStream};
 /// Pause after an accept that failed for want of descriptors or memory: trying again at once would only burn a core.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Bytes that the kernel takes beyond what is on the wire. Without this bound it takes megabytes for a client that stops
-/// reading, and a socket's memory counts for the control group of the process.
-const UNSENT: u32 = 64 * 1024;
-
 /// Accepts connections until the drain begins, then closes the listening socket. Connections live on in tasks of their
 /// own; [`super::drain::Drain::finish`] waits for them. An error means that the listener never started.
 pub async fn serve<A, F>(bound: Bound, house: House<A, F>) -> io::Result<()>
@@ -126,8 +122,6 @@ where
         if tcp.set_nodelay(true).is_err() {
             return;
         }
-        // Where the kernel does not know it, a client that does not read costs more memory, and nothing else changes.
-        let _ = socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT);
         let Frontage { settings, tls } = &*visit.frontage;
         let mut conn = ConnInfo {
             id: next_id(),

@@ -39,24 +39,39 @@ pub(super) struct Outbound {
     splitter: Splitter,
     /// The last stream that was answered with a status and nothing else.
     bare: u32,
+    /// Streams whose answer has begun: what comes next for them are trailers, which may be short.
+    begun: Vec<u32>,
 }
 
 impl Outbound {
     pub(super) const fn new() -> Outbound {
-        Outbound { splitter: Splitter::new(), bare: 0 }
+        Outbound { splitter: Splitter::new(), bare: 0, begun: Vec::new() }
     }
 
     /// The next frame of `bytes` that matters; what was read of them is taken away.
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Said> {
         while let Some(frame) = self.splitter.next(bytes) {
             match frame.kind {
-                Kind::Data => return Some(Said::Data(u32::try_from(frame.length).unwrap_or(u32::MAX))),
-                // Ours are dressed. Pingora answers so too, on streams that were handed over.
-                Kind::Headers if frame.is_last_or_ack() && frame.length <= BARE => {
-                    self.bare = frame.stream;
-                    return Some(Said::Verdict(Verdict::Oversize));
+                Kind::Data => {
+                    if frame.is_last_or_ack() {
+                        ends(&mut self.begun, frame.stream);
+                    }
+                    return Some(Said::Data(u32::try_from(frame.length).unwrap_or(u32::MAX)));
+                }
+                Kind::Headers if frame.is_last_or_ack() => {
+                    // Ours are dressed. Pingora answers so too, on streams that were handed over.
+                    if !ends(&mut self.begun, frame.stream) && frame.length <= BARE {
+                        self.bare = frame.stream;
+                        return Some(Said::Verdict(Verdict::Oversize));
+                    }
+                }
+                Kind::Headers => {
+                    if !self.begun.contains(&frame.stream) {
+                        self.begun.push(frame.stream);
+                    }
                 }
                 Kind::Reset => {
+                    ends(&mut self.begun, frame.stream);
                     let verdict = match frame.number(0).unwrap_or_default() {
                         // Ours: an answer that was over before the request was, one that broke off, one that was ended.
                         NO_ERROR | INTERNAL_ERROR | CANCEL => continue,
@@ -71,8 +86,7 @@ impl Outbound {
                     NO_ERROR => {}
                     error => return Some(Said::GoAway(error)),
                 },
-                Kind::Headers
-                | Kind::Priority
+                Kind::Priority
                 | Kind::Settings
                 | Kind::Ping
                 | Kind::WindowUpdate
@@ -82,6 +96,12 @@ impl Outbound {
         }
         None
     }
+}
+
+/// Nothing more is said on this stream. Whether its answer had begun.
+fn ends(begun: &mut Vec<u32>, stream: u32) -> bool {
+    let at = begun.iter().position(|one| *one == stream);
+    at.map(|at| begun.swap_remove(at)).is_some()
 }
 
 /// The name of an error code (RFC 9113, 7).
@@ -138,6 +158,8 @@ mod tests {
             (vec![last(3, b"431"), last(5, b"431")], vec![Said::Verdict(Verdict::Oversize); 2]),
             (vec![last(1, b"200 and fields"), reset(1, 1)], vec![Said::Verdict(Verdict::Malformed)]),
             (vec![frame(1, 1, b"200")], vec![]),
+            (vec![frame(1, 1, b"200"), frame(0, 1, b"hello"), last(1, b"ok")], vec![Said::Data(5)]),
+            (vec![frame(1, 1, b"200"), last(1, b"ok"), last(1, b"431")], vec![Said::Verdict(Verdict::Oversize)]),
             (vec![frame(0, 1, b"hello")], vec![Said::Data(5)]),
             (vec![frame(7, 0, &[0, 0, 0, 1, 0, 0, 0, 0])], vec![]),
             (vec![frame(7, 0, &[0, 0, 0, 1, 0, 0, 0, 11, b'x'])], vec![Said::GoAway(11)]),
