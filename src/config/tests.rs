@@ -502,11 +502,6 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "limits.yaml:3:37 expected a rate such as `20/s`, `600/m` or `5000/h`, found `10`",
     ),
     (
-        "burst: 2x",
-        "mode: synced",
-        "limits.yaml:3:57 `synced` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
-    ),
-    (
         "x-content-type-options: nosniff",
         "x-content-type-options: sniff",
         "headers.yaml:4:35 `sniff` is not a value of `x-content-type-options` (write `nosniff`)",
