@@ -61,6 +61,8 @@ pub fn bundle(one: SocketAddr, two: SocketAddr) -> Bundle {
         "http: {connect_timeout: 1s, first_byte_timeout: 1s, total_timeout: 30s}",
         &format!("{times}}}\n  two:\n    endpoints: [\"{two}\"]\n    {times}, version: h2}}"),
     );
+    // A quick machine begins more handshakes a second than one address may.
+    bundle.replace("handshake_timeout: 1s", "handshake_timeout: 1s, handshakes_per_second: 100000");
     // Each refusal has an entry of its own here, however many there are.
     bundle.replace("audit: {directory: state/audit}", "audit: {directory: state/audit, fold: {after: 1000000}}");
     for (name, paths, upstream) in [("trial", "/t/**\", \"/p/**\", \"/v/**", "app"), ("trial-h2", "/u/**", "two")] {
