@@ -8,6 +8,7 @@ use decide::deliberation::{Deliberation, Step};
 use decide::facts::*;
 use decide::policy::{Policy, RoleSource};
 use decide::request::{Methods, Request};
+use decide::revocation::{Handles, Source};
 use decide::router::{HostPattern, PathPattern};
 use decide::rules::*;
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ fn identity(tenant: &str) -> Arc<Identity> {
         issued_at: NOW_S - 60,
         not_before: 0,
         expires_at: NOW_S + 600,
+        handles: Handles::of(&Source { issuer: "https://idp.test/", tenant: Some(tenant), ..Source::default() }),
     })
 }
 

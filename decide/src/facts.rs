@@ -1,6 +1,7 @@
 //! What is known about a request before anything is decided: serialisable, and free of secrets.
 use crate::refusal::Refusal;
 use crate::request::Method;
+use crate::revocation::{Handles, began_s};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -205,6 +206,15 @@ pub struct Identity {
     pub not_before: u64,
     /// `exp`, seconds; exclusive.
     pub expires_at: u64,
+    /// By what it can be ended before that.
+    pub handles: Handles,
+}
+
+impl Identity {
+    /// When the user signed in, as far as it is told, seconds since the epoch (see [`began_s`]).
+    pub fn began_s(&self) -> u64 {
+        began_s(self.auth_time, self.issued_at)
+    }
 }
 
 /// What a guard may ask of the shell: the complete list of effects that a decision can have.

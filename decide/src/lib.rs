@@ -21,6 +21,7 @@ pub mod body;
 pub mod rules;
 pub mod router;
 pub mod policy;
+pub mod revocation;
 pub mod token;
 pub mod condition;
 pub mod guards;

@@ -8,6 +8,7 @@ use crate::head::{HeadLimits, check};
 use crate::policy::{Policy, RoleSource};
 use crate::refusal::{Code, Refusal};
 use crate::request::{Method, Request};
+use crate::revocation::{Handles, Source};
 use crate::rules::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -141,6 +142,7 @@ fn credential() -> impl Strategy<Value = Credential> {
                 issued_at: NOW - 60,
                 not_before: 0,
                 expires_at: if alive { NOW + 600 } else { NOW },
+                handles: Handles::of(&Source::default()),
             }),
         });
     prop_oneof![8 => valid, 1 => Just(Credential::Missing), 1 => Just(Credential::Invalid("bad".into()))]

@@ -167,5 +167,5 @@ pub fn verify(token: &str, rules: &IssuerRules, keys: &KeySet, now_s: u64) -> Re
     if !key.verifies(compact.signed, &signature) {
         return Err(TokenError::Invalid("the signature does not verify"));
     }
-    claims::check(compact.payload, rules, now_s)
+    claims::check(compact.payload, rules, key.id(), now_s)
 }

@@ -13,6 +13,7 @@ use decide::facts::{
 use decide::policy::nearest;
 use decide::refusal::Refusal;
 use decide::request::Request;
+use decide::revocation::{Handles, Source};
 use decide::rules::{Accept, Access, FieldKey, Found, Route, Rules, SessionRules};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -275,5 +276,6 @@ fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: 
         issued_at: auth_time.unwrap_or(now_s),
         not_before: 0,
         expires_at: now_s + 300,
+        handles: Handles::of(&Source { issuer, tenant: caller.tenant.as_deref(), ..Source::default() }),
     }
 }

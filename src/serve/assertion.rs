@@ -210,6 +210,7 @@ fn encode(value: &impl Serialize) -> Option<String> {
 mod tests {
     use super::*;
     use decide::facts::Person;
+    use decide::revocation::{Handles, Source};
     use jsonwebtoken::jwk::JwkSet;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
     use serde_json::{Value, json};
@@ -227,6 +228,7 @@ mod tests {
             issued_at: 990,
             not_before: 0,
             expires_at,
+            handles: Handles::of(&Source { subject, ..Source::default() }),
         })
     }
 

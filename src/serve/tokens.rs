@@ -122,6 +122,7 @@ impl Tokens {
 mod tests {
     use super::*;
     use decide::facts::Person;
+    use decide::revocation::{Handles, Source};
     use proptest::prelude::*;
 
     const NOW: u64 = 1_000;
@@ -139,6 +140,7 @@ mod tests {
             issued_at: 0,
             not_before: 0,
             expires_at,
+            handles: Handles::of(&Source::default()),
         })
     }
 

@@ -5,6 +5,7 @@ use crate::deliberation::{Deliberation, Step, Trail, Verdict};
 use crate::facts::*;
 use crate::policy::{Policy, RoleSource};
 use crate::request::{Method, Methods};
+use crate::revocation::{Handles, Source};
 use crate::rules::*;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ fn identity() -> Identity {
         issued_at: NOW - 60,
         not_before: 0,
         expires_at: NOW + 600,
+        handles: Handles::of(&Source::default()),
     }
 }
 

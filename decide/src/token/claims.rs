@@ -1,6 +1,7 @@
 //! What a verified token says (RFC 7519, 4; RFC 9068): each claim checked, and turned into an [`Identity`].
 use super::{IssuerRules, TokenError, json, parse};
 use crate::facts::{Identity, Person};
+use crate::revocation::{Handles, Source};
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -75,8 +76,8 @@ impl Default for ClaimNames {
     }
 }
 
-/// Checks the claims of a payload whose signature has verified.
-pub fn check(payload: &str, rules: &IssuerRules, now_s: u64) -> Result<Identity, TokenError> {
+/// Checks the claims of a payload whose signature has verified under the key of this id.
+pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) -> Result<Identity, TokenError> {
     let claims = json::object(&parse::decode(payload)?)
         .ok_or(TokenError::Invalid("the claims are not one strict JSON object"))?;
     if claims.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
@@ -88,19 +89,30 @@ pub fn check(payload: &str, rules: &IssuerRules, now_s: u64) -> Result<Identity,
         return Err(TokenError::Invalid("`sub` is missing, empty or too long"));
     }
     let times = Times::check(&claims, rules, now_s)?;
+    let tenant = text(rules.claims.tenant.find(&claims), "the tenant claim is not a short string")?;
+    let session = text(rules.claims.session.find(&claims), "the session claim is not a short string")?;
+    let token = token_id(claims.get("jti"))?;
+    let handles = Handles::of(&Source {
+        issuer: &rules.issuer,
+        subject,
+        tenant: tenant.as_deref(),
+        session: session.as_deref(),
+        token: token.as_deref(),
+        key,
+    });
     let identity = Identity {
         issuer: rules.name.clone(),
         subject: Person(subject.into()),
-        tenant: text(rules.claims.tenant.find(&claims), "the tenant claim is not a short string")?,
+        tenant,
         roles: roles(rules.claims.roles.find(&claims))?,
-        session: text(rules.claims.session.find(&claims), "the session claim is not a short string")?
-            .map(|id| rules.session_hash(&id)),
+        session: session.map(|id| rules.session_hash(&id)),
         auth_time: times.auth_time,
         acr: text(rules.claims.acr.find(&claims), "the `acr` claim is not a short string")?,
         amr: methods(rules.claims.amr.find(&claims))?,
         issued_at: times.issued_at,
         not_before: times.not_before,
         expires_at: times.expires_at,
+        handles,
     };
     if now_s >= identity.expires_at {
         return Err(TokenError::Expired { identity: Box::new(identity) });
@@ -222,6 +234,16 @@ fn methods(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
         return Err(NOT_METHODS);
     }
     Ok(names.into_iter().map(Arc::from).collect())
+}
+
+/// `jti`, of whatever length: it is only hashed. Issuers that write a number are known by its digits.
+fn token_id(value: Option<&Value>) -> Result<Option<String>, TokenError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) => Ok(Some(id.clone())),
+        Some(Value::Number(id)) => Ok(Some(id.to_string())),
+        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(TokenError::Invalid("`jti` is not a string")),
+    }
 }
 
 fn required_text<'a>(value: Option<&'a Value>, cause: &'static str) -> Result<&'a str, TokenError> {

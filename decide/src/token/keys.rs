@@ -51,6 +51,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Its id, where it has one.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     /// Whether `signature` is this key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.public.verify_sig(message, signature).is_ok()

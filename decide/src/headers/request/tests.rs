@@ -1,6 +1,7 @@
 //! Requests as applications see them: nothing forged, everything verified.
 use super::*;
 use crate::facts::Person;
+use crate::revocation::{Handles, Source};
 use http::HeaderMap;
 use proptest::prelude::*;
 
@@ -17,6 +18,7 @@ fn identity(subject: &str, roles: &[&str]) -> Identity {
         issued_at: 0,
         not_before: 0,
         expires_at: 1,
+        handles: Handles::of(&Source::default()),
     }
 }
 
