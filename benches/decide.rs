@@ -1,7 +1,7 @@
 //! What one decision costs, from the raw target to the permit, as routes and tenants grow: it must not show.
 //!
 //! Limits and signatures are answered as the shell would answer from memory; `quota` and `token` measure those.
-#![allow(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use decide::cors::Cors;
 use decide::deliberation::{Deliberation, Step};

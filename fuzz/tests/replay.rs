@@ -1,6 +1,6 @@
 //! Every target over everything in its corpus, and over changes of it that are the same each time: what `cargo test` can
 //! do without a driver that is guided by coverage.
-#![allow(clippy::indexing_slicing, reason = "a test that cannot go on should stop where it stands")]
+#![expect(clippy::indexing_slicing, reason = "a test that cannot go on should stop where it stands")]
 
 use moat_fuzz::TARGETS;
 use std::fs;

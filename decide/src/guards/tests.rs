@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 mod cross_site;
+mod limits;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -316,70 +317,6 @@ fn one_line_per_case() {
 }
 
 #[test]
-fn cookies_need_evidence_of_their_origin() {
-    let site =
-        |fetch: Option<FetchSite>, same: Option<bool>| Site { fetch_site: fetch, same_origin: same, ..Site::default() };
-    for (evidence, expected) in [
-        (site(None, None), "neither Sec-Fetch-Site nor Origin nor Referer"),
-        (site(Some(FetchSite::CrossSite), None), "the request comes from another site"),
-        (site(Some(FetchSite::SameSite), Some(true)), "the request comes from another origin of the site"),
-        (site(Some(FetchSite::SameOrigin), Some(false)), "Origin disagrees with Sec-Fetch-Site"),
-        (site(Some(FetchSite::Unknown), Some(true)), "Sec-Fetch-Site has an unknown value"),
-        (site(None, Some(false)), "Origin names another origin"),
-    ] {
-        let refused = format!("403 csrf.unproven: {expected}");
-        check(
-            |w| {
-                w.cookie();
-                w.facts.site = evidence.clone()
-            },
-            &refused,
-        );
-        check(
-            |w| {
-                w.cookie();
-                w.facts.site = evidence.clone();
-                w.request.method = Method::Get;
-                w.facts.body.present = false;
-                w.facts.upgrade = true
-            },
-            &refused,
-        );
-        check(
-            |w| {
-                w.cookie();
-                w.facts.site = evidence.clone();
-                w.request.method = Method::Get;
-                w.facts.body.present = false
-            },
-            "permit api",
-        );
-        check(|w| w.facts.site = evidence.clone(), "permit api");
-    }
-    check(
-        |w| {
-            w.cookie();
-            w.facts.site = site(Some(FetchSite::SameOrigin), Some(true))
-        },
-        "permit api",
-    );
-    check(
-        |w| {
-            w.cookie();
-            w.facts.site = site(Some(FetchSite::None), None)
-        },
-        "permit api",
-    );
-    check(
-        |w| {
-            w.cookie();
-            w.facts.site = site(None, Some(true))
-        },
-        "permit api",
-    );
-}
-
-#[test]
 fn dear_answers_are_fetched_only_when_earlier_guards_passed() {
     let mut blocked = world();
     blocked.seat(|t| t.ip_allow = vec!["10.0.0.0/8".parse().unwrap()]);
@@ -413,72 +350,6 @@ fn a_shadow_guard_deliberates_is_recorded_and_admits() {
     assert_eq!(told(&step), "permit api");
     assert!(trail.contains(&(Guard::Access, Verdict::Shadow(Code::AccessDenied))));
     assert_eq!(trail.len(), ORDER.len());
-}
-
-fn by_field(world: &mut World, shadow: bool) {
-    let name = Box::from("username");
-    let key = vec![KeyPart::Field(FieldKey { source: FieldSource::Form, name })];
-    let rate = Rate { count: 1, period_s: 1, burst: 1 };
-    world.route().limits.push(Arc::new(Limit { shadow, ..Limit::new("per-account", key, vec![rate]) }));
-}
-
-#[test]
-fn the_body_is_asked_for_last_and_only_where_a_limit_counts_by_it() {
-    let mut world = world();
-    assert!(!world.run().2.contains(&Question::Fields));
-    by_field(&mut world, false);
-    let (step, trail, asked) = world.run();
-    assert_eq!(told(&step), "permit api");
-    assert_eq!(asked[asked.len() - 2..], [Question::Fields, Question::Quota(Stage::Body)]);
-    assert_eq!(trail.last(), Some(&(Guard::BodyQuota, Verdict::Pass)));
-
-    world.caller(|i| i.roles = Vec::new());
-    let (step, _, asked) = world.run();
-    assert!(told(&step).starts_with("403 access.denied"));
-    assert!(!asked.contains(&Question::Fields), "nobody's body is read who may not come in");
-}
-
-#[test]
-fn what_cannot_be_counted_is_refused_unless_the_limit_only_watches() {
-    let unreadable = || Err(Refusal::new(Code::BodyInvalid, "the field stands twice"));
-    let mut enforced = world();
-    by_field(&mut enforced, false);
-    enforced.fields = unreadable();
-    assert_eq!(told(&enforced.run().0), "422 body.invalid: the field stands twice");
-
-    let mut watched = world();
-    by_field(&mut watched, true);
-    watched.fields = unreadable();
-    let (step, trail, asked) = watched.run();
-    assert_eq!(told(&step), "permit api");
-    assert!(!asked.contains(&Question::Quota(Stage::Body)));
-    assert_eq!(trail.last(), Some(&(Guard::BodyQuota, Verdict::Pass)));
-
-    let mut plain = world();
-    by_field(&mut plain, false);
-    plain.fields = unreadable();
-    (plain.request.method, plain.facts.body) = (Method::Get, Body::default());
-    let (step, trail, _) = plain.run();
-    assert_eq!(told(&step), "permit api", "a page that is only read has no fields");
-    assert_eq!(trail.last(), Some(&(Guard::BodyQuota, Verdict::Skip)));
-}
-
-#[test]
-fn the_longest_delay_counts_and_a_guard_in_shadow_delays_nobody() {
-    let mut world = world();
-    world.reading.delayed = Some(Delayed { name: "per-user".into(), wait_ms: 1500 });
-    match world.run().0 {
-        Step::Permit(permit) => assert_eq!(permit.findings().delayed, world.reading.delayed),
-        other => panic!("{other:?}"),
-    }
-    world.route().shadow = vec![Guard::CallerQuota];
-    match world.run().0 {
-        Step::Permit(permit) => {
-            assert_eq!(permit.findings().delayed, None);
-            assert_eq!(permit.findings().shadowed_limits, ["per-user".into()]);
-        }
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Adding a guard's condition never turns a refusal into a permit: whatever is refused stays refused when the route

@@ -28,6 +28,25 @@ use governor::clock::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+/// How scripts read and write what the store keeps of a key: what has been used in nanoseconds, and the time of that in
+/// microseconds by the server's own clock. A clock that was set back costs nobody more than what was used.
+const STATE: &str = "local t = redis.call('TIME') \
+    local now = t[1] * 1000000 + t[2] \
+    local function read(key) \
+      local used, at = 0, 0 \
+      local known = redis.call('GET', key) \
+      if known then \
+        used, at = string.match(known, '^(%d+) (%d+)$') \
+        at = tonumber(at) or 0 \
+        used = math.max(0, (tonumber(used) or 0) - math.max(0, now - at) * 1000) \
+      end \
+      return used, at \
+    end \
+    local function write(key, used) \
+      local life = string.format('%.0f', math.ceil(used / 1000000) + 1000) \
+      redis.call('SET', key, string.format('%.0f %.0f', used, now), 'PX', life) \
+    end ";
+
 /// The store, and the secret that keys are hashed with.
 pub struct Common {
     /// The store.

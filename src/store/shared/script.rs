@@ -5,14 +5,15 @@ use aws_lc_rs::digest;
 /// A script and the name under which the server remembers it.
 #[derive(Debug)]
 pub struct Script {
-    source: &'static str,
+    source: String,
     /// SHA-1 of the source, hex: the server's own name for it, no matter of secrecy.
     name: String,
 }
 
 impl Script {
     /// Of this source.
-    pub fn new(source: &'static str) -> Script {
+    pub fn new(source: impl Into<String>) -> Script {
+        let source = source.into();
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, source.as_bytes());
         Script { source, name: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect() }
     }

@@ -264,3 +264,67 @@ fn the_tenants_own_list() {
     case(&["https://other.example"], &refused("the request comes from another site"));
     case(&[], &refused("the request comes from another site"));
 }
+
+#[test]
+fn cookies_need_evidence_of_their_origin() {
+    let site =
+        |fetch: Option<FetchSite>, same: Option<bool>| Site { fetch_site: fetch, same_origin: same, ..Site::default() };
+    for (evidence, expected) in [
+        (site(None, None), "neither Sec-Fetch-Site nor Origin nor Referer"),
+        (site(Some(FetchSite::CrossSite), None), "the request comes from another site"),
+        (site(Some(FetchSite::SameSite), Some(true)), "the request comes from another origin of the site"),
+        (site(Some(FetchSite::SameOrigin), Some(false)), "Origin disagrees with Sec-Fetch-Site"),
+        (site(Some(FetchSite::Unknown), Some(true)), "Sec-Fetch-Site has an unknown value"),
+        (site(None, Some(false)), "Origin names another origin"),
+    ] {
+        let refused = format!("403 csrf.unproven: {expected}");
+        check(
+            |w| {
+                w.cookie();
+                w.facts.site = evidence.clone()
+            },
+            &refused,
+        );
+        check(
+            |w| {
+                w.cookie();
+                w.facts.site = evidence.clone();
+                w.request.method = Method::Get;
+                w.facts.body.present = false;
+                w.facts.upgrade = true
+            },
+            &refused,
+        );
+        check(
+            |w| {
+                w.cookie();
+                w.facts.site = evidence.clone();
+                w.request.method = Method::Get;
+                w.facts.body.present = false
+            },
+            "permit api",
+        );
+        check(|w| w.facts.site = evidence.clone(), "permit api");
+    }
+    check(
+        |w| {
+            w.cookie();
+            w.facts.site = site(Some(FetchSite::SameOrigin), Some(true))
+        },
+        "permit api",
+    );
+    check(
+        |w| {
+            w.cookie();
+            w.facts.site = site(Some(FetchSite::None), None)
+        },
+        "permit api",
+    );
+    check(
+        |w| {
+            w.cookie();
+            w.facts.site = site(None, Some(true))
+        },
+        "permit api",
+    );
+}

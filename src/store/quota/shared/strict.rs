@@ -1,5 +1,5 @@
 //! Strict limits: the store counts, for all of a stage at once.
-use super::{Common, name};
+use super::{Common, STATE, name};
 use crate::store::shared::{Fault, Op, Reply, Script};
 use std::sync::LazyLock;
 
@@ -8,29 +8,18 @@ use std::sync::LazyLock;
 /// server's own clock. All keys are charged, also where one of them is used up. A clock that was set back costs nobody
 /// more than what was used.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local t = redis.call('TIME') \
-         local now = t[1] * 1000000 + t[2] \
-         local out = {} \
+    let take = "local out = {} \
          for i, key in ipairs(KEYS) do \
            local cost = ARGV[3 * i - 2] * ARGV[3 * i] \
-           local used, at = 0, 0 \
-           local known = redis.call('GET', key) \
-           if known then \
-             used, at = string.match(known, '^(%d+) (%d+)$') \
-             at = tonumber(at) or 0 \
-             used = math.max(0, (tonumber(used) or 0) - math.max(0, now - at) * 1000) \
-           end \
+           local used, at = read(key) \
            local allowed = used + cost <= tonumber(ARGV[3 * i - 1]) \
            if allowed then used = used + cost end \
-           if allowed or at > now then \
-             redis.call('SET', key, string.format('%.0f %.0f', used, now), 'PX', string.format('%.0f', math.ceil(used / 1000000) + 1000)) \
-           end \
+           if allowed or at > now then write(key, used) end \
            out[2 * i - 1] = allowed and 1 or 0 \
            out[2 * i] = used \
          end \
-         return out",
-    )
+         return out";
+    Script::new([STATE, take].concat())
 });
 
 /// What is taken from one key.

@@ -1,7 +1,7 @@
 //! Synced limits: each replica decides by itself, and busy keys are brought together ten times a second.
 use super::super::cells::{Budget, Key};
 use super::super::meter::{Meter, Taken};
-use super::{Busy, Common, Joint, name};
+use super::{Busy, Common, Joint, STATE, name};
 use crate::store::shared::{Fault, Op, Reply, Script};
 use governor::clock::Clock;
 use std::sync::LazyLock;
@@ -26,27 +26,18 @@ const HEAR_MOST: usize = 5_000;
 /// Adds what was taken from each key, answers with what all have taken. For each key: what to add, and the most that a key
 /// may be in debt, in nanoseconds.
 static MEET: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local t = redis.call('TIME') \
-         local now = t[1] * 1000000 + t[2] \
-         local out = {} \
+    let meet = "local out = {} \
          for i, key in ipairs(KEYS) do \
-           local used, at = 0, 0 \
-           local known = redis.call('GET', key) \
-           if known then \
-             used, at = string.match(known, '^(%d+) (%d+)$') \
-             at = tonumber(at) or 0 \
-             used = math.max(0, (tonumber(used) or 0) - math.max(0, now - at) * 1000) \
-           end \
+           local used, at = read(key) \
            local more = tonumber(ARGV[2 * i - 1]) \
            if more > 0 or at > now then \
              used = math.max(used, math.min(used + more, tonumber(ARGV[2 * i]))) \
-             redis.call('SET', key, string.format('%.0f %.0f', used, now), 'PX', string.format('%.0f', math.ceil(used / 1000000) + 1000)) \
+             write(key, used) \
            end \
            out[i] = used \
          end \
-         return out",
-    )
+         return out";
+    Script::new([STATE, meet].concat())
 });
 
 /// The list of busy keys: adds ours, answers with the server's time and what others have said since then.
