@@ -266,6 +266,12 @@ pub enum Credential {
     },
     /// One that does not verify; the cause goes to the audit entry.
     Invalid(String),
+    /// One of ours whose time is over, so that nothing else is known of it any more; the cause goes to the audit entry.
+    Expired(String),
+    /// A good one that was ended before its time; the cause goes to the audit entry.
+    Revoked(String),
+    /// One that was exchanged for its successor before, so that two hold it; the cause goes to the audit entry.
+    Reused(String),
 }
 
 /// The state of a route's limits after one request was counted.

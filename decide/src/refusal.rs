@@ -31,6 +31,10 @@ pub enum Code {
     SessionInvalid,
     /// The credential was valid once.
     SessionExpired,
+    /// The credential was ended before its time.
+    SessionRevoked,
+    /// The credential was exchanged for its successor before.
+    SessionReused,
     /// The authentication is too old or too weak for this action (RFC 9470).
     SessionStepUp,
     /// No such tenant.
@@ -97,6 +101,8 @@ table! {
     SessionMissing "session.missing" 401 "A session is required" "The route asks for a session and the request carries no credential.";
     SessionInvalid "session.invalid" 401 "The session is not valid" "The credential does not verify. The cause is in the audit entry only.";
     SessionExpired "session.expired" 401 "The session has expired" "The credential's lifetime is over.";
+    SessionRevoked "session.revoked" 401 "The session was ended" "Somebody signed out, or an operator ended the session, its user's sessions, its tenant's, or the key, before their time.";
+    SessionReused "session.reused" 401 "The session was used twice" "A credential that serves once was presented again after it had been exchanged: somebody else may hold a copy, so the session is over for both.";
     SessionStepUp "session.step-up" 401 "A fresh authentication is required" "The action needs a younger or stronger authentication (RFC 9470).";
     TenantUnknown "tenant.unknown" 404 "There is nothing here" "The request names no tenant that exists.";
     TenantSuspended "tenant.suspended" 403 "This tenant is suspended" "`status: suspended` stands in the tenant's entry.";

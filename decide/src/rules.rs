@@ -201,7 +201,8 @@ pub enum Access {
 /// What a session must be and be allowed to.
 #[derive(Debug)]
 pub struct SessionRules {
-    /// Accepted credentials, in order.
+    /// Accepted credentials, in the order in which they are looked for: those that are sent on purpose, then those that
+    /// come by themselves, each as written.
     pub accept: Vec<Accept>,
     /// The permission; `None` for `session: any`.
     pub permission: Option<Permission>,
@@ -235,6 +236,16 @@ pub enum Accept {
         /// Name of the issuer.
         issuer: Arc<str>,
     },
+}
+
+impl Accept {
+    /// Whether it comes by itself, without a program's doing, and so is asked after those that are sent on purpose.
+    pub fn is_ambient(&self) -> bool {
+        match self {
+            Accept::Bearer { .. } => false,
+            Accept::Cookie { .. } => true,
+        }
+    }
 }
 
 /// `sessions.step_up.NAME`

@@ -1,15 +1,15 @@
-//! Answers a guard's question: takes from the limits, finds and verifies the credential.
+//! Answers a guard's question: takes from the limits, reads fields of the body, leaves credentials to `ways`.
 use crate::serve::active::Active;
 use crate::serve::client::Client;
+use crate::serve::ways::{self, Way};
 use crate::store::quota::{Dues, FieldHash, KeyInput, Silent, is_shared};
+use decide::body;
 use decide::deliberation::Findings;
-use decide::facts::{Answer, Carrier, Credential, Facts, Question, Stage};
+use decide::facts::{Answer, Facts, Question, Stage};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::rules::{Accept, Access, FieldKey, Found, KeyPart, Seat};
-use decide::{body, cookie, token};
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
+use decide::rules::{FieldKey, Found, KeyPart, Seat};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use std::time::Duration;
 
 /// Time for a body that a limit looks into to be there.
@@ -40,7 +40,10 @@ impl<'a> Answering<'a> {
     ) -> Answer {
         match question {
             Question::Quota(stage) => self.quota(stage, findings, dues).await,
-            Question::Credential => credential(self.active, client.asked().headers, self.facts, self.found).await,
+            Question::Credential => {
+                let headers = client.asked().headers;
+                ways::credential(Way { active: self.active, headers, facts: self.facts, found: self.found }).await
+            }
             Question::Fields => Answer::Fields(self.read_fields(client).await),
         }
     }
@@ -92,70 +95,5 @@ impl<'a> Answering<'a> {
         };
         active.route_metrics(Some(&found.route.name)).quota(limits, stage, &reading, key.tenant);
         Answer::Quota(reading)
-    }
-}
-
-async fn credential(active: &Active, headers: &HeaderMap, facts: &Facts, found: &Found) -> Answer {
-    let rules = match &found.route.access {
-        Access::Public { .. } => return Answer::Credential(Credential::Missing),
-        Access::Session(rules) => rules,
-    };
-    let bearer = match bearer(headers) {
-        Ok(bearer) => bearer,
-        Err(cause) => return Answer::Credential(Credential::Invalid(cause.to_owned())),
-    };
-    if let Some(token) = bearer {
-        let issuers: Vec<&str> = rules
-            .accept
-            .iter()
-            .filter_map(|a| match a {
-                Accept::Bearer { issuer } => Some(&**issuer),
-                Accept::Cookie { .. } => None,
-            })
-            .collect();
-        if !issuers.is_empty() {
-            return verify(active, token, &issuers, Carrier::Bearer, facts).await;
-        }
-    }
-    for accept in &rules.accept {
-        let Accept::Cookie { name, issuer } = accept else { continue };
-        match cookie::find(headers.get_all(COOKIE).iter().map(http::HeaderValue::as_bytes), name) {
-            Ok(Some(token)) => return verify(active, token, &[issuer], Carrier::Cookie, facts).await,
-            Ok(None) => {}
-            Err(refusal) => return Answer::Credential(Credential::Invalid(refusal.cause.into_owned())),
-        }
-    }
-    Answer::Credential(Credential::Missing)
-}
-
-/// The token of `Authorization: Bearer` (RFC 6750, 2.1). Another scheme is no credential of ours; two headers are none.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (first, second) = (values.next(), values.next());
-    if second.is_some() {
-        return Err("Authorization is repeated");
-    }
-    let Some(value) = first else { return Ok(None) };
-    let value = value.to_str().map_err(|_| "Authorization is not ASCII")?;
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim_start_matches(' '))),
-        _ => Ok(None),
-    }
-}
-
-/// Several issuers may be accepted: the token's own word only chooses between them, its signature decides.
-async fn verify(active: &Active, token: &str, issuers: &[&str], carrier: Carrier, facts: &Facts) -> Answer {
-    let chosen = match issuers {
-        [one] => active.issuer(one),
-        many => {
-            let claimed = token::peek_issuer(token);
-            many.iter()
-                .filter_map(|name| active.issuer(name))
-                .find(|i| Some(&*i.settings().rules.issuer) == claimed.as_deref())
-        }
-    };
-    match chosen {
-        Some(ring) => ring.verify(token, facts.at_s(), carrier).await,
-        None => Answer::Credential(Credential::Invalid("no accepted issuer made this token".to_owned())),
     }
 }

@@ -51,6 +51,7 @@ pub mod client;
 mod context;
 pub mod gather;
 pub mod answer;
+mod ways;
 pub mod respond;
 pub mod upstream;
 pub mod wire;

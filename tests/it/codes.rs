@@ -4,6 +4,9 @@ use decide::refusal::{Code, TABLE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+/// Codes of sessions that the gateway itself opens and ends; they are provoked where those are tested.
+const ELSEWHERE: [&str; 2] = ["session.revoked", "session.reused"];
+
 const BOOKINGS: &str = "https://acme.localhost/api/bookings";
 
 /// Routes that the standard bundle lacks: to a dead and a mute application, and for an issuer without keys.
@@ -168,7 +171,7 @@ async fn every_code_is_provoked_by_its_cause_and_told_alike_everywhere() {
     let reached: Vec<_> =
         upstream.seen().split_off(before).into_iter().filter(|seen| seen.target != "/small").collect();
     assert!(reached.is_empty(), "a refused request reached the application: {reached:?}");
-    let all: BTreeSet<&str> = TABLE.iter().map(|row| row.id).collect();
+    let all: BTreeSet<&str> = TABLE.iter().map(|row| row.id).filter(|id| !ELSEWHERE.contains(id)).collect();
     assert_eq!(proof.close(gateway), all);
 }
 

@@ -4,6 +4,7 @@ use crate::deliberation::Findings;
 use crate::facts::{Answer, Credential, Question};
 use crate::refusal::{Challenge, Code, Refusal};
 use crate::rules::Access;
+use std::borrow::Cow;
 
 pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answer>) -> Outcome {
     match &case.found.route.access {
@@ -17,17 +18,29 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
             return Outcome::Refuse(Refusal::new(Code::SessionMissing, "no credential").challenge(Challenge::Bearer));
         }
         Some(Answer::Credential(Credential::Invalid(cause))) => {
-            return Outcome::Refuse(Refusal::new(Code::SessionInvalid, cause).challenge(Challenge::InvalidToken));
+            return Outcome::Refuse(invalid(Code::SessionInvalid, cause));
+        }
+        Some(Answer::Credential(Credential::Expired(cause))) => {
+            return Outcome::Refuse(invalid(Code::SessionExpired, cause));
+        }
+        Some(Answer::Credential(Credential::Revoked(cause))) => {
+            return Outcome::Refuse(invalid(Code::SessionRevoked, cause));
+        }
+        Some(Answer::Credential(Credential::Reused(cause))) => {
+            return Outcome::Refuse(invalid(Code::SessionReused, cause));
         }
         Some(other @ (Answer::Quota(_) | Answer::Fields(_) | Answer::Unavailable(_))) => return undecidable(&other),
     };
     // A token verified a moment ago may have come from the cache: the clock has the last word.
     if identity.expires_at <= case.facts.at_s() {
-        return Outcome::Refuse(
-            Refusal::new(Code::SessionExpired, "the token has expired").challenge(Challenge::InvalidToken),
-        );
+        return Outcome::Refuse(invalid(Code::SessionExpired, "the token has expired"));
     }
     findings.identity = Some(identity);
     findings.carrier = Some(carrier);
     Outcome::Pass
+}
+
+/// RFC 6750, 3.1: what was presented is expired, revoked, malformed or otherwise invalid.
+fn invalid(code: Code, cause: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(code, cause).challenge(Challenge::InvalidToken)
 }

@@ -109,7 +109,8 @@ pub enum AuthOptions {
     Bearer(Spanned<String>),
     /// A cookie with a token of this issuer.
     Cookie(CookieAuth),
-    /// Any of these, the first that the request carries.
+    /// Any of these, the first that the request carries; those that are sent on purpose, as bearer tokens are, come before
+    /// those that come by themselves, as cookies do.
     AnyOf(Vec<Spanned<OneAuth>>),
 }
 

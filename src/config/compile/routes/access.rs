@@ -103,7 +103,7 @@ impl Compiler<'_> {
     }
 
     fn accept(&self, auth: &Spanned<AuthOptions>) -> Vec<Accept> {
-        let accept: Vec<Accept> = match &auth.value {
+        let mut accept: Vec<Accept> = match &auth.value {
             AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
             AuthOptions::AnyOf(all) => all
@@ -117,6 +117,7 @@ impl Compiler<'_> {
         if accept.is_empty() {
             self.report.problem(auth.at, "`any_of` accepts nothing");
         }
+        accept.sort_by_key(Accept::is_ambient);
         accept
     }
 

@@ -1,0 +1,53 @@
+//! The ways of being somebody: finds the credential that a request carries among those that its route accepts.
+mod bearer;
+mod cookie;
+
+use crate::serve::active::Active;
+use decide::facts::{Answer, Credential, Facts};
+use decide::rules::{Accept, Access, Found};
+use http::HeaderMap;
+
+/// One request that is asked who it is.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// What is in force.
+    pub active: &'a Active,
+    /// The request's fields, as they came.
+    pub headers: &'a HeaderMap,
+    /// What is known of the request.
+    pub facts: &'a Facts,
+    /// Its route.
+    pub found: &'a Found,
+}
+
+/// Asks each way that the route accepts, in its order (which the compiler has put: what a program sends on purpose
+/// before what comes by itself). The first of which the request carries anything decides, for good or ill: a bad
+/// credential is never passed over for a better one, or a caller would be somebody else than it says.
+pub(super) async fn credential(way: Way<'_>) -> Answer {
+    let accept = match &way.found.route.access {
+        Access::Public { .. } => return Answer::Credential(Credential::Missing),
+        Access::Session(rules) => &rules.accept,
+    };
+    let bearer = match bearer::token(way.headers) {
+        Ok(bearer) => bearer,
+        Err(cause) => return invalid(cause),
+    };
+    for one in accept {
+        let answer = match one {
+            Accept::Bearer { .. } => match bearer {
+                Some(token) => Some(bearer::verify(way, token, accept).await),
+                None => None,
+            },
+            Accept::Cookie { name, issuer } => cookie::verify(way, name, issuer).await,
+        };
+        if let Some(answer) = answer {
+            return answer;
+        }
+    }
+    Answer::Credential(Credential::Missing)
+}
+
+/// A credential that does not verify.
+fn invalid(cause: impl Into<String>) -> Answer {
+    Answer::Credential(Credential::Invalid(cause.into()))
+}
