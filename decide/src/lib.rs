@@ -23,6 +23,7 @@ pub mod router;
 pub mod policy;
 pub mod revocation;
 pub mod token;
+pub mod session;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;

@@ -1,0 +1,2 @@
+//! Sessions that the gateway itself keeps: their lives as state machines, with the clock as an argument.
+pub mod family;
