@@ -98,6 +98,7 @@ fn identity(tenant: &str) -> Arc<Identity> {
         not_before: 0,
         expires_at: NOW_S + 600,
         handles: Handles::of(&Source { issuer: "https://idp.test/", tenant: Some(tenant), ..Source::default() }),
+        bound_to: None,
     })
 }
 

@@ -206,6 +206,9 @@ pub struct Identity {
     pub not_before: u64,
     /// `exp`, seconds; exclusive.
     pub expires_at: u64,
+    /// The key that the credential is bound to: thumbprint of `cnf` (RFC 9449, 6.1). Without proof of it, the credential is
+    /// not valid.
+    pub bound_to: Option<Arc<str>>,
     /// By what it can be ended before that.
     pub handles: Handles,
 }

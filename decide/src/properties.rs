@@ -143,6 +143,7 @@ fn credential() -> impl Strategy<Value = Credential> {
                 not_before: 0,
                 expires_at: if alive { NOW + 600 } else { NOW },
                 handles: Handles::of(&Source::default()),
+                bound_to: None,
             }),
         });
     prop_oneof![8 => valid, 1 => Just(Credential::Missing), 1 => Just(Credential::Invalid("bad".into()))]

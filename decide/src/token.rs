@@ -4,6 +4,7 @@
 //! The algorithm is chosen by the issuer's allow-list and by the key, and the token may only agree with both. There is
 //! no `none` and no HMAC: neither has a name here. No cause of a refusal repeats anything that the token holds.
 mod claims;
+pub mod dpop;
 pub(crate) mod json;
 mod keys;
 mod parse;

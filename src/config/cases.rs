@@ -277,5 +277,6 @@ fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: 
         not_before: 0,
         expires_at: now_s + 300,
         handles: Handles::of(&Source { issuer, tenant: caller.tenant.as_deref(), ..Source::default() }),
+        bound_to: None,
     }
 }

@@ -229,6 +229,7 @@ mod tests {
             not_before: 0,
             expires_at,
             handles: Handles::of(&Source { subject, ..Source::default() }),
+            bound_to: None,
         })
     }
 

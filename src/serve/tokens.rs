@@ -141,6 +141,7 @@ mod tests {
             not_before: 0,
             expires_at,
             handles: Handles::of(&Source::default()),
+            bound_to: None,
         })
     }
 

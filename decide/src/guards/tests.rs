@@ -54,6 +54,7 @@ fn identity() -> Identity {
         not_before: 0,
         expires_at: NOW + 600,
         handles: Handles::of(&Source::default()),
+        bound_to: None,
     }
 }
 

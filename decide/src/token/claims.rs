@@ -1,5 +1,5 @@
 //! What a verified token says (RFC 7519, 4; RFC 9068): each claim checked, and turned into an [`Identity`].
-use super::{IssuerRules, TokenError, json, parse};
+use super::{IssuerRules, TokenError, dpop, json, parse};
 use crate::facts::{Identity, Person};
 use crate::revocation::{Handles, Source};
 use aws_lc_rs::hmac;
@@ -112,12 +112,27 @@ pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) 
         issued_at: times.issued_at,
         not_before: times.not_before,
         expires_at: times.expires_at,
+        bound_to: confirmation(&claims)?,
         handles,
     };
     if now_s >= identity.expires_at {
         return Err(TokenError::Expired { identity: Box::new(identity) });
     }
     Ok(identity)
+}
+
+/// The key of `cnf.jkt` (RFC 9449, 6.1). Other methods of confirmation (RFC 7800) are not ours to check.
+fn confirmation(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, TokenError> {
+    const NOT_BOUND: TokenError = TokenError::Invalid("`cnf` is not a confirmation");
+    match claims.get("cnf") {
+        None => Ok(None),
+        Some(Value::Object(methods)) => match methods.get("jkt") {
+            None => Ok(None),
+            Some(Value::String(key)) if dpop::is_thumbprint(key) => Ok(Some(key.as_str().into())),
+            Some(_) => Err(NOT_BOUND),
+        },
+        Some(_) => Err(NOT_BOUND),
+    }
 }
 
 /// Keyed, and separated by issuer: equal ids of two issuers are two sessions.

@@ -187,6 +187,12 @@ fn usable(jwk: &Map<String, Value>) -> Result<Vec<Key>, &'static str> {
     if keys.is_empty() { Err("`alg` does not fit the key type") } else { Ok(keys) }
 }
 
+/// The key of a JWK that stands alone, for this algorithm.
+pub(super) fn single(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Key, &'static str> {
+    let found = usable(jwk)?.into_iter().find(|key| key.algorithm == algorithm);
+    found.ok_or("the algorithm does not belong to the key")
+}
+
 /// The algorithms that a key's type and curve can serve.
 fn fitting(jwk: &Map<String, Value>) -> Result<&'static [Algorithm], &'static str> {
     match (text(jwk, "kty"), text(jwk, "crv")) {

@@ -19,6 +19,7 @@ fn identity(subject: &str, roles: &[&str]) -> Identity {
         not_before: 0,
         expires_at: 1,
         handles: Handles::of(&Source::default()),
+        bound_to: None,
     }
 }
 
