@@ -76,6 +76,8 @@ fn rules(routes: usize, tenants: usize) -> Rules {
             issuers: Vec::new(),
             mfa_required: false,
             max_auth_age_s: None,
+            idle_s: None,
+            absolute_s: None,
             residency: None,
             embed_origins: Box::default(),
         };

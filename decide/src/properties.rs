@@ -238,6 +238,8 @@ fn world(setup: &Setup, seated: bool) -> World {
         issuers: if setup.issuers { vec!["idp".into()] } else { Vec::new() },
         mfa_required: setup.mfa_required,
         max_auth_age_s: setup.max_auth_age_s,
+        idle_s: None,
+        absolute_s: None,
         residency: setup.residency.then(|| "eu".into()),
         embed_origins: Box::default(),
     });

@@ -93,6 +93,11 @@ impl Methods {
         Methods(0x7f)
     }
 
+    /// No method.
+    pub const fn none() -> Methods {
+        Methods(0)
+    }
+
     /// The set with one more.
     pub const fn with(self, method: Method) -> Methods {
         Methods(self.0 | 1 << method as u8)

@@ -80,6 +80,10 @@ pub struct Tenant {
     pub mfa_required: bool,
     /// Greatest age of an authentication, in seconds: stricter than the platform, never laxer.
     pub max_auth_age_s: Option<u64>,
+    /// Longest time between two uses of a session that the gateway holds, in seconds; the platform's where absent.
+    pub idle_s: Option<u64>,
+    /// Longest life of such a session, in seconds; the platform's where absent.
+    pub absolute_s: Option<u64>,
     /// The region that its data stays in; `None` for anywhere.
     pub residency: Option<Arc<str>>,
     /// Origins whose pages may read or frame what a route opens to them, as browsers write them.
@@ -365,6 +369,21 @@ impl Rules {
             Some(Some((id, source))) => Some(self.seat(&id, source)?),
         };
         Ok(Found { route: route.clone(), template, seat })
+    }
+
+    /// The tenant that a host names by itself, whatever is asked for: by `host` or by the custom-domain map. `None` where the
+    /// host names none; refuses with `tenant.unknown` where it names one that is not served.
+    pub fn seat_of_host(&self, request: &Request) -> Result<Option<Seat>, Refusal> {
+        let custom = self.custom_domains.get(&*request.host);
+        let named = self.resolve.iter().find_map(|rule| match rule {
+            Resolve::Host(domain) => {
+                let label = request.host.strip_suffix(&**domain)?.strip_suffix('.')?;
+                (!label.contains('.')).then(|| (label, "host"))
+            }
+            Resolve::CustomDomain => custom.map(|id| (&**id, "custom-domain")),
+            Resolve::Path(_) | Resolve::Header(_) => None,
+        });
+        named.map(|(id, source)| self.seat(id, source)).transpose()
     }
 
     /// The tenant of this id, or `tenant.unknown`.

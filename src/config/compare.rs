@@ -1,4 +1,5 @@
 //! Two snapshots side by side: what only a restart can change, and what the new one allows that the old one did not.
+mod sessions;
 mod shell;
 pub use shell::needs_restart;
 
@@ -27,6 +28,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
     });
+    sessions::loosened(&old.sessions, &new.sessions, &mut lines);
     traces(old, new, &mut lines);
     store(old, new, &mut lines);
     let mut lines = lines.0;
@@ -251,6 +253,8 @@ fn tenants(old: &Rules, new: &Rules, lines: &mut Lines) {
         lines.when(longer(before.max_auth_age_s, after.max_auth_age_s), || {
             format!("tenant `{id}` accepts older authentications")
         });
+        let lives = longer(before.idle_s, after.idle_s) || longer(before.absolute_s, after.absolute_s);
+        lines.when(lives, || format!("sessions of tenant `{id}` live longer"));
         lines.when(before.residency.is_some() && before.residency != after.residency, || {
             format!("the data of tenant `{id}` may leave its region")
         });

@@ -7,6 +7,7 @@ mod listeners;
 mod profiles;
 mod roles;
 mod routes;
+mod sessions;
 mod storage;
 mod tenants;
 mod traces;
@@ -98,6 +99,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         routes: Vec::new(),
         router: Default::default(),
     };
+    let sessions = c.sessions(&server, &limits);
     let whole = c.routes(&mut rules, &upstreams, &profiles, &limits, &roles.permissions);
     if whole {
         c.unused(&roles.permissions, &profiles, &limits);
@@ -106,6 +108,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     let shared = limits.list.iter().any(|(_, limit)| limit.sharing.is_some());
     let redis = c.redis(shared);
     Some(Snapshot {
+        sessions,
         redis,
         digest: files.digest(),
         rules: Arc::new(rules),
@@ -176,7 +179,13 @@ impl Compiler<'_> {
             );
         }
         for (name, _) in limits {
-            check(Noun::Limit, name, name.at, "route", "remove it, or list it in `rate_limits` of a route");
+            check(
+                Noun::Limit,
+                name,
+                name.at,
+                "route",
+                "remove it, or list it in `rate_limits` of a route or of `sessions`",
+            );
         }
         for name in &profiles.written {
             check(Noun::Profile, name, name.at, "route", "remove it, or name it in `headers` of a route");

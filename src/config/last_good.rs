@@ -173,7 +173,7 @@ fn absolute(config: &Path) -> PathBuf {
 }
 
 fn key(state_dir: &Path) -> io::Result<hmac::Key> {
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &pepper::read_or_make(state_dir)?))
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &pepper::read_or_make(state_dir, pepper::PEPPER)?))
 }
 
 fn signed(content: &[u8]) -> Vec<u8> {

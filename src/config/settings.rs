@@ -1,6 +1,8 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
+mod sessions;
 mod storage;
 mod upstreams;
+pub use sessions::*;
 pub use storage::*;
 pub use upstreams::*;
 
@@ -47,6 +49,8 @@ pub struct Snapshot {
     pub token_cache: u64,
     /// What a session takes along when it ends.
     pub close_at_expiry: CloseAtExpiry,
+    /// Sessions that the gateway holds.
+    pub sessions: Sessions,
     /// What replicas share.
     pub redis: Option<Redis>,
     /// The audit log.

@@ -6,6 +6,7 @@ use crate::serve::gateway::{Gateway, random};
 use crate::serve::gather::{self, gather};
 use crate::serve::listener::{ConnInfo, misdirected};
 use crate::serve::live::{self, Exchange, Live, Stay};
+use crate::serve::own::Own;
 use crate::serve::respond::{self, Made};
 use crate::serve::shares::Room;
 use decide::cors::{Cors, Preflight};
@@ -13,7 +14,6 @@ use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Protocol, changes_state};
 use decide::headers::Nonce;
 use decide::refusal::{Code, Refusal};
-use decide::request::Method;
 use decide::rules::Resolve;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
@@ -100,10 +100,9 @@ impl Gateway {
             ));
         }
         if let Some(name) = request.path.strip_prefix(OWN) {
-            let (name, method) = (name.to_owned(), request.method);
-            let made = self.own(&name, method, ctx)?;
-            ctx.own = true;
-            return Ok(Admitted::Own(made));
+            let (own, request, facts) = (Own::find(name, request.method)?, request.clone(), facts.clone());
+            // Boxed, so that requests to applications do not carry the room for it.
+            return Box::pin(self.own(own, client, (request, facts), ctx)).await.map(Admitted::Own);
         }
         let twice = |rule: &Resolve| matches!(rule, Resolve::Header(name) if asked.headers.get_all(name).iter().nth(1).is_some());
         if active.snapshot.rules.resolve.iter().any(twice) {
@@ -191,18 +190,6 @@ impl Gateway {
     fn room(&self) -> Room {
         let (all, free) = self.shared.audit.room();
         Room { all, free }
-    }
-
-    /// The gateway's own resources.
-    fn own(&self, name: &str, method: Method, ctx: &Context) -> Result<Made, Refusal> {
-        let tls = ctx.peer.as_ref().is_some_and(|p| p.tls.is_some());
-        match (name, method) {
-            ("jwks.json", Method::Get | Method::Head) => {
-                let keys = self.shared.assertions.jwks();
-                Ok(respond::key_set(keys, method, ctx.stamp.id, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
-            }
-            _ => Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource")),
-        }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Context {
     pub peer: Option<Peer>,
     /// Whether the gateway answers by itself and refuses nothing: its own resources, redirects to https.
     pub own: bool,
+    /// What the gateway itself did for the request, for its entries.
+    pub action: Option<&'static str>,
     /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
     pub glimpse: Glimpse,
     /// The request, once read.
@@ -157,6 +159,7 @@ impl Context {
             stamp,
             peer: None,
             own: false,
+            action: None,
             glimpse: Glimpse::default(),
             request: None,
             facts: None,
@@ -252,7 +255,7 @@ impl Context {
             },
             cause: self.refusal.as_ref().map(|r| &*r.cause),
             outcome: ended.then(|| self.outcome()),
-            action: self.found.as_ref().and_then(|f| f.route.audit.action.as_deref()),
+            action: self.action.or(self.found.as_ref().and_then(|f| f.route.audit.action.as_deref())),
         };
         let kind = if ended { Kind::Request(&exchange) } else { Kind::Intent(&exchange) };
         let mut bytes = Vec::with_capacity(1024);

@@ -43,6 +43,7 @@ pub mod gateway;
 pub mod active;
 pub mod proxy_settings;
 pub mod admit;
+pub mod own;
 pub mod forward;
 pub mod lane;
 pub mod proxy;

@@ -116,15 +116,20 @@ pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile, now_s: 
     Made { status, headers, body: Bytes::new() }
 }
 
-/// The gateway's public keys (RFC 7517), for applications that check assertions.
-pub fn key_set(document: Bytes, method: Method, id: RequestId, tls: bool, profile: &Profile, now_s: u64) -> Made {
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
-    request_id(&mut headers, id);
-    dress(&mut headers, profile, &context(tls, now_s, StatusCode::OK));
-    Made { status: StatusCode::OK, headers, body: if method == Method::Head { Bytes::new() } else { document } }
+/// An answer of one of the gateway's own resources, dressed. What says nothing of caches is kept by none.
+pub fn own(mut made: Made, method: Method, id: RequestId, tls: bool, profile: &Profile, now_s: u64) -> Made {
+    if made.status != StatusCode::NO_CONTENT {
+        made.headers.insert(CONTENT_LENGTH, HeaderValue::from(made.body.len()));
+    }
+    if !made.headers.contains_key(CACHE_CONTROL) {
+        made.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    request_id(&mut made.headers, id);
+    dress(&mut made.headers, profile, &context(tls, now_s, made.status));
+    if method == Method::Head {
+        made.body = Bytes::new();
+    }
+    made
 }
 
 /// The answer to a preflight, of which `headers` says what it grants.

@@ -298,9 +298,10 @@ pub fn load_certificates(tls: &settings::Tls) -> Result<CertStore> {
     })
 }
 
-/// Every limit that a route names, once.
+/// Every limit that a route names, or the gateway's own resources are under, once.
 pub fn limits(snapshot: &Snapshot) -> Vec<Arc<decide::rules::Limit>> {
     let mut limits: Vec<_> = snapshot.rules.routes.iter().flat_map(|route| route.limits.iter().cloned()).collect();
+    limits.extend(snapshot.sessions.limits.iter().cloned());
     limits.sort_by(|a, b| a.name.cmp(&b.name));
     limits.dedup_by(|a, b| a.name == b.name);
     limits

@@ -42,7 +42,7 @@ fn shared(case: Case<'_>, findings: &Findings) -> bool {
 }
 
 /// What is missing to show that the request comes from our own origin.
-fn missing(site: &Site) -> Option<&'static str> {
+pub(super) fn missing(site: &Site) -> Option<&'static str> {
     let cause = match (site.fetch_site, site.same_origin) {
         // A page that keeps its address to itself sends `Origin: null` even to itself. Of a page without an origin,
         // browsers do not say `same-origin`.

@@ -5,6 +5,7 @@ mod cors;
 mod csrf;
 mod isolation;
 mod network;
+pub mod own;
 mod quota;
 pub(crate) mod residency;
 mod session;

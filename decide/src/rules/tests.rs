@@ -13,6 +13,8 @@ fn tenant(id: &str) -> (Arc<str>, Arc<Tenant>) {
         issuers: Vec::new(),
         mfa_required: false,
         max_auth_age_s: None,
+        idle_s: None,
+        absolute_s: None,
         residency: None,
         embed_origins: Box::default(),
     };

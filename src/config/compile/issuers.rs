@@ -24,7 +24,7 @@ impl Compiler<'_> {
         }
         let pepper = match self.world.purpose {
             Purpose::Check => [0; 32],
-            Purpose::Run => pepper::read_or_make(&server.state_dir).unwrap_or_else(|error| {
+            Purpose::Run => pepper::read_or_make(&server.state_dir, pepper::PEPPER).unwrap_or_else(|error| {
                 self.report.problem(At::file(0), format!("`server.state_dir` cannot be used: {error}").to_lowercase());
                 [0; 32]
             }),

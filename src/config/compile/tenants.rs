@@ -71,6 +71,7 @@ impl Compiler<'_> {
                 self.known_region(region);
             }
             tenant.embed_origins.iter().for_each(|origin| self.origin(origin));
+            self.tenant_session(id, tenant);
             let id: Arc<str> = Arc::from(id.as_str());
             let class = tenant.class.as_ref().map_or(default_class, &mut class);
             tenants.insert(id.clone(), Arc::new(compiled(id, tenant, class)));
@@ -183,6 +184,8 @@ fn compiled(id: Arc<str>, options: &TenantOptions, class: usize) -> Tenant {
         issuers: options.issuers.iter().map(|issuer| Arc::from(issuer.as_str())).collect(),
         mfa_required: options.mfa.required,
         max_auth_age_s: options.session.max_auth_age.map(|age| age.seconds()),
+        idle_s: options.session.idle.as_ref().map(|idle| idle.seconds()),
+        absolute_s: options.session.absolute.as_ref().map(|absolute| absolute.seconds()),
         residency: options.residency.as_ref().map(|region| Arc::from(region.as_str())),
         embed_origins: options.embed_origins.iter().map(|origin| Box::from(origin.as_str())).collect(),
     }

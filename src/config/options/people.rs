@@ -1,5 +1,5 @@
-//! Options of who sends requests: issuers, tenants and sessions.
-use crate::config::read::{Entries, Spanned};
+//! Options of who sends requests: issuers and tenants.
+use crate::config::read::Spanned;
 use crate::config::units::{Period, seconds};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -266,11 +266,17 @@ pub struct TenantSession {
     /// Greatest age of the authentication; older ones are asked to authenticate again. Default: no bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_auth_age: Option<Period>,
+    /// A session that is not used for so long ends. At most `sessions.browser.idle`, which is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Spanned<Period>>,
+    /// A session ends after so long, used or not. At most `sessions.browser.absolute`, which is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<Spanned<Period>>,
 }
 
 impl TenantSession {
     fn is_empty(&self) -> bool {
-        self.max_auth_age.is_none()
+        self.max_auth_age.is_none() && self.idle.is_none() && self.absolute.is_none()
     }
 }
 
@@ -286,54 +292,4 @@ impl MfaOptions {
     fn is_empty(&self) -> bool {
         !self.required
     }
-}
-
-/// Rules for sessions.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SessionsOptions {
-    /// Fresh authentications (RFC 9470), by a name of your choice.
-    pub step_up: Entries<StepUpOptions>,
-    /// Greatest number of verified tokens to remember, never past their end; 0 verifies each one anew.
-    pub token_cache: u64,
-    /// What a session takes along when it ends (`exp` of its token) while something that it opened still runs:
-    /// `websockets` closes WebSockets, with 1008 and `session.expired`; `streams` also cuts off answers that are still
-    /// running, downloads too; `nothing` closes nothing. Danger of `nothing`: who once got in may stay for as long as
-    /// the connection holds.
-    pub close_at_expiry: CloseAtExpiryOption,
-}
-
-/// `sessions.close_at_expiry`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CloseAtExpiryOption {
-    /// WebSockets.
-    #[default]
-    Websockets,
-    /// WebSockets and answers that are still running.
-    Streams,
-    /// Nothing.
-    Nothing,
-}
-
-impl Default for SessionsOptions {
-    fn default() -> Self {
-        SessionsOptions {
-            step_up: Entries::default(),
-            token_cache: 20_000,
-            close_at_expiry: CloseAtExpiryOption::default(),
-        }
-    }
-}
-
-/// A fresh authentication. At least one of both.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StepUpOptions {
-    /// Greatest age of the authentication. Default: no bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_age: Option<Period>,
-    /// Accepted authentication context classes. Default: any.
-    #[serde(default)]
-    pub acr: Vec<String>,
 }

@@ -1,0 +1,38 @@
+//! What a reload lets sessions be that they were not before.
+use super::Lines;
+use crate::config::settings::{Browser, Sessions};
+
+pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
+    match (&old.browser, &new.browser) {
+        (Some(old), Some(new)) => browser(old, new, lines),
+        (None, Some(new)) => {
+            for issuer in &new.exchange {
+                lines.when(true, || format!("tokens of `{issuer}` are exchanged for sessions"));
+            }
+            lines.when(new.grant.is_some(), || "applications may grant sessions".to_owned());
+        }
+        (_, None) => {}
+    }
+    for limit in &old.limits {
+        let gone = !new.limits.iter().any(|other| other.name == limit.name);
+        lines.when(gone, || format!("the gateway's own endpoints lost limit `{}`", limit.name));
+    }
+}
+
+fn browser(old: &Browser, new: &Browser, lines: &mut Lines) {
+    let lives = new.idle > old.idle || new.absolute > old.absolute;
+    lines.when(lives, || "sessions live longer (`sessions.browser`)".to_owned());
+    lines.when(new.same_site < old.same_site, || "the session cookie follows links from other sites".to_owned());
+    lines.when(new.reuse_leeway > old.reuse_leeway, || "a replaced session handle is good for longer".to_owned());
+    let (before, after) = (old.rotation, new.rotation);
+    let rarer = after.every > before.every
+        || (before.on_step_up && !after.on_step_up)
+        || (before.on_role_change && !after.on_role_change);
+    lines.when(rarer, || "session handles are replaced less often".to_owned());
+    for issuer in new.exchange.iter().filter(|issuer| !old.exchange.contains(issuer)) {
+        lines.when(true, || format!("tokens of `{issuer}` are exchanged for sessions"));
+    }
+    lines.when(new.grant.is_some() && old.grant != new.grant, || {
+        "applications may grant sessions, or by another header".to_owned()
+    });
+}

@@ -1,0 +1,171 @@
+//! `sessions` → settings.
+mod keys;
+
+use super::limits::Limits;
+use super::{Compiler, Noun};
+use crate::config::options::{
+    BrowserOptions, GrantOptions, RotateOnOption, RotateOption, SameSiteOption, TenantOptions,
+};
+use crate::config::problem::At;
+use crate::config::read::Spanned;
+use crate::config::settings::{Browser, Grant, Rotation, SameSite, SealingKeys, Server, Sessions};
+use crate::config::units::{Period, seconds};
+use decide::facts::Stage;
+use decide::rules::{Excess, INSPECT, KeyPart, Limit, Rate, Settle};
+use std::sync::Arc;
+
+/// Browsers forget cookies after 400 days; nobody should stay signed in for a quarter of a year.
+const LONGEST: Period = seconds(90 * 86_400);
+/// What the built-in limit of the gateway's own endpoints lets through: enough for an office behind one address, too little
+/// to guess or to keep the stores busy.
+const OWN: Rate = Rate { count: 600, period_s: 60, burst: 120 };
+
+impl Compiler<'_> {
+    /// Compiles `sessions`.
+    pub(super) fn sessions(&self, server: &Server, limits: &Limits) -> Sessions {
+        let options = &self.options.sessions;
+        let keys = self.sealing_keys(server);
+        let mut all = vec![Arc::new(built_in())];
+        for name in &options.rate_limits {
+            self.refer(Noun::Limit, name, limits.names.iter().map(String::as_str));
+            let Some((_, limit)) = limits.list.iter().find(|(known, _)| known.value == name.value) else { continue };
+            if limit.stage() != Stage::Address || limit.key.iter().any(|part| matches!(part, KeyPart::Param(_))) {
+                let hint = "the gateway's own endpoints know the address before they know anybody";
+                self.report.hinted(
+                    name.at,
+                    format!("limit `{}` counts by more than the address", name.value),
+                    Some(hint),
+                );
+            }
+            all.push(limit.clone());
+        }
+        let browser = options.browser.as_ref().map(|browser| Arc::new(self.browser(&browser.value, &keys)));
+        Sessions { browser, keys, limits: all }
+    }
+
+    fn browser(&self, options: &BrowserOptions, keys: &SealingKeys) -> Browser {
+        let cookie = &options.cookie;
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let rest = cookie.value.strip_prefix("__Host-").unwrap_or_default();
+        if rest.is_empty() || cookie.len() > 64 || !rest.bytes().all(token) {
+            let hint = "it begins with `__Host-`, so that no other host and no plaintext page can set it";
+            self.report.hinted(cookie.at, format!("`{}` cannot be the session cookie", cookie.value), Some(hint));
+        }
+        self.within(&options.absolute, seconds(10), LONGEST);
+        self.within(&options.idle, seconds(10), LONGEST);
+        if options.idle.0 > options.absolute.0 {
+            let message = format!("`idle` is longer than `absolute`, `{}`", options.absolute.value);
+            self.report.hinted(either(&options.idle, &options.absolute), message, Some("`idle` is at most `absolute`"));
+        }
+        self.within(&options.reuse_leeway, seconds(1), seconds(60));
+        let every = &options.rotate_id.every;
+        let every_use = options.rotate == RotateOption::EveryUse;
+        if every_use && every.at != At::default() {
+            let hint = "remove `every`, or write `rotate: timed`";
+            self.report.hinted(every.at, "with `rotate: every_use` there is no `rotate_id.every`", Some(hint));
+        }
+        if !every_use && every.0 < options.reuse_leeway.0.saturating_mul(2) {
+            let message =
+                format!("`rotate_id.every` is shorter than twice `reuse_leeway`, `{}`", options.reuse_leeway.value);
+            let hint = "else a handle is replaced while the one before it is still good";
+            self.report.hinted(either(every, &options.reuse_leeway), message, Some(hint));
+        }
+        for issuer in &options.exchange {
+            self.refer(Noun::Issuer, issuer, self.names("issuers").into_iter());
+        }
+        let on = |event| options.rotate_id.on.contains(&event);
+        Browser {
+            cookie: Arc::from(cookie.as_str()),
+            same_site: match options.same_site {
+                SameSiteOption::Lax => SameSite::Lax,
+                SameSiteOption::Strict => SameSite::Strict,
+            },
+            idle: options.idle.0,
+            absolute: options.absolute.0,
+            rotation: Rotation {
+                every: (!every_use).then_some(every.0),
+                on_step_up: on(RotateOnOption::StepUp),
+                on_role_change: on(RotateOnOption::RoleChange),
+            },
+            reuse_leeway: options.reuse_leeway.0,
+            exchange: options.exchange.iter().map(|issuer| Arc::from(issuer.as_str())).collect(),
+            grant: options.grant.as_ref().map(|grant| self.grant(&grant.value)),
+            keys: match &options.keys {
+                Some(place) => self.read_keys(place),
+                None => keys.clone(),
+            },
+        }
+    }
+
+    fn grant(&self, options: &GrantOptions) -> Grant {
+        let header = http::HeaderName::from_bytes(options.header.to_ascii_lowercase().as_bytes());
+        let header = header.ok().filter(|name| name.as_str().starts_with("x-"));
+        if header.is_none() {
+            let hint = "a name of your own that begins with `x-`";
+            let message = format!("`{}` cannot be the header of grants", options.header.value);
+            self.report.hinted(options.header.at, message, Some(hint));
+        }
+        let issuer = &options.issuer;
+        if issuer.is_empty() {
+            self.report.problem(issuer.at, "the application's users need a name of their issuer");
+        }
+        if self.names("issuers").contains(&issuer.as_str()) {
+            let hint = "an application does not speak for an identity provider: choose another name";
+            self.report.hinted(issuer.at, format!("`{}` is the name of an issuer", issuer.value), Some(hint));
+        }
+        Grant {
+            header: header.unwrap_or(http::HeaderName::from_static("x-moat-session-grant")),
+            issuer: Arc::from(issuer.as_str()),
+        }
+    }
+
+    /// A tenant may be stricter than the platform, never laxer.
+    pub(super) fn tenant_session(&self, id: &Spanned<String>, tenant: &TenantOptions) {
+        let browser = self.options.sessions.browser.as_ref().map(|browser| &browser.value);
+        let session = &tenant.session;
+        let pairs = [
+            ("idle", &session.idle, browser.map(|b| &b.idle)),
+            ("absolute", &session.absolute, browser.map(|b| &b.absolute)),
+        ];
+        for (key, own, platform) in pairs {
+            let Some(own) = own else { continue };
+            let unread = self.tree.get("sessions").is_some_and(|sessions| sessions.get("browser").is_some());
+            match platform {
+                None if unread => {}
+                None => {
+                    let message = format!("tenant `{}` bounds sessions that nobody has", id.value);
+                    self.report.hinted(own.at, message, Some("write `sessions: {browser: …}`, or remove it"));
+                }
+                Some(platform) if own.0 > platform.0 => {
+                    let message = format!("`{key}` of tenant `{}` is laxer than `sessions.browser.{key}`", id.value);
+                    let hint = format!("a tenant may be stricter, never laxer: at most `{}`", platform.value);
+                    self.report.hinted(own.at, message, Some(hint));
+                }
+                Some(_) => {
+                    self.within(own, seconds(10), LONGEST);
+                }
+            }
+        }
+    }
+}
+
+fn either(first: &Spanned<Period>, second: &Spanned<Period>) -> At {
+    if first.at == At::default() { second.at } else { first.at }
+}
+
+/// The limit of the gateway's own endpoints that nobody has to write.
+fn built_in() -> Limit {
+    Limit {
+        name: Arc::from("moat-own"),
+        key: vec![KeyPart::ClientPrefix],
+        rates: vec![OWN],
+        concurrent: None,
+        cost: 1,
+        settle: Settle::Never,
+        excess: Excess::Refuse,
+        inspect: INSPECT,
+        legacy: false,
+        shadow: false,
+        sharing: None,
+    }
+}

@@ -1,0 +1,172 @@
+//! Everything below `/.moat/`: the gateway's own resources, on every host.
+//!
+//! [`Own::find`] names the resource, a closed list by path and method. [`Gateway::own`] does for all of them what routes do
+//! for applications: the tenant of the host, its networks and its standing, limits by address, evidence of our own site
+//! where something changes, a body within bounds. Then the resource answers, by way of a [`Visit`]. What changes state
+//! writes an intent before it does ([`Visit::intent`]); the entry of the outcome bears the name of what was done.
+mod key_set;
+mod visit;
+
+pub use visit::{Visit, cookie, json, redirect};
+
+use crate::serve::client::Client;
+use crate::serve::context::Context;
+use crate::serve::gateway::Gateway;
+use crate::serve::respond::{self, Made};
+use crate::store::quota::{KeyInput, Silent, is_shared};
+use decide::facts::{Facts, Stage};
+use decide::guards::own::{Sites, judge};
+use decide::refusal::{Code, Refusal};
+use decide::request::{Method, Methods, Request};
+use decide::rules::Seat;
+use std::time::Duration;
+
+/// Most bytes of a body that one of them reads.
+const MOST: usize = 64 << 10;
+/// Time for such a body to be there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One of the gateway's own resources, with what is to be done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// `jwks.json`: the keys that assertions are signed with.
+    KeySet,
+}
+
+/// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
+const TABLE: &[(&str, Methods, Own)] =
+    &[("jwks.json", Methods::none().with(Method::Get).with(Method::Head), Own::KeySet)];
+
+impl Own {
+    /// The resource of this path, the part after `/.moat/`. Refuses with `route.unknown`, or with `method.not-allowed` where
+    /// there is one for other methods.
+    pub fn find(name: &str, method: Method) -> Result<Own, Refusal> {
+        let here = |path: &str| match path.strip_suffix("/*") {
+            None => path == name,
+            Some(folder) => {
+                let rest = name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+                rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+            }
+        };
+        let mut allow = Methods::none();
+        for (_, methods, own) in TABLE.iter().filter(|(path, ..)| here(path)) {
+            if methods.contains(method) {
+                return Ok(*own);
+            }
+            allow = allow.union(*methods);
+        }
+        if allow == Methods::none() {
+            return Err(Refusal::new(Code::RouteUnknown, "the gateway has no such resource"));
+        }
+        let mut refusal = Refusal::new(Code::MethodNotAllowed, "the gateway's resource has no such method");
+        refusal.allow = Some(allow);
+        Err(refusal)
+    }
+
+    /// From whose pages it may be asked.
+    const fn sites(self) -> Sites {
+        match self {
+            Own::KeySet => Sites::Any,
+        }
+    }
+
+    /// Whether it is the same for everybody and costs nothing: then neither tenant nor limits matter.
+    const fn is_open(self) -> bool {
+        match self {
+            Own::KeySet => true,
+        }
+    }
+
+    /// Whether it reads a body.
+    const fn reads_body(self) -> bool {
+        match self {
+            Own::KeySet => false,
+        }
+    }
+
+    async fn answer(self, visit: &mut Visit<'_>) -> Result<Made, Refusal> {
+        match self {
+            Own::KeySet => Ok(key_set::answer(visit)),
+        }
+    }
+}
+
+impl Gateway {
+    /// Answers a request to one of the gateway's own resources.
+    pub(in crate::serve) async fn own<C: Client>(
+        &self,
+        own: Own,
+        client: &mut C,
+        (request, facts): (Request, Facts),
+        ctx: &mut Context,
+    ) -> Result<Made, Refusal> {
+        let active = ctx.active.clone();
+        let mut seat = None;
+        if !own.is_open() {
+            seat = active.snapshot.rules.seat_of_host(&request)?;
+            ctx.findings.seat = seat.clone();
+            self.limit(seat.as_ref(), &facts, ctx).await?;
+            judge(&facts, seat.as_ref(), own.sites())?;
+        }
+        let body = if own.reads_body() {
+            let late = |_| Refusal::new(Code::RequestTimeout, "the body did not come in time");
+            tokio::time::timeout(PATIENCE, client.body(MOST)).await.map_err(late)??
+        } else {
+            Vec::new()
+        };
+        ctx.own = true;
+        let headers = client.asked().headers;
+        let mut visit =
+            Visit { shared: &self.shared, active: &active, request: &request, facts: &facts, seat, headers, body, ctx };
+        let made = own.answer(&mut visit).await?;
+        let tls = ctx.peer.as_ref().is_some_and(|peer| peer.tls.is_some());
+        Ok(respond::own(made, request.method, ctx.stamp.id, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
+    }
+
+    /// Takes from the limits that all of them are under.
+    async fn limit(&self, seat: Option<&Seat>, facts: &Facts, ctx: &mut Context) -> Result<(), Refusal> {
+        let active = ctx.active.clone();
+        let limits = &active.snapshot.sessions.limits;
+        let key = KeyInput {
+            client: facts.client.0,
+            tenant: seat.map(|seat| &*seat.id),
+            class: seat.map(|seat| seat.tenant.class),
+            issuer: "",
+            subject: None,
+            route: "/.moat/",
+            params: &[],
+            fields: &[],
+        };
+        let silent = |Silent { limit }: Silent| {
+            let cause = format!("limit `{limit}` needs its store, which is silent");
+            Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)
+        };
+        let reading = if is_shared(limits, Stage::Address) {
+            active.quotas.take_shared(limits, Stage::Address, &key, &mut ctx.dues).await.map_err(silent)?
+        } else {
+            active.quotas.take(limits, Stage::Address, &key, &mut ctx.dues)
+        };
+        active.route_metrics(None).quota(limits, Stage::Address, &reading, key.tenant);
+        let Some(state) = reading.exceeded else { return Ok(()) };
+        let refusal = Refusal::new(Code::QuotaExceeded, format!("limit `{}` is used up", state.name));
+        let refusal = refusal.retry_after(state.reset_s.max(1));
+        ctx.findings.tightest = Some(state);
+        Err(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_its_path_and_its_method() {
+        let find = |name, method| Own::find(name, method).map_err(|refusal| (refusal.code, refusal.allow));
+        assert_eq!(find("jwks.json", Method::Head), Ok(Own::KeySet));
+        let allow = Methods::none().with(Method::Get).with(Method::Head);
+        assert_eq!(find("jwks.json", Method::Post), Err((Code::MethodNotAllowed, Some(allow))));
+        for unknown in ["", "jwks.json/", "JWKS.json", "sessions/"] {
+            assert_eq!(find(unknown, Method::Get), Err((Code::RouteUnknown, None)), "{unknown}");
+        }
+    }
+}
