@@ -109,6 +109,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     let redis = c.redis(shared);
     Some(Snapshot {
         sessions,
+        embedded: c.embedded(&server),
         redis,
         digest: files.digest(),
         rules: Arc::new(rules),

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub close_at_expiry: CloseAtExpiry,
     /// Sessions that the gateway holds.
     pub sessions: Sessions,
+    /// The file that keeps what no shared store does.
+    pub embedded: Embedded,
     /// What replicas share.
     pub redis: Option<Redis>,
     /// The audit log.

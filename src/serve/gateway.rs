@@ -19,6 +19,7 @@ use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
+use crate::store::state::State;
 use arc_swap::ArcSwap;
 use decide::facts::RequestId;
 use decide::refusal::{Code, Refusal};
@@ -38,6 +39,8 @@ pub struct Shared {
     active: ArcSwap<Active>,
     /// The audit log.
     pub audit: Arc<AuditLog>,
+    /// Sessions and whatever else outlives requests.
+    pub state: Arc<State>,
     /// The access log.
     pub access: AccessLog,
     /// All counters.
@@ -65,7 +68,7 @@ impl Shared {
     /// Puts the parts together.
     pub fn new(
         active: Arc<Active>,
-        audit: Arc<AuditLog>,
+        (audit, state): (Arc<AuditLog>, Arc<State>),
         access: AccessLog,
         metrics: Arc<Metrics>,
         assertions: Assertions,
@@ -79,6 +82,7 @@ impl Shared {
         Shared {
             active,
             audit,
+            state,
             access,
             metrics,
             assertions,

@@ -27,6 +27,8 @@ use crate::serve::storage::Storage;
 use crate::serve::traces::{Exporting, Traces};
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
+use crate::store::state::embedded::Embedded;
+use crate::store::state::{self, Engine, State, Unobserved};
 use anyhow::{Context as _, Result, anyhow, bail};
 use decide::record::Event;
 use std::net::SocketAddr;
@@ -80,6 +82,7 @@ pub struct Prepared {
     rings: KeyRings,
     quotas: Arc<Quotas>,
     storage: Arc<Storage>,
+    state: Arc<State>,
     active: Arc<Active>,
     log: Option<Arc<Lines>>,
 }
@@ -160,6 +163,11 @@ impl Prepared {
             tokio::task::spawn_blocking(move || Storage::prepare(reading.redis.as_ref(), &reading.server.instance))
                 .await?
                 .map_err(|e| anyhow!(e))?;
+        let embedded = state::embedded::Options::new(snapshot.embedded.path.clone());
+        let opened = tokio::task::spawn_blocking(move || Embedded::open(embedded)).await?;
+        let embedded = Arc::new(opened.context("the state")?);
+        let place = |_| Engine::Embedded(embedded.clone());
+        let state = Arc::new(State::new(place, Arc::new(now_ms), Arc::new(Unobserved)));
         let common = storage.adopt(ready);
         quotas.share(common.clone());
         // So that the first request finds it, where it can be found. A silent store is no reason not to start.
@@ -180,6 +188,7 @@ impl Prepared {
             rings,
             quotas,
             storage,
+            state,
             active,
             log,
         })
@@ -197,10 +206,10 @@ impl Prepared {
             tracing::warn!("{doubt}");
         }
         let Prepared { snapshot, certificates, bound, mut given, metrics, access, assertions, .. } = self;
-        let Prepared { herald, rings, quotas, storage, active, log, .. } = self;
+        let Prepared { herald, rings, quotas, storage, state, active, log, .. } = self;
         let audit = Arc::new(audit);
         let (traces, exporter) = Traces::new(metrics.traces());
-        let shared = Arc::new(Shared::new(active, audit.clone(), access, metrics.clone(), assertions, traces));
+        let shared = Arc::new(Shared::new(active, (audit.clone(), state), access, metrics.clone(), assertions, traces));
         let fallback = snapshot.fallback.as_ref();
         let loaded = Event::ConfigLoad {
             digest: &snapshot.digest,
@@ -253,6 +262,7 @@ impl Prepared {
         tasks.spawn(live::watch_over(shared.clone()));
         tasks.spawn(fallback::remind(shared.clone()));
         tasks.spawn(quotas.clone().keep_together());
+        tasks.spawn(shared.state.clone().keep_house());
         if let Some(status) = status {
             tasks.spawn(status.keep_time());
         }

@@ -1,5 +1,6 @@
-//! What outlives a request: quotas, sessions, what replicas share, and the audit log.
+//! What outlives a request: quotas, state such as sessions, what replicas share, and the audit log.
 pub mod audit;
 pub mod quota;
 pub mod seal;
 pub mod shared;
+pub mod state;

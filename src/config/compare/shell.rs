@@ -27,6 +27,7 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         (*reuse_port != server.reuse_port, "server.reuse_port"),
         (old.admin.address != new.admin.address, "admin.address"),
         (old.admin.status_page != new.admin.status_page, "admin.status_page"),
+        (old.embedded != new.embedded, "storage.embedded.path"),
         (old.audit.directory != new.audit.directory, "audit.directory"),
         (old.audit.key != new.audit.key, "audit.chain.checkpoint.key"),
     ];

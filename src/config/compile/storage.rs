@@ -4,7 +4,7 @@ use super::traces::is_loopback;
 use crate::config::options::{RedisOptions, UseOption};
 use crate::config::read::Spanned;
 use crate::config::secrets::SecretPlace;
-use crate::config::settings::{Redis, RedisPlace, RedisTls, SecretSource};
+use crate::config::settings::{Embedded, Redis, RedisPlace, RedisTls, SecretSource, Server};
 use crate::config::units::{Period, seconds};
 use http::Uri;
 use std::path::PathBuf;
@@ -22,6 +22,22 @@ struct Address {
 }
 
 impl Compiler<'_> {
+    /// Compiles `storage.embedded`.
+    pub(super) fn embedded(&self, server: &Server) -> Embedded {
+        let path = match &self.options.storage.embedded.path {
+            None => server.state_dir.join("state.redb"),
+            Some(path) => {
+                let whole = self.files.folder.join(&path.value);
+                if path.value.is_empty() || path.value.ends_with('/') || whole.is_dir() {
+                    let hint = "write the path of a file, such as `/var/lib/moat/state.redb`";
+                    self.report.hinted(path.at, format!("`{}` is no file", path.value), Some(hint));
+                }
+                whole
+            }
+        };
+        Embedded { path }
+    }
+
     /// Compiles `storage.redis`; `shared` is whether some limit is counted there.
     pub(super) fn redis(&self, shared: bool) -> Option<Redis> {
         let section = self.options.storage.redis.as_ref()?;

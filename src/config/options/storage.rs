@@ -6,10 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// State that replicas share. One machine needs none of it.
+/// Where state is kept. One machine needs none of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageOptions {
+    /// The file on this machine that keeps what no shared store does.
+    #[serde(skip_serializing_if = "EmbeddedOptions::is_default")]
+    pub embedded: EmbeddedOptions,
     /// A Redis (6.2 or later) or Valkey that all replicas reach. Default: none; then limits of every `mode` are counted by each
     /// replica alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,9 +20,25 @@ pub struct StorageOptions {
 }
 
 impl StorageOptions {
-    /// Whether nothing is shared.
+    /// Whether nothing is written.
     pub fn is_empty(&self) -> bool {
-        self.redis.is_none()
+        self.redis.is_none() && self.embedded.is_default()
+    }
+}
+
+/// A file on this machine. There is none until something is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedOptions {
+    /// The file. Default: `state.redb` in `server.state_dir`. Danger: it must be on a disk of this machine, not on a network
+    /// file system; and whoever can write to it ends and changes sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Spanned<String>>,
+}
+
+impl EmbeddedOptions {
+    fn is_default(&self) -> bool {
+        self.path.is_none()
     }
 }
 

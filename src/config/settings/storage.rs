@@ -1,7 +1,14 @@
-//! What replicas share, resolved.
+//! Where state is kept, resolved.
 use super::SecretSource;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// `storage.embedded:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Embedded {
+    /// The file.
+    pub path: PathBuf,
+}
 
 /// `storage.redis:`
 #[derive(Clone, Debug, PartialEq, Eq)]
