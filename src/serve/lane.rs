@@ -1,12 +1,14 @@
-//! Our own HTTP/1.1 data path: a client on our wire, an application that speaks HTTP/1.1, and nothing between them.
+//! Our own data path to applications that speak HTTP/1.1: a client on our wire, or on a stream of HTTP/2.
 //!
 //! ```text
 //! head (already judged) -> Ask -> Gateway::admit -> endpoint -> Connection -> Exchange -> next head
 //! ```
 //!
-//! What an upstream with HTTP/2 is to get goes to pingora with its decision; HTTP/2 clients never come here.
+//! What an upstream with HTTP/2 is to get goes to pingora with its decision. Streams come here with theirs: their frames
+//! are the codec's, everything behind them is the same.
 mod ask;
 mod body;
+mod caller;
 mod clock;
 mod conn;
 mod download;
@@ -16,10 +18,12 @@ mod idle;
 mod own;
 mod peek;
 mod serialize;
+mod stream;
 mod tunnel;
 mod upload;
 
 pub use idle::Idle;
+pub(crate) use stream::{Streamed, TRAILERS};
 
 use crate::config::settings::HttpVersion;
 use crate::serve::admit::Admitted;

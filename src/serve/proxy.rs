@@ -7,6 +7,7 @@ use crate::serve::failure::{broken_off, failure, not_connected};
 use crate::serve::forward::{self, must_close};
 use crate::serve::gateway::Gateway;
 use crate::serve::gather::Stamp;
+use crate::serve::lane::{Streamed, TRAILERS};
 use crate::serve::listener::conn_info;
 use crate::serve::respond::Made;
 use crate::serve::wire;
@@ -17,6 +18,7 @@ use decide::refusal::{Code, Refusal};
 use decide::reply::check_framing;
 use http::HeaderValue;
 use http::header::ACCEPT;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -41,10 +43,7 @@ impl ProxyHttp for Gateway {
             return Ok(false);
         }
         match self.ask(session, ctx).await {
-            Ok(Admitted::Forward) => {
-                wire::forget_spelling(session.req_header_mut());
-                Ok(false)
-            }
+            Ok(Admitted::Forward) => self.carried(session, ctx).await,
             Ok(Admitted::Own(made)) => self.send(session, ctx, made).await.map(|()| true),
             Ok(Admitted::Left) => Error::e_explain(ErrorType::ConnectionClosed, "it waited").map_err(Error::into_down),
             Err(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
@@ -53,12 +52,19 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        let Some(bytes) = body else { return Ok(()) };
+        let Some(bytes) = body else {
+            // The body has ended and its stream has not: trailers, which pingora would drop in silence.
+            if end_of_stream && session.is_http2() && !session.as_mut().is_body_done() {
+                ctx.refusal = Some(Refusal::new(Code::RequestMalformed, TRAILERS));
+                return Error::e_explain(ErrorType::HTTPStatus(Code::RequestMalformed.status()), TRAILERS);
+            }
+            return Ok(());
+        };
         let Err(refusal) = forward::take_body(ctx, bytes.len()) else { return Ok(()) };
         let error = match refusal.code {
             Code::RequestTimeout => Error::explain(ErrorType::ReadTimedout, "body in drips").into_down(),
@@ -205,7 +211,11 @@ impl ProxyHttp for Gateway {
         if let Some(written) = session.response_written() {
             ctx.status = written.status.as_u16();
         }
-        ctx.bytes_out = session.body_bytes_sent() as u64;
+        // What the lane has sent on a stream, it has counted itself.
+        let sent = session.body_bytes_sent() as u64;
+        if sent > 0 || ctx.lease.as_ref().is_none_or(|lease| lease.version() == HttpVersion::Http2) {
+            ctx.bytes_out = sent;
+        }
         ctx.tell();
     }
 
@@ -268,6 +278,25 @@ impl Gateway {
         let conn = conn_info(session).ok_or_else(unknown)?;
         let body = !session.is_body_empty();
         self.admit(&mut Served { session, body }, &conn, ctx).await
+    }
+
+    /// Carries a stream to an application that speaks HTTP/1.1; whether it was one. What is left is pingora's.
+    async fn carried(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let permit = ctx.permit.as_ref();
+        let pool = permit.and_then(|permit| ctx.active.upstreams.get(permit.destination().upstream));
+        let ours = pool.is_some_and(|pool| pool.settings.version == HttpVersion::Http1);
+        let conn = conn_info(session);
+        let (Some(conn), ServerSession::H2(stream)) = (conn.filter(|_| ours), session.as_downstream_mut()) else {
+            wire::forget_spelling(session.req_header_mut());
+            return Ok(false);
+        };
+        match self.carry_stream(stream, &conn, ctx).await {
+            Streamed::Done => Ok(true),
+            Streamed::Cut => {
+                Error::e_explain(ErrorType::ConnectionClosed, "not answered whole").map_err(Error::into_down)
+            }
+            Streamed::Refused(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
+        }
     }
 
     /// Answers with a refusal, dressed, and closes connections whose next bytes cannot be trusted.

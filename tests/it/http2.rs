@@ -2,5 +2,6 @@
 mod conformance;
 mod downgrade;
 mod floods;
+mod streams;
 mod upstream;
 mod wire;

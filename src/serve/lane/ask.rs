@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) method: Method,
-    target: Bytes,
+    pub(super) target: Bytes,
     pub(super) fields: HeaderMap,
     pub(super) after: After,
     /// Whether the client speaks HTTP/1.0: no interim answers, no chunks.
@@ -22,6 +22,8 @@ pub(super) struct Ask {
     pub(super) expects: bool,
     /// Whether it reads trailers.
     pub(super) trailers: bool,
+    /// Whether the body comes on a stream that says by itself where it ends.
+    pub(super) streamed: bool,
 }
 
 impl Ask {
@@ -41,6 +43,7 @@ impl Ask {
             keep_alive: head.keep_alive,
             expects: head.expects && head.after != After::Body(0),
             trailers: te,
+            streamed: false,
         })
     }
 
@@ -84,6 +87,8 @@ impl Ask {
     /// The body as it comes.
     pub(super) fn body(&self) -> Source {
         match self.after {
+            After::Body(length) if self.streamed => Source::Stream { ended: length == 0 },
+            After::Chunks if self.streamed => Source::Stream { ended: false },
             After::Body(length) | After::WebSocket(length) => Source::Length(length),
             After::Chunks => Source::chunks(),
         }

@@ -20,6 +20,11 @@ pub(super) enum Source {
     Chunks(Chunks, Vec<u8>),
     /// Until the connection ends.
     Close,
+    /// Until the stream of an HTTP/2 client ends, which is said apart from the bytes.
+    Stream {
+        /// Whether it has.
+        ended: bool,
+    },
 }
 
 /// What to do next about a body.
@@ -44,6 +49,18 @@ impl Source {
             Source::Length(left) => *left == 0,
             Source::Chunks(chunks, _) => chunks.done(),
             Source::Close => false,
+            Source::Stream { ended } => *ended,
+        }
+    }
+
+    /// Nothing more will come; whether that may be.
+    pub(super) fn end(&mut self) -> bool {
+        match self {
+            Source::Stream { ended } => {
+                *ended = true;
+                true
+            }
+            Source::Length(_) | Source::Chunks(..) | Source::Close => false,
         }
     }
 
@@ -57,6 +74,11 @@ impl Source {
                 Ok(if piece == 0 { Step::More } else { Step::Data(piece) })
             }
             Source::Close => Ok(if pending.is_empty() { Step::More } else { Step::Data(pending.len()) }),
+            Source::Stream { ended } => Ok(match (pending.len(), *ended) {
+                (0, true) => Step::Over,
+                (0, false) => Step::More,
+                (bytes, _) => Step::Data(bytes),
+            }),
             Source::Chunks(chunks, trailers) => loop {
                 if chunks.done() {
                     return Ok(Step::Over);
@@ -75,18 +97,14 @@ impl Source {
         }
     }
 
-    /// Trailers that may be passed on, as lines.
-    pub(super) fn trailers(&self, identity: &IdentityHeaders, out: &mut Vec<u8>) {
-        let Source::Chunks(_, trailers) = self else { return };
-        for (name, value) in section(trailers) {
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            if may_trail(&name, identity) {
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b": ");
-                out.extend_from_slice(value);
-                out.extend_from_slice(b"\r\n");
-            }
-        }
+    /// Trailers that may be passed on.
+    pub(super) fn trailers<'a>(&'a self, identity: &'a IdentityHeaders) -> impl Iterator<Item = (String, &'a [u8])> {
+        let bytes = match self {
+            Source::Chunks(_, trailers) => &**trailers,
+            Source::Length(_) | Source::Close | Source::Stream { .. } => &[],
+        };
+        let all = section(bytes).map(|(name, value)| (String::from_utf8_lossy(name).to_ascii_lowercase(), value));
+        all.filter(|(name, _)| may_trail(name, identity))
     }
 }
 
@@ -126,7 +144,10 @@ impl Outgoing {
             self.after = b"";
         }
         self.before.extend_from_slice(b"0\r\n");
-        source.trailers(identity, &mut self.before);
+        for (name, value) in source.trailers(identity) {
+            let line = [name.as_bytes(), b": ", value, b"\r\n"];
+            line.iter().for_each(|part| self.before.extend_from_slice(part));
+        }
         self.before.extend_from_slice(b"\r\n");
     }
 

@@ -1,4 +1,5 @@
 //! What an exchange waits for at this moment, and until when.
+use super::caller::Caller;
 use super::exchange::Exchange;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ pub(super) enum Due {
     Application(&'static str),
 }
 
-impl Exchange<'_> {
+impl<C: Caller> Exchange<'_, C> {
     /// The first of all deadlines that hold now.
     pub(super) fn deadline(&self) -> (Instant, Due) {
         if let Some(answered) = self.answered {

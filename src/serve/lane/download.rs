@@ -1,6 +1,7 @@
 //! The answer on its way to the client: strictly read, dressed, framed anew.
 use super::ask::field_map;
 use super::body::{PIECE, Source, Step};
+use super::caller::{Caller, Said};
 use super::exchange::{End, Exchange, Fail};
 use super::serialize::{self, Connection, Framing};
 use crate::serve::forward::{MOST_BYTES, MOST_FIELDS, dress_interim};
@@ -14,7 +15,7 @@ const MOST_INTERIMS: usize = 16;
 /// Room for reading a head; what it leaves is of the body.
 const HEAD_ROOM: usize = 4 * 1024;
 
-impl Exchange<'_> {
+impl<C: Caller> Exchange<'_, C> {
     /// Passes the answer on until it is over, or something must be waited for.
     pub(super) fn poll_download(&mut self, cx: &mut Task<'_>) -> Poll<Result<End, Fail>> {
         loop {
@@ -27,14 +28,15 @@ impl Exchange<'_> {
             }
             self.download.wants_client = true;
             if !self.download.out.is_empty() {
-                let (wire, out) = (&mut *self.wire, &mut self.download.out);
-                if ready!(out.poll(&mut self.up.inbound, |slices| wire.poll_vectored(cx, slices))).is_err() {
+                let (client, out) = (&mut *self.client, &mut self.download.out);
+                if ready!(out.poll(&mut self.up.inbound, |slices| client.poll_vectored(cx, slices))).is_err() {
                     return Poll::Ready(Err(Fail::Gone));
                 }
                 self.moved.1 = Instant::now();
             }
             if self.download.ended && self.download.out.is_empty() {
-                if ready!(self.wire.poll_flush_all(cx)).is_err() {
+                let identity = &self.ctx.active.snapshot.identity;
+                if ready!(self.client.poll_over(cx, self.download.source.as_ref(), identity)).is_err() {
                     return Poll::Ready(Err(Fail::Gone));
                 }
                 return Poll::Ready(Ok(self.done()));
@@ -45,7 +47,7 @@ impl Exchange<'_> {
             if self.answering() && !self.up.inbound.is_empty() {
                 continue;
             }
-            match self.wire.poll_flush_all(cx) {
+            match self.client.poll_flush_all(cx) {
                 Poll::Ready(Ok(())) => self.download.wants_client = false,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Fail::Gone)),
                 Poll::Pending => {}
@@ -140,7 +142,7 @@ impl Exchange<'_> {
             self.go_on();
         } else if !self.ask.old {
             dress_interim(&mut fields);
-            serialize::interim(&mut self.download.out.before, status, &fields);
+            self.client.interim(&mut self.download.out.before, status, &fields);
         }
         Ok(())
     }
@@ -165,13 +167,14 @@ impl Exchange<'_> {
             _ if bodiless && view.status != 204 => view.content_length.map_or(Framing::None, Framing::Length),
             _ if bodiless => Framing::None,
             Ending::Length(length) => Framing::Length(length),
+            Ending::Chunks | Ending::Close if C::ENDS => Framing::None,
             Ending::Chunks | Ending::Close if self.ask.old => Framing::Close,
             Ending::Chunks | Ending::Close => Framing::Chunked,
         };
         // An application that closes will not read the rest of the body, and so nobody will.
         let unread = !self.upload.over || self.upload.refused.is_some();
         let stops = unread && (!view.keep_alive || self.upload.held || self.upload.refused.is_some());
-        self.closing |= framing == Framing::Close || stops || self.wire.conn().draining();
+        self.closing |= framing == Framing::Close || stops || self.client.conn().draining();
         if stops {
             self.upload.over = true;
             self.upload.refused.get_or_insert_with(|| "answered before the end of the body".to_owned());
@@ -182,7 +185,10 @@ impl Exchange<'_> {
             (false, false) => Connection::Silent,
         };
         let identity = &self.ctx.active.snapshot.identity;
-        serialize::answer(&mut self.download.out.before, status, &fields, framing, about, identity);
+        let said = Said { status, framing, about, over: ending == Ending::Length(0) };
+        if self.client.answer(&mut self.download.out.before, fields, said, identity).is_err() {
+            return Err(Fail::Gone);
+        }
         let pretends = view.status == 204 && view.content_length.is_some_and(|length| length > 0);
         self.download.reusable = view.keep_alive && ending != Ending::Close && !pretends;
         self.download.chunked = framing == Framing::Chunked;

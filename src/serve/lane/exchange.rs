@@ -1,14 +1,15 @@
 //! One try of one request: both directions at once, each with bounded buffers, under one set of clocks.
 use super::Ask;
 use super::body::{Outgoing, Source};
+use super::caller::Caller;
 use super::clock::Due;
 use super::conn::Connection;
 use super::serialize::{self, Framing};
 use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
 use crate::serve::gateway::Gateway;
+use crate::serve::head::After;
 use crate::serve::shares::UnreadPlace;
-use crate::serve::stream::Wire;
 use bytes::Bytes;
 use decide::refusal::{Code, Refusal};
 use std::future::poll_fn;
@@ -83,9 +84,9 @@ pub(super) struct Download {
     pub(super) wants_client: bool,
 }
 
-pub(super) struct Exchange<'a> {
+pub(super) struct Exchange<'a, C> {
     pub(super) gateway: &'a Gateway,
-    pub(super) wire: &'a mut Wire,
+    pub(super) client: &'a mut C,
     pub(super) up: &'a mut Connection,
     pub(super) ask: &'a Ask,
     pub(super) ctx: &'a mut Context,
@@ -107,20 +108,20 @@ pub(super) struct Exchange<'a> {
     pub(super) moved: (Instant, Instant),
 }
 
-impl<'a> Exchange<'a> {
+impl<'a, C: Caller> Exchange<'a, C> {
     pub(super) fn new(
         gateway: &'a Gateway,
-        wire: &'a mut Wire,
+        client: &'a mut C,
         up: &'a mut Connection,
         ask: &'a Ask,
         ctx: &'a mut Context,
         timeouts: Timeouts,
-    ) -> Exchange<'a> {
+    ) -> Exchange<'a, C> {
         let now = Instant::now();
-        let framing = match (ask.length(), ask.body()) {
+        let framing = match (ask.length(), ask.after) {
             (Some(length), _) => Framing::Length(length),
-            (None, Source::Chunks(..)) => Framing::Chunked,
-            (None, _) => Framing::None,
+            (None, After::Chunks) => Framing::Chunked,
+            (None, After::Body(_) | After::WebSocket(_)) => Framing::None,
         };
         let about = match (ask.upgrade(), ask.trailers) {
             (true, _) => serialize::Connection::Upgrade,
@@ -158,7 +159,7 @@ impl<'a> Exchange<'a> {
                 tunnel: None,
                 wants_client: false,
             },
-            patience: wire.conn().settings.stall_timeout,
+            patience: client.patience(),
             unread: None,
             continued: false,
             closing: !ask.keep_alive,
@@ -166,7 +167,7 @@ impl<'a> Exchange<'a> {
             answered: None,
             moved: (now, now),
             gateway,
-            wire,
+            client,
             up,
             ask,
             ctx,
@@ -212,7 +213,7 @@ impl<'a> Exchange<'a> {
             return Poll::Ready(Err(fail));
         }
         // Whoever sends no body and reads no answer has left, or sends its next request.
-        if self.upload.over && self.upload.refused.is_none() && self.wire.poll_gone(cx).is_ready() {
+        if self.upload.over && self.upload.refused.is_none() && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Fail::Gone));
         }
         self.keep_place();
@@ -225,7 +226,7 @@ impl<'a> Exchange<'a> {
         if !waits {
             self.unread = None;
         } else if self.unread.is_none() {
-            self.unread = self.gateway.shared.unread.take(self.wire.conn().account.as_ref());
+            self.unread = self.gateway.shared.unread.take(self.client.conn().account.as_ref());
         }
     }
 

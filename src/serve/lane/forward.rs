@@ -1,7 +1,9 @@
 //! From a permit to the end of the answer: an endpoint, a connection to it, tries, and what a failure is called.
+use super::caller::Caller;
 use super::conn::{Connection, NotConnected};
 use super::exchange::{End, Exchange, Fail};
 use super::{Ask, Turn, own, tunnel};
+use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
 use crate::serve::forward;
 use crate::serve::gateway::Gateway;
@@ -15,14 +17,52 @@ struct Broken {
     replayable: bool,
 }
 
+/// What became of a request that had a permit.
+pub(super) enum Carried {
+    /// The answer is out, and whole; whether the client's connection can go on.
+    Done { client: bool },
+    /// The application speaks WebSocket now; this is the head of its answer.
+    Tunnel { up: Connection, head: Vec<u8>, timeouts: Timeouts },
+    /// The client has left.
+    Gone,
+    /// There is no answer: the client is to be told this.
+    Refused(Refusal),
+    /// The answer had begun and is not whole; whether nothing but its end would tell.
+    Broken { refusal: Refusal, unframed: bool },
+}
+
 impl Gateway {
     /// Sends the request to the application and its answer to the client.
     pub(super) async fn forward(&self, wire: &mut Wire, ask: &mut Ask, ctx: &mut Context) -> Turn {
+        match self.carry_to(wire, ask, ctx).await {
+            Carried::Done { client } => {
+                ctx.whole = true;
+                if client { Turn::Next } else { Turn::Close }
+            }
+            Carried::Tunnel { up, head, timeouts } => tunnel::run(wire, up, head, &timeouts, ctx).await,
+            Carried::Gone => Turn::Cut,
+            // Where the request's body ends may not be known any more: the connection ends too.
+            Carried::Refused(refusal) => {
+                let made = self.refusal(refusal, &ask.fields, ask.to_head(), ctx);
+                own::answer(wire, ask, ctx, made, true).await
+            }
+            Carried::Broken { refusal, unframed } => {
+                if unframed {
+                    wire.end_loudly();
+                }
+                ctx.refusal = Some(refusal);
+                Turn::Cut
+            }
+        }
+    }
+
+    /// The same for every kind of client, with as many tries as there may be.
+    pub(super) async fn carry_to<C: Caller>(&self, client: &mut C, ask: &mut Ask, ctx: &mut Context) -> Carried {
         let mut fresh = false;
         loop {
             match forward::lease(ctx, &ask.fields) {
                 Ok(lease) => ctx.lease = Some(lease),
-                Err(refusal) => return self.fail(wire, ask, ctx, refusal).await,
+                Err(refusal) => return Carried::Refused(refusal),
             }
             let mut up = match self.connection(ask, ctx, fresh).await {
                 Ok(up) => up,
@@ -31,14 +71,14 @@ impl Gateway {
                     if may_retry(ask, ctx, &Broken { failure: Failure::Connect, replayable: true }) {
                         continue;
                     }
-                    return self.fail(wire, ask, ctx, refusal).await;
+                    return Carried::Refused(refusal);
                 }
             };
             if let Err(refusal) = self.edit_request(&mut ask.fields, ctx) {
-                return self.fail(wire, ask, ctx, refusal).await;
+                return Carried::Refused(refusal);
             }
-            let Some(timeouts) = ctx.lease.as_ref().map(|lease| *lease.timeouts()) else { return Turn::Close };
-            let mut exchange = Exchange::new(self, wire, &mut up, ask, ctx, timeouts);
+            let Some(timeouts) = ctx.lease.as_ref().map(|lease| *lease.timeouts()) else { return Carried::Gone };
+            let mut exchange = Exchange::new(self, client, &mut up, ask, ctx, timeouts);
             let end = exchange.run().await;
             let answering = exchange.answering();
             let unframed = answering && !exchange.download.framed;
@@ -47,27 +87,19 @@ impl Gateway {
             drop(exchange);
             let fail = match end {
                 Ok(End::Done { application, client }) => {
-                    ctx.whole = true;
                     if application {
                         keep(ctx, up);
                     }
-                    return if client { Turn::Next } else { Turn::Close };
+                    return Carried::Done { client };
                 }
-                Ok(End::Tunnel(head)) => return tunnel::run(wire, up, head, &timeouts, ctx).await,
+                Ok(End::Tunnel(head)) => return Carried::Tunnel { up, head, timeouts },
                 Err(fail) => fail,
             };
             let reused = up.reused;
             drop(up);
-            let refusal = match named(fail, reused, held, ctx) {
-                Some(refusal) => refusal,
-                None => return Turn::Cut,
-            };
+            let Some(refusal) = named(fail, reused, held, ctx) else { return Carried::Gone };
             if answering {
-                if unframed {
-                    wire.end_loudly();
-                }
-                ctx.refusal = Some(refusal);
-                return Turn::Cut;
+                return Carried::Broken { refusal, unframed };
             }
             let broke = refusal.code == Code::UpstreamUnreachable && refusal.cause.starts_with(BROKE);
             if broke {
@@ -81,7 +113,7 @@ impl Gateway {
                     continue;
                 }
             }
-            return self.fail(wire, ask, ctx, refusal).await;
+            return Carried::Refused(refusal);
         }
     }
 
@@ -110,12 +142,6 @@ impl Gateway {
         let endpoint = lease.address();
         ctx.tried_in_vain(endpoint);
         Err(refusal)
-    }
-
-    /// Answers with a refusal and ends the connection: where the request's body ends may not be known any more.
-    async fn fail(&self, wire: &mut Wire, ask: &Ask, ctx: &mut Context, refusal: Refusal) -> Turn {
-        let made = self.refusal(refusal, &ask.fields, ask.to_head(), ctx);
-        own::answer(wire, ask, ctx, made, true).await
     }
 }
 

@@ -70,14 +70,40 @@ fn framing(out: &mut Vec<u8>, framing: Framing, map: &HeaderMap, identity: &Iden
         }
         Framing::Chunked => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            let announced = map.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
-            let names = announced.flat_map(|value| value.split(',')).map(str::trim).map(str::to_ascii_lowercase);
-            let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name, identity)).collect();
-            if !names.is_empty() {
-                field(out, "trailer", names.join(", ").as_bytes());
+            if let Some(names) = announced(map, identity) {
+                field(out, "trailer", names.as_bytes());
             }
         }
     }
+}
+
+/// Trailers that are announced and may come.
+fn announced(map: &HeaderMap, identity: &IdentityHeaders) -> Option<String> {
+    let announced = map.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
+    let names = announced.flat_map(|value| value.split(',')).map(str::trim).map(str::to_ascii_lowercase);
+    let names: Vec<String> = names.filter(|name| !name.is_empty() && may_trail(name, identity)).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Makes of an answer's fields those of a stream of HTTP/2, where nothing is of the connection (RFC 9113, 8.2.2).
+pub(super) fn stream_fields(map: &mut HeaderMap, body: Framing, identity: &IdentityHeaders) {
+    let named = named(map);
+    let announced = announced(map, identity);
+    let stay = |name: &HeaderName| !of_the_hop(name) && !named.iter().any(|other| other == name.as_str());
+    let gone: Vec<HeaderName> = map.keys().filter(|name| !stay(name)).cloned().collect();
+    gone.iter().for_each(|name| drop(map.remove(name)));
+    if let Framing::Length(length) = body {
+        map.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(names) = announced.and_then(|names| HeaderValue::try_from(names).ok()) {
+        map.insert(header::TRAILER, names);
+    }
+}
+
+/// The fields that `Connection` names, in lowercase.
+fn named(map: &HeaderMap) -> Vec<String> {
+    let lines = map.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
 }
 
 fn connection(out: &mut Vec<u8>, connection: Connection) {
@@ -117,13 +143,8 @@ pub(super) fn answer(
 ) {
     out.reserve(1024);
     status_line(out, status);
-    let named: Vec<&str> = match map.contains_key(header::CONNECTION) {
-        true => {
-            map.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect()
-        }
-        false => Vec::new(),
-    };
-    fields(out, map, |name| named.iter().any(|other| other.trim().eq_ignore_ascii_case(name.as_str())));
+    let named = if map.contains_key(header::CONNECTION) { named(map) } else { Vec::new() };
+    fields(out, map, |name| named.iter().any(|other| other == name.as_str()));
     if !status.is_informational() && !map.contains_key(header::DATE) {
         date(out);
     }

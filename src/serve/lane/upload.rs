@@ -1,5 +1,6 @@
 //! The request on its way to the application: its head with the first of its body in one write, then the rest as it comes.
 use super::body::Step;
+use super::caller::Caller;
 use super::exchange::{Exchange, Fail};
 use crate::serve::forward::take_body;
 use std::pin::Pin;
@@ -7,12 +8,12 @@ use std::task::{Context as Task, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-impl Exchange<'_> {
+impl<C: Caller> Exchange<'_, C> {
     /// Sends until the request is over, or something must be waited for. That the application takes no more is no
     /// failure: it may have answered already.
     pub(super) fn poll_upload(&mut self, cx: &mut Task<'_>) -> Poll<Result<(), Fail>> {
         loop {
-            if self.upload.held && !self.wire.pending().is_empty() {
+            if self.upload.held && !self.client.pending().is_empty() {
                 // The client has not waited.
                 self.go_on();
             }
@@ -22,7 +23,7 @@ impl Exchange<'_> {
             if !self.upload.out.is_empty() {
                 self.upload.wants_client = false;
                 let (up, out) = (&mut *self.up, &mut self.upload.out);
-                match ready!(out.poll(self.wire.inbound(), |slices| up.poll_vectored(cx, slices))) {
+                match ready!(out.poll(self.client.inbound(), |slices| up.poll_vectored(cx, slices))) {
                     Ok(sent) => self.upload.sent += sent,
                     Err(error) => return self.upload_refused(error.to_string()),
                 }
@@ -33,17 +34,18 @@ impl Exchange<'_> {
                     return self.upload_refused(error.to_string());
                 }
                 self.upload.over = true;
-                self.wire.body_over();
+                self.client.body_over();
                 return Poll::Ready(Ok(()));
             }
-            if self.upload.held || self.upload.out.has_room() && self.wire.pending().is_empty() {
+            if self.upload.held || self.upload.out.has_room() && self.client.pending().is_empty() {
                 if let Err(error) = ready!(self.flush_upload(cx)) {
                     return self.upload_refused(error.to_string());
                 }
                 self.upload.wants_client = true;
-                match ready!(self.wire.poll_more(cx)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(Fail::Gone)),
+                match ready!(self.client.poll_more(cx)) {
+                    Ok(0) if !self.upload.source.end() => return Poll::Ready(Err(Fail::Gone)),
                     Ok(_) => {}
+                    Err(fail) => return Poll::Ready(Err(fail)),
                 }
                 self.upload.wants_client = false;
             }
@@ -56,7 +58,7 @@ impl Exchange<'_> {
 
     /// Adds what has come of the body to what is to be sent.
     fn add_body(&mut self) -> Result<(), Fail> {
-        let step = self.upload.source.step(self.wire.inbound()).map_err(Fail::Refused)?;
+        let step = self.upload.source.step(self.client.inbound()).map_err(Fail::Refused)?;
         match step {
             Step::Data(bytes) => {
                 self.upload.begun = true;

@@ -85,7 +85,7 @@ async fn one_authority_one_target_one_method_or_none() {
 }
 
 #[tokio::test]
-async fn trailers_change_nothing_that_was_decided() {
+async fn trailers_of_a_request_are_refused() {
     run(trailers()).await;
 }
 

@@ -1,0 +1,255 @@
+//! A client on a stream of HTTP/2 and an application that speaks HTTP/1.1: the codec has the frames, the lane all the rest.
+use super::Ask;
+use super::body::Source;
+use super::caller::{Caller, Said};
+use super::exchange::Fail;
+use super::forward::Carried;
+use super::serialize;
+use crate::serve::context::Context;
+use crate::serve::gateway::Gateway;
+use crate::serve::head::After;
+use crate::serve::listener::ConnInfo;
+use bytes::{Bytes, BytesMut};
+use decide::headers::request::IdentityHeaders;
+use decide::refusal::{Code, Refusal};
+use h2::{Reason, SendStream};
+use http::header::{CONTENT_LENGTH, TE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pingora_core::protocols::http::v2::server::HttpSession;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
+
+/// Why a request with trailers is refused.
+pub(crate) const TRAILERS: &str = "trailers of a request over HTTP/2, which cannot be passed on";
+
+/// What became of a stream.
+#[derive(Debug)]
+pub enum Streamed {
+    /// The answer is out, and whole.
+    Done,
+    /// It ends without an answer that is whole: nobody is to be told.
+    Cut,
+    /// It is to be answered with this.
+    Refused(Refusal),
+}
+
+/// A client on a stream.
+struct Stream<'a> {
+    session: &'a mut HttpSession,
+    conn: Arc<ConnInfo>,
+    /// Where the answer goes, once its head has gone.
+    writer: Option<SendStream<Bytes>>,
+    inbound: BytesMut,
+    /// Bytes of the body that are still to be read, where its length was said.
+    left: Option<u64>,
+    /// The last of a body whose length was said, until it is certain that no trailers follow.
+    last: Bytes,
+    /// Whether the end of the answer has been said.
+    ended: bool,
+}
+
+impl Gateway {
+    /// Carries a request that has a permit to an application that speaks HTTP/1.1, and its answer back.
+    pub(crate) async fn carry_stream(
+        &self,
+        session: &mut HttpSession,
+        conn: &Arc<ConnInfo>,
+        ctx: &mut Context,
+    ) -> Streamed {
+        let mut ask = Ask::of_stream(session);
+        let mut stream = Stream::new(session, conn.clone());
+        let carried = self.carry_to(&mut stream, &mut ask, ctx).await;
+        match carried {
+            Carried::Done { .. } => Streamed::Done,
+            Carried::Gone => Streamed::Cut,
+            Carried::Refused(refusal) => Streamed::Refused(refusal),
+            Carried::Broken { refusal, .. } => {
+                stream.reset();
+                ctx.refusal = Some(refusal);
+                Streamed::Cut
+            }
+            Carried::Tunnel { .. } => {
+                // Nobody asks for one here, and so none is given.
+                stream.reset();
+                Streamed::Cut
+            }
+        }
+    }
+}
+
+impl Ask {
+    /// The head of a stream's request.
+    fn of_stream(session: &HttpSession) -> Ask {
+        let head = session.req_header();
+        let mut fields = head.headers.clone();
+        let length = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = match length {
+            _ if session.is_body_empty() => After::Body(0),
+            Some(length) => After::Body(length),
+            None => After::Chunks,
+        };
+        // RFC 9110, 8.6: what may have a body and has none says so.
+        if after == After::Body(0) && [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Ask {
+            method: head.method.clone(),
+            target: Bytes::copy_from_slice(head.raw_path()),
+            after,
+            old: false,
+            keep_alive: true,
+            // The codec has no interim answers: nobody could be told to go on.
+            expects: false,
+            trailers: fields.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers")),
+            streamed: true,
+            fields,
+        }
+    }
+}
+
+impl<'a> Stream<'a> {
+    fn new(session: &'a mut HttpSession, conn: Arc<ConnInfo>) -> Stream<'a> {
+        // What a limit has looked into was read already.
+        let seen = session.get_retry_buffer().unwrap_or_default();
+        let length = session.req_header().headers.get(CONTENT_LENGTH);
+        let length: Option<u64> = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let left = length.map(|length| length.saturating_sub(seen.len() as u64));
+        Stream { session, conn, writer: None, inbound: seen.into(), left, last: Bytes::new(), ended: false }
+    }
+
+    /// Ends the stream so that nobody takes what has come for all.
+    fn reset(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+impl Caller for Stream<'_> {
+    const ENDS: bool = true;
+
+    fn conn(&self) -> &Arc<ConnInfo> {
+        &self.conn
+    }
+
+    fn patience(&self) -> Duration {
+        self.conn.settings.h2_stall_timeout
+    }
+
+    fn inbound(&mut self) -> &mut BytesMut {
+        &mut self.inbound
+    }
+
+    fn pending(&self) -> &[u8] {
+        &self.inbound
+    }
+
+    /// Trailers of a request are not passed on: the codec's owner does not give them out. Dropped in silence they might have
+    /// said what proves the body, so a request that has some is refused before its last byte goes out.
+    fn poll_more(&mut self, cx: &mut Task<'_>) -> Poll<Result<usize, Fail>> {
+        loop {
+            match ready!(self.session.poll_read_body_bytes(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    if self.left == Some(0) && !self.session.is_body_done() {
+                        self.last = data;
+                        continue;
+                    }
+                    self.inbound.extend_from_slice(&data);
+                    return Poll::Ready(Ok(data.len()));
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Fail::Gone)),
+                None if !self.session.is_body_done() => {
+                    let refusal = Refusal::new(Code::RequestMalformed, TRAILERS);
+                    return Poll::Ready(Err(Fail::Refused(refusal)));
+                }
+                None => {
+                    let last = std::mem::take(&mut self.last);
+                    self.inbound.extend_from_slice(&last);
+                    return Poll::Ready(Ok(last.len()));
+                }
+            }
+        }
+    }
+
+    fn body_over(&mut self) {}
+
+    fn poll_gone(&mut self, cx: &mut Task<'_>) -> Poll<()> {
+        match &mut self.writer {
+            Some(writer) => writer.poll_reset(cx).map(|_| ()),
+            None => Pin::new(&mut self.session.idle()).poll(cx).map(|_| ()),
+        }
+    }
+
+    fn interim(&mut self, _out: &mut Vec<u8>, _status: StatusCode, _fields: &HeaderMap) {}
+
+    fn answer(
+        &mut self,
+        _out: &mut Vec<u8>,
+        mut fields: HeaderMap,
+        said: Said,
+        identity: &IdentityHeaders,
+    ) -> io::Result<()> {
+        serialize::stream_fields(&mut fields, said.framing, identity);
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        (head.status, head.headers) = (said.status, fields);
+        self.session.write_response_header(Box::new(head.into()), said.over).map_err(io::Error::other)?;
+        self.writer = self.session.take_response_body_writer();
+        self.ended = said.over;
+        Ok(())
+    }
+
+    fn poll_vectored(&mut self, cx: &mut Task<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let Some(writer) = &mut self.writer else { return Poll::Ready(Err(gone())) };
+        let all: usize = slices.iter().map(|slice| slice.len()).sum();
+        writer.reserve_capacity(all);
+        let room = loop {
+            // What was granted before is not announced again.
+            match writer.capacity() {
+                0 => match ready!(writer.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(Err(gone())),
+                },
+                room => break room.min(all),
+            }
+        };
+        let mut data = BytesMut::with_capacity(room);
+        for slice in slices {
+            let piece = slice.get(..slice.len().min(room - data.len())).unwrap_or_default();
+            data.extend_from_slice(piece);
+        }
+        writer.send_data(data.freeze(), false).map_err(io::Error::other)?;
+        Poll::Ready(Ok(room))
+    }
+
+    fn poll_flush_all(&mut self, _cx: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_over(
+        &mut self,
+        _cx: &mut Task<'_>,
+        source: Option<&Source>,
+        identity: &IdentityHeaders,
+    ) -> Poll<io::Result<()>> {
+        let Some(writer) = self.writer.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Ok(())) };
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        for (name, value) in source.into_iter().flat_map(|source| source.trailers(identity)) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+                trailers.append(name, value);
+            }
+        }
+        let said = match trailers.is_empty() {
+            true => writer.send_data(Bytes::new(), true),
+            false => writer.send_trailers(trailers),
+        };
+        Poll::Ready(said.map_err(io::Error::other))
+    }
+}
