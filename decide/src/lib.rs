@@ -24,6 +24,7 @@ pub mod policy;
 pub mod revocation;
 pub mod token;
 pub mod session;
+pub mod sign_in;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;

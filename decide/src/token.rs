@@ -5,17 +5,22 @@
 //! no `none` and no HMAC: neither has a name here. No cause of a refusal repeats anything that the token holds.
 mod claims;
 pub mod dpop;
+mod id_token;
 pub(crate) mod json;
 mod keys;
 mod parse;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod id_token_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
 
 pub use claims::{ClaimName, ClaimNames};
+pub use id_token::{IdTokenRules, LOGOUT_TOKEN_LIFE_S, LogoutToken, verify_id_token, verify_logout_token};
+pub(crate) use json::object as strict_object;
 pub use keys::{KeySet, KeySetError, MAX_KEY_SET_BYTES};
 pub use parse::peek_issuer;
 

@@ -285,6 +285,18 @@ fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
             format!("issuer `{name}`: tokens live longer")
         });
         lines.when(issuer.max_stale > before.max_stale, || format!("issuer `{name}`: old keys are used longer"));
+        match (before.client.as_deref(), issuer.client.as_deref()) {
+            (None, Some(_)) => lines.when(true, || format!("browsers may sign in with issuer `{name}`")),
+            (Some(old), Some(new)) => {
+                let elsewhere = old.id != new.id || old.endpoints != new.endpoints;
+                lines.when(elsewhere, || format!("issuer `{name}`: browsers sign in as another client, or elsewhere"));
+                let asked = |every: Option<std::time::Duration>| every.unwrap_or(std::time::Duration::MAX);
+                lines.when(asked(new.refresh_every) > asked(old.refresh_every), || {
+                    format!("issuer `{name}`: is asked less often whether a session may go on")
+                });
+            }
+            (_, None) => {}
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
 mod sessions;
+mod sign_in;
 mod storage;
 mod upstreams;
 pub use sessions::*;
+pub use sign_in::*;
 pub use storage::*;
 pub use upstreams::*;
 
@@ -250,6 +252,8 @@ pub struct Issuer {
     pub max_stale: Duration,
     /// PEM file with the only certificate authorities to trust for fetches; the system's where absent.
     pub ca: Option<PathBuf>,
+    /// The gateway as its client, where browsers sign in with it.
+    pub client: Option<Arc<Client>>,
 }
 
 /// Where an issuer's keys come from.

@@ -110,6 +110,17 @@ struct Claims<'a> {
     exp: u64,
 }
 
+/// The claims of a client assertion (RFC 7523, 3).
+#[derive(Serialize)]
+struct ClientClaims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    jti: String,
+    iat: u64,
+    exp: u64,
+}
+
 impl Assertions {
     /// Loads the key of a state folder, or makes one; `issuer` is the `iss` of every assertion.
     pub fn open(folder: &Path, issuer: &str) -> Result<Assertions, KeyFault> {
@@ -154,6 +165,22 @@ impl Assertions {
         Some(value)
     }
 
+    /// Proves to an OpenID provider that this gateway is its client (`private_key_jwt`, RFC 7523, 2.2): addressed to the
+    /// provider by its issuer name and to nobody else, good for a minute and once.
+    pub fn client(&self, client_id: &str, provider: &str, now_s: u64) -> Option<String> {
+        let mut id = [0; 16];
+        aws_lc_rs::rand::fill(&mut id).ok()?;
+        let claims = ClientClaims {
+            iss: client_id,
+            sub: client_id,
+            aud: provider,
+            jti: URL_SAFE_NO_PAD.encode(id),
+            iat: now_s,
+            exp: now_s.checked_add(LIFE_S)?,
+        };
+        self.signer.load().sign_client(&claims)
+    }
+
     /// The key set for `/.moat/jwks.json` (RFC 7517): the key in use first, then its predecessor.
     pub fn jwks(&self) -> Bytes {
         self.signer.load().jwks.clone()
@@ -175,6 +202,16 @@ impl Signer {
         let listed: Vec<String> = std::iter::once(&keys.public).chain(&keys.previous).map(PublicKey::jwk).collect();
         let jwks = Bytes::from(format!("{{\"keys\":[{}]}}", listed.join(",")));
         Signer { keys, head, jwks }
+    }
+
+    fn sign_client(&self, claims: &ClientClaims<'_>) -> Option<String> {
+        // Of another type than assertions about callers: neither can be passed off as the other.
+        let header = Header { alg: "EdDSA", typ: "JWT", kid: &self.keys.public.kid };
+        let mut token = format!("{}.{}", encode(&header)?, encode(claims)?);
+        let signature = self.keys.sign(token.as_bytes())?;
+        token.push('.');
+        token.push_str(&signature);
+        Some(token)
     }
 
     fn sign(&self, issuer: &str, about: &About, now_s: u64, expires_s: u64) -> Option<HeaderValue> {
@@ -269,6 +306,28 @@ mod tests {
         let mut forged = token.as_bytes().to_vec();
         *forged.last_mut().unwrap() = b'!';
         assert!(check(&HeaderValue::from_bytes(&forged).unwrap(), &assertions.jwks(), "api").is_err());
+    }
+
+    #[test]
+    fn a_client_proves_itself_to_one_provider_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let assertions = open(folder.path());
+        let read = |token: &str| -> (Value, Value) {
+            let parts: Vec<Vec<u8>> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+            (serde_json::from_slice(&parts[0]).unwrap(), serde_json::from_slice(&parts[1]).unwrap())
+        };
+        let (first, second) = (assertions.client("moat", "https://idp.example", 1000).unwrap(), assertions.client("moat", "https://idp.example", 1000).unwrap());
+        let (header, mut claims) = read(&first);
+        assert_eq!((&header["typ"], &header["alg"]), (&json!("JWT"), &json!("EdDSA")));
+        assert_ne!(claims["jti"], read(&second).1["jti"]);
+        claims.as_object_mut().unwrap().remove("jti");
+        assert_eq!(claims, json!({"iss": "moat", "sub": "moat", "aud": "https://idp.example", "iat": 1000, "exp": 1060}));
+        let set: JwkSet = serde_json::from_slice(&assertions.jwks()).unwrap();
+        let key = DecodingKey::from_jwk(&set.keys[0]).unwrap();
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&["https://idp.example"]);
+        validation.validate_exp = false;
+        assert!(decode::<Value>(&first, &key, &validation).is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
 use crate::serve::shares::Unread;
+use crate::serve::sign_in::SignIns;
 use crate::serve::status::Recent;
 use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Signs identity assertions.
     pub assertions: Assertions,
+    /// The OpenID providers that browsers sign in with.
+    pub sign_ins: SignIns,
     /// What became of the last reload.
     pub reloads: Reloads,
     /// What is running.
@@ -86,6 +89,7 @@ impl Shared {
             access,
             metrics,
             assertions,
+            sign_ins: SignIns::default(),
             reloads,
             live,
             recent,

@@ -28,6 +28,7 @@ pub mod drain;
 pub mod authorities;
 pub mod keys;
 pub mod tokens;
+pub mod sign_in;
 pub mod assertion;
 pub mod run;
 pub mod ending;

@@ -9,6 +9,7 @@ pub mod own;
 mod quota;
 pub(crate) mod residency;
 mod session;
+pub mod step_up;
 mod tenant;
 #[cfg(test)]
 pub(crate) mod tests;

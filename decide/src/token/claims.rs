@@ -80,10 +80,7 @@ impl Default for ClaimNames {
 pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) -> Result<Identity, TokenError> {
     let claims = json::object(&parse::decode(payload)?)
         .ok_or(TokenError::Invalid("the claims are not one strict JSON object"))?;
-    if claims.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
-        return Err(TokenError::Invalid("`iss` is not this issuer"));
-    }
-    audience(&claims, rules)?;
+    addressed(&claims, rules)?;
     let subject = required_text(claims.get("sub"), "`sub` is missing, empty or too long")?;
     if rules.firebase && subject.len() > MAX_FIREBASE_SUBJECT_BYTES {
         return Err(TokenError::Invalid("`sub` is missing, empty or too long"));
@@ -133,6 +130,38 @@ fn confirmation(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, TokenEr
         },
         Some(_) => Err(NOT_BOUND),
     }
+}
+
+/// The issuer made it, and for us.
+pub(super) fn addressed(claims: &Map<String, Value>, rules: &IssuerRules) -> Result<(), TokenError> {
+    if claims.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
+        return Err(TokenError::Invalid("`iss` is not this issuer"));
+    }
+    audience(claims, rules)
+}
+
+/// Whom a token of a security event names: the user, the session (hashed), or both.
+#[expect(clippy::type_complexity, reason = "two names of which each may be absent")]
+pub(super) fn whom(
+    claims: &Map<String, Value>,
+    rules: &IssuerRules,
+) -> Result<(Option<Person<Arc<str>>>, Option<Arc<str>>), TokenError> {
+    let subject = text(claims.get("sub"), "`sub` is not a short string")?.map(Person);
+    let session = text(rules.claims.session.find(claims), "the session claim is not a short string")?;
+    Ok((subject, session.map(|id| rules.session_hash(&id))))
+}
+
+/// `iat`, which is not in the future, and `exp` where it is there; seconds since the epoch.
+pub(super) fn moments(
+    claims: &Map<String, Value>,
+    rules: &IssuerRules,
+    now_s: u64,
+) -> Result<(u64, Option<u64>), TokenError> {
+    let issued_at = date(claims.get("iat"))?.ok_or(TokenError::Invalid("`iat` is missing"))?;
+    if issued_at.ceiling > now_s.saturating_add(rules.clock_skew_s) {
+        return Err(TokenError::Invalid("`iat` is in the future"));
+    }
+    Ok((issued_at.floor, date(claims.get("exp"))?.map(|end| end.floor)))
 }
 
 /// Keyed, and separated by issuer: equal ids of two issuers are two sessions.

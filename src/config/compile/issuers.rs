@@ -1,4 +1,6 @@
 //! `issuers` → settings.
+mod client;
+
 use super::{Compiler, list};
 use crate::config::options::IssuerOptions;
 use crate::config::problem::At;
@@ -48,8 +50,10 @@ impl Compiler<'_> {
             );
             self.report.hinted(at, message, Some("`max_stale` is at least twice `refresh`"));
         }
+        let rules = self.issuer_rules(name, options, pepper);
         Issuer {
-            rules: self.issuer_rules(name, options, pepper),
+            client: self.sign_in_client(name, options, &rules),
+            rules,
             keys: self.key_source(name, options),
             refresh: options.jwks.refresh.0,
             min_interval: options.jwks.min_interval.0,
@@ -92,7 +96,8 @@ impl Compiler<'_> {
         let whole = !self.report.is_tainted(name.at);
         let missing = [
             ("issuer", options.issuer.is_none()),
-            ("audiences", options.audiences.is_empty()),
+            // Then no token is taken as a credential, and browsers only sign in.
+            ("audiences", options.audiences.is_empty() && options.client.is_none()),
             ("algorithms", options.algorithms.is_empty()),
             ("token_types", options.token_types.is_empty()),
         ];

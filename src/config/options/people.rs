@@ -1,4 +1,5 @@
 //! Options of who sends requests: issuers and tenants.
+use super::ClientOptions;
 use crate::config::read::Spanned;
 use crate::config::units::{Period, seconds};
 use ipnet::IpNet;
@@ -18,7 +19,8 @@ pub struct IssuerOptions {
     /// Whether the keys are found by OpenID Connect discovery. Default: true, unless `jwks` names a URL or a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Spanned<bool>>,
-    /// What the claim `aud` must name one of. At least one. Not with `firebase`.
+    /// What the claim `aud` must name one of. At least one, unless there is a `client`: then browsers only sign in. Not with
+    /// `firebase`.
     #[serde(default)]
     pub audiences: Vec<String>,
     /// Allowed signature algorithms: RS256, PS256, ES256, ES384, EdDSA. At least one. Not with `firebase`.
@@ -43,6 +45,9 @@ pub struct IssuerOptions {
     /// system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<Spanned<String>>,
+    /// The gateway as a client of this issuer, which browsers are sent to to sign in. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientOptions>,
 }
 
 fn access_token() -> Vec<String> {

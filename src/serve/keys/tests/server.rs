@@ -112,6 +112,7 @@ impl Server {
             min_interval: Duration::from_secs(3600),
             max_stale: Duration::from_secs(12 * 3600),
             ca: Some(self.folder.path().join("ca.crt")),
+            client: None,
         }
     }
 
