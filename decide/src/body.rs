@@ -63,7 +63,12 @@ pub fn kind<'h>(
     let (Some(value), None) = (content_types.next(), content_types.next()) else {
         return Err(unsupported("a limit counts by a field of the body, and not one Content-Type says what it is"));
     };
-    let value = std::str::from_utf8(value).map_err(|_| unsupported("Content-Type is not ASCII"))?;
+    let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
+    let value = text.ok_or_else(|| unsupported("Content-Type is not ASCII"))?;
+    if value.contains(',') {
+        // Of a list some take the first, browsers the last.
+        return Err(unsupported("Content-Type is a list"));
+    }
     let mut parts = value.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
     let kind = match media.split_once('/') {

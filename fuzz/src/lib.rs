@@ -25,6 +25,7 @@ mod record;
 mod yaml;
 mod config;
 mod frames;
+mod body;
 
 /// A target: its name, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -48,4 +49,5 @@ pub const TARGETS: &[Target] = &[
     ("yaml", yaml::run),
     ("config", config::run),
     ("frames", frames::run),
+    ("body", body::run),
 ];

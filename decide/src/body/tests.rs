@@ -161,6 +161,8 @@ fn only_what_can_be_read_is_supported() {
         ("application/x-www-form-urlencoded; charset=utf-8; charset=utf-7", Form, Err(415)),
         ("application/x-www-form-urlencoded; charset", Form, Err(415)),
         ("application/json, application/x-www-form-urlencoded", Any, Err(415)),
+        ("application/json; a=b, text/plain", Any, Err(415)),
+        ("application/json; a=\u{e9}", Any, Err(415)),
         ("application/+json", Any, Err(415)),
         ("multipart/form-data; boundary=x", Any, Err(415)),
         ("text/plain", Any, Err(415)),
