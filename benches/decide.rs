@@ -127,6 +127,7 @@ fn decided(rules: &Rules, facts: &Facts, identity: &Arc<Identity>, target: &str,
         answer = match deliberation.proceed(answer) {
             Step::Ask(Question::Quota(_)) => Some(Answer::Quota(Reading::default())),
             Step::Ask(Question::Fields) => Some(Answer::Fields(Ok(()))),
+            Step::Ask(Question::CsrfToken) => Some(Answer::CsrfToken(Ok(()))),
             Step::Ask(Question::Credential) => {
                 Some(Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Bearer }))
             }

@@ -58,10 +58,10 @@ pub fn kind<'h>(
 ) -> Result<Kind, Refusal> {
     let unsupported = |cause| Refusal::new(Code::BodyUnsupported, cause);
     if encodings.any(|value| !value.eq_ignore_ascii_case(b"identity")) {
-        return Err(unsupported("the body is encoded, and a limit counts by a field of it"));
+        return Err(unsupported("the body is encoded, and a field of it is asked for"));
     }
     let (Some(value), None) = (content_types.next(), content_types.next()) else {
-        return Err(unsupported("a limit counts by a field of the body, and not one Content-Type says what it is"));
+        return Err(unsupported("a field of the body is asked for, and not one Content-Type says what it is"));
     };
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
     let value = text.ok_or_else(|| unsupported("Content-Type is not ASCII"))?;
@@ -75,7 +75,7 @@ pub fn kind<'h>(
         Some(("application", "x-www-form-urlencoded")) => Kind::Form,
         Some(("application", sub)) if sub == "json" || is_json_suffix(sub) => Kind::Json,
         Some(_) | None => {
-            return Err(unsupported("a limit counts by a field of the body, which is no form and no JSON"));
+            return Err(unsupported("a field of the body is asked for, which is no form and no JSON"));
         }
     };
     let mut charset = None;
@@ -95,7 +95,7 @@ pub fn kind<'h>(
         FieldSource::Json => kind == Kind::Json,
     };
     if !keys.iter().all(fits) {
-        return Err(unsupported("the body is not of the kind that a limit counts by a field of"));
+        return Err(unsupported("the body is not of the kind that a field is asked for of"));
     }
     Ok(kind)
 }
@@ -105,13 +105,22 @@ pub fn kind<'h>(
 pub fn read(kind: Kind, body: &[u8], query: Option<&str>, keys: &[&FieldKey]) -> Result<Vec<FieldValue>, Refusal> {
     if keys.iter().any(|key| form::names(query.unwrap_or_default().as_bytes(), &key.name)) {
         // Many frameworks read both as one.
-        return Err(invalid("the field that a limit counts by stands in the query"));
+        return Err(invalid("the field that is asked for stands in the query"));
     }
     let value = |key: &&FieldKey| match kind {
         Kind::Form => form::value(body, &key.name),
         Kind::Json => json::value(body, &key.name),
     };
     keys.iter().map(|key| Ok(FieldValue(fold(&value(key)?)))).collect()
+}
+
+/// The value of the one field of this name in a form, as it stands; refused like any other that has more than one
+/// reading.
+pub fn form_field(body: &[u8], query: Option<&str>, name: &str) -> Result<String, Refusal> {
+    if form::names(query.unwrap_or_default().as_bytes(), name) {
+        return Err(invalid("the field that is asked for stands in the query"));
+    }
+    form::value(body, name)
 }
 
 /// `merge-patch+json`, but not `+json` alone.

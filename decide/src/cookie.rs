@@ -28,7 +28,7 @@ pub fn find<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Resu
                 return Err(ambiguous("two cookies of one name"));
             }
         } else if alike(other, name) {
-            return Err(ambiguous("another spelling of the session cookie's name"));
+            return Err(ambiguous("another spelling of the cookie's name"));
         }
         legacy |= other.first() == Some(&b'$') || open_quote(value);
     }
@@ -37,9 +37,9 @@ pub fn find<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Resu
         return Err(ambiguous("cookies in the grammar of RFC 2109"));
     }
     if !value.iter().copied().all(is_octet) {
-        return Err(ambiguous("value of the session cookie is not made of cookie octets"));
+        return Err(ambiguous("value of the cookie is not made of cookie octets"));
     }
-    std::str::from_utf8(value).map(Some).map_err(|_| ambiguous("value of the session cookie is not text"))
+    std::str::from_utf8(value).map(Some).map_err(|_| ambiguous("value of the cookie is not text"))
 }
 
 /// The header without the cookie of this name and any other spelling of it, the rest as sent; empty where nothing is
@@ -119,17 +119,17 @@ mod tests {
             ("prefs={\"a\":1}; __Host-session=x", "found x"),
             ("q=\"quoted\"; __Host-session=x", "found x"),
             ("q=\"open", "none"),
-            ("__host-session=y", "request.ambiguous: another spelling of the session cookie's name"),
-            ("__Host-session=x; __HOST-SESSION=y", "request.ambiguous: another spelling of the session cookie's name"),
-            ("..Host-session=y", "request.ambiguous: another spelling of the session cookie's name"),
-            ("_[Host-session=y", "request.ambiguous: another spelling of the session cookie's name"),
+            ("__host-session=y", "request.ambiguous: another spelling of the cookie's name"),
+            ("__Host-session=x; __HOST-SESSION=y", "request.ambiguous: another spelling of the cookie's name"),
+            ("..Host-session=y", "request.ambiguous: another spelling of the cookie's name"),
+            ("_[Host-session=y", "request.ambiguous: another spelling of the cookie's name"),
             ("__Host-session=x; __Host-session=x", "request.ambiguous: two cookies of one name"),
             ("__Host-session=x; a=1; __Host-session =y", "request.ambiguous: two cookies of one name"),
-            ("__Host-session=\"x\"", "request.ambiguous: value of the session cookie is not made of cookie octets"),
-            ("__Host-session=x y", "request.ambiguous: value of the session cookie is not made of cookie octets"),
-            ("__Host-session=x,y", "request.ambiguous: value of the session cookie is not made of cookie octets"),
-            ("__Host-session=x\\y", "request.ambiguous: value of the session cookie is not made of cookie octets"),
-            ("__Host-session=\u{e9}", "request.ambiguous: value of the session cookie is not made of cookie octets"),
+            ("__Host-session=\"x\"", "request.ambiguous: value of the cookie is not made of cookie octets"),
+            ("__Host-session=x y", "request.ambiguous: value of the cookie is not made of cookie octets"),
+            ("__Host-session=x,y", "request.ambiguous: value of the cookie is not made of cookie octets"),
+            ("__Host-session=x\\y", "request.ambiguous: value of the cookie is not made of cookie octets"),
+            ("__Host-session=\u{e9}", "request.ambiguous: value of the cookie is not made of cookie octets"),
             ("$Version=1; __Host-session=x", "request.ambiguous: cookies in the grammar of RFC 2109"),
             ("a=\"b; __Host-session=x; c=d\"", "request.ambiguous: cookies in the grammar of RFC 2109"),
         ] {

@@ -22,6 +22,8 @@ pub struct Findings {
     pub tightest: Option<LimitState>,
     /// Shadow limits that are used up.
     pub shadowed_limits: Vec<Arc<str>>,
+    /// Whether a double-submit token has stood in for evidence of our own origin.
+    pub csrf_token: bool,
     /// The limit that has the request wait before it is forwarded, if one does: the one with the longest wait.
     pub delayed: Option<Delayed>,
 }

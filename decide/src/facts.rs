@@ -229,6 +229,8 @@ pub enum Question {
     Credential,
     /// Read the fields of the body that the route's limits count by.
     Fields,
+    /// Find and verify the double-submit token, which stands in a cookie and in a header or form.
+    CsrfToken,
 }
 
 /// When a limit is counted: before or after the caller is known.
@@ -251,6 +253,8 @@ pub enum Answer {
     Credential(Credential),
     /// Whether the fields could be read; their values stay with the shell, hashed.
     Fields(Result<(), Refusal>),
+    /// Whether the token was sent twice, and is one for this caller.
+    CsrfToken(Result<(), Refusal>),
     /// The world is silent; the cause goes to the audit entry.
     Unavailable(String),
 }

@@ -42,7 +42,7 @@ mod trace;
 
 pub use cookies::CookieCounts;
 pub use problems::ProfileProblem;
-pub use profile::Profile;
+pub use profile::{Profile, keep_private};
 pub use request::{IdentityHeaders, IdentityOptions};
 pub use trace::TraceParent;
 

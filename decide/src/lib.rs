@@ -12,6 +12,7 @@ pub mod fields;
 pub mod cookie;
 pub mod site;
 pub mod cors;
+pub mod csrf;
 pub mod forwarded;
 pub mod proxy_protocol;
 pub mod edge;

@@ -1,6 +1,7 @@
 //! What must hold of every decision, over made-up rules, requests, facts and answers, under `#[cfg(test)]` only.
 mod stricter;
 
+use crate::csrf::Submit;
 use crate::deliberation::{Deliberation, Step, Trail, Verdict};
 use crate::facts::*;
 use crate::guards::{Guard, ORDER};
@@ -59,7 +60,13 @@ struct Event {
     caller_exceeded: bool,
     body_exceeded: bool,
     fields: bool,
+    token: bool,
     silent: bool,
+}
+
+fn token() -> Csrf {
+    let field = Some("csrf_token".into());
+    Csrf::Token(Box::new(Submit { cookie: "__Host-csrf".into(), header: None, field, max_age_s: 60, inspect: 100 }))
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
@@ -70,7 +77,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     (
         (mostly(0.8), mostly(0.6), age(), mostly(0.2), prop::option::weighted(0.3, when)),
         (
-            mostly(0.5),
+            prop::sample::select(vec![Csrf::Strict, token(), Csrf::Off, Csrf::Off]),
             mostly(0.5),
             mostly(0.5),
             mostly(0.4),
@@ -99,7 +106,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             step_up_age_s: access.2,
             step_up_acr: access.3,
             when: access.4,
-            csrf: if checks.0 { Csrf::Strict } else { Csrf::Off },
+            csrf: checks.0,
             isolation: checks.4,
             address_limit: checks.1,
             caller_limit: checks.2,
@@ -172,6 +179,7 @@ fn event() -> impl Strategy<Value = Event> {
             prop::bool::weighted(0.1),
             prop::bool::weighted(0.9),
             prop::bool::weighted(0.05),
+            any::<bool>(),
         ),
     )
         .prop_map(|(who, head, body, credential, answers)| Event {
@@ -188,6 +196,7 @@ fn event() -> impl Strategy<Value = Event> {
             body_exceeded: answers.2,
             fields: answers.3,
             silent: answers.4,
+            token: answers.5,
         })
 }
 
@@ -246,7 +255,7 @@ fn world(setup: &Setup, seated: bool) -> World {
     let mut route = crate::guards::tests::plain_route();
     route.tenant = if setup.tenant_by_session { RouteTenant::Session } else { RouteTenant::Resolve };
     route.access = access;
-    route.csrf = setup.csrf;
+    route.csrf = setup.csrf.clone();
     route.isolation = setup.isolation;
     route.limits = limits;
     route.regions = if setup.regions { vec![region("eu"), region("us")] } else { Vec::new() };
@@ -305,6 +314,10 @@ fn decide(setup: &Setup, event: &Event) -> (bool, Trail) {
                     Question::Quota(Stage::Caller) => Answer::Quota(reading(event.caller_exceeded, "caller")),
                     Question::Credential => Answer::Credential(event.credential.clone()),
                     Question::Quota(Stage::Body) => Answer::Quota(reading(event.body_exceeded, "body")),
+                    Question::CsrfToken if event.token => Answer::CsrfToken(Ok(())),
+                    Question::CsrfToken => {
+                        Answer::CsrfToken(Err(Refusal::new(Code::CsrfUnproven, "the token's cookie is missing")))
+                    }
                     Question::Fields if event.fields => Answer::Fields(Ok(())),
                     Question::Fields => Answer::Fields(Err(Refusal::new(Code::RequestMalformed, "no field"))),
                 });

@@ -1,6 +1,7 @@
 //! Rules: tenants, routes and limits as compiled, and how a request finds its own.
 use crate::condition::Condition;
 use crate::cors::Cors;
+use crate::csrf::Submit;
 use crate::guards::Guard;
 use crate::policy::{PermissionId, Policy};
 use crate::refusal::{Code, Refusal};
@@ -264,11 +265,13 @@ pub struct StepUp {
 }
 
 /// `csrf:`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Csrf {
     /// State-changing requests need evidence of our own origin: those of cookie sessions, and on public routes all. The
     /// default of routes with a session.
     Strict,
+    /// The same, where clients that say nothing of where they ask from may show a token instead.
+    Token(Box<Submit>),
     /// Written out as `csrf: off`; the default of public routes.
     Off,
 }

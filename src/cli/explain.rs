@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use decide::cors::{Cors, Origins};
 use decide::deliberation::Verdict;
-use decide::rules::{Accept, Access, Found, Isolation};
+use decide::rules::{Accept, Access, Csrf, Found, Isolation};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -59,6 +59,12 @@ pub struct Args {
     /// The request comes from another site, as browsers tell it
     #[arg(long)]
     cross_site: bool,
+    /// The browser does not say where the request comes from
+    #[arg(long, conflicts_with_all = ["cross_site", "origin"])]
+    unsaid: bool,
+    /// The request shows a double-submit token (`csrf: token`)
+    #[arg(long)]
+    csrf_token: bool,
     /// The other origin whose page sends it by script, e.g. `https://app.example.com`
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
@@ -119,7 +125,12 @@ impl Args {
             from: self.from,
             content_type: self.content_type.clone(),
             fields: (!self.fields.is_empty()).then(|| self.written_fields(spanned)).transpose()?,
-            site: self.cross_site.then_some(CaseSite::CrossSite),
+            site: match (self.cross_site, self.unsaid) {
+                (true, _) => Some(CaseSite::CrossSite),
+                (false, true) => Some(CaseSite::Unsaid),
+                (false, false) => None,
+            },
+            csrf_token: self.csrf_token,
             origin: self.origin.clone(),
             preflight: self.preflight,
         })
@@ -241,6 +252,17 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
     };
     if let Some(text) = isolation {
         page.line("read by", text, None)?;
+    }
+    match &route.csrf {
+        Csrf::Strict | Csrf::Off => {}
+        Csrf::Token(submit) => {
+            let places = [
+                submit.header.as_ref().map(|name| format!("header `{name}`")),
+                submit.field.as_ref().map(|name| format!("field `{name}`")),
+            ];
+            let places = places.into_iter().flatten().collect::<Vec<_>>().join(" or ");
+            page.line("token", &format!("cookie `{}` and {places}", submit.cookie), None)?;
+        }
     }
     match &route.cors {
         Cors::Closed => {}

@@ -11,7 +11,7 @@ use decide::facts::{
     Reading, RequestId, Site, TlsFacts, changes_state,
 };
 use decide::policy::nearest;
-use decide::refusal::Refusal;
+use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::revocation::{Handles, Source};
 use decide::rules::{Accept, Access, FieldKey, Found, Route, Rules, SessionRules};
@@ -153,6 +153,10 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
             Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
             Step::Ask(Question::Fields) => {
                 answer = Some(Answer::Fields(fields(&request, &facts, &found.route, made_up.fields.as_ref())));
+            }
+            Step::Ask(Question::CsrfToken) => {
+                let none = || Refusal::new(Code::CsrfUnproven, "no double-submit token is shown");
+                answer = Some(Answer::CsrfToken(if made_up.csrf_token { Ok(()) } else { Err(none()) }));
             }
             Step::Ask(Question::Credential) => {
                 answer = Some(Answer::Credential(credential(rules, made_up.caller.as_ref(), &found.route)));

@@ -85,7 +85,10 @@ fn compare_routes(old: &Route, new: &Route, lines: &mut Lines) {
     for template in new.templates.iter().filter(|template| !old.templates.contains(template)) {
         lines.when(true, || format!("route `{name}` serves `{template}` too"));
     }
-    lines.when(old.csrf == Csrf::Strict && new.csrf == Csrf::Off, || format!("route `{name}`: csrf is off"));
+    lines.when(old.csrf != Csrf::Off && new.csrf == Csrf::Off, || format!("route `{name}`: csrf is off"));
+    lines.when(old.csrf == Csrf::Strict && matches!(new.csrf, Csrf::Token(_)), || {
+        format!("route `{name}`: a token may stand in for evidence of our own origin")
+    });
     lines.when(new.isolation < old.isolation, || format!("route `{name}`: pages of other sites may fetch from it"));
     lines.when(wider_cors(&old.cors, &new.cors), || format!("route `{name}` is open to other origins, or to more"));
     lines.when(old.tenant != new.tenant && !matches!(new.tenant, RouteTenant::Resolve), || {

@@ -104,6 +104,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     if whole {
         c.unused(&roles.permissions, &profiles, &limits);
     }
+    let csrf_keys = c.csrf_keys(&rules, &server);
     let default_profile = profiles.list.first()?.clone();
     let shared = limits.list.iter().any(|(_, limit)| limit.sharing.is_some());
     let redis = c.redis(shared);
@@ -122,6 +123,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         upstreams,
         profiles: profiles.list,
         default_profile,
+        csrf_keys,
         identity: c.identity()?,
         token_cache: options.sessions.token_cache,
         close_at_expiry: match options.sessions.close_at_expiry {

@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub profiles: Vec<Arc<Profile>>,
     /// What responses without a route are dressed with: a strict profile that is built in.
     pub default_profile: Arc<Profile>,
+    /// Keys of double-submit tokens.
+    pub csrf_keys: Arc<decide::csrf::Keys>,
     /// Headers by which applications learn who calls.
     pub identity: IdentityHeaders,
     /// Greatest number of verified tokens to remember; 0 verifies every token anew.

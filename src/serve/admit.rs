@@ -1,5 +1,5 @@
 //! From a request head to a permit or a refusal: facts, decision, intent, the same for every way that a head came in.
-use crate::serve::answer::Answering;
+use crate::serve::answer::{Answering, holder};
 use crate::serve::client::Client;
 use crate::serve::context::{Context, Delay, Peer};
 use crate::serve::gateway::{Gateway, random};
@@ -10,11 +10,13 @@ use crate::serve::own::Own;
 use crate::serve::respond::{self, Made};
 use crate::serve::shares::Room;
 use decide::cors::{Cors, Preflight};
+use decide::csrf::Desk;
 use decide::deliberation::{Deliberation, Step};
 use decide::facts::{Protocol, changes_state};
 use decide::headers::Nonce;
 use decide::refusal::{Code, Refusal};
-use decide::rules::Resolve;
+use decide::rules::{Csrf, Resolve};
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +174,15 @@ impl Gateway {
             }
         }
         let (effect, durable) = (changes_state(request.method) || facts.upgrade, found.route.audit.durable);
+        if let Csrf::Token(submit) = &found.route.csrf
+            && !effect
+            && tls
+        {
+            let cookies = client.asked().headers.get_all(COOKIE).into_iter().map(http::HeaderValue::as_bytes);
+            let keys = &active.snapshot.csrf_keys;
+            let desk = Desk { submit, keys, holder: holder(request, &ctx.findings), now_s: facts.at_s() };
+            ctx.csrf_cookie = desk.due(cookies, random);
+        }
         if ctx.profile().needs_nonce() {
             ctx.nonce = Some(Nonce::new(random()));
         }

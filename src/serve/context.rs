@@ -22,7 +22,7 @@ use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outc
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::rules::{Access, Found, Seat};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,6 +70,8 @@ pub struct Context {
     pub under_way: Option<UnderWay>,
     /// The nonce of the response's Content-Security-Policy.
     pub nonce: Option<Nonce>,
+    /// `Set-Cookie` of a double-submit token, for the answer if it is a page.
+    pub csrf_cookie: Option<HeaderValue>,
     /// The endpoint in use.
     pub lease: Option<Lease>,
     /// Endpoints that were tried without success.
@@ -174,6 +176,7 @@ impl Context {
             slot: None,
             under_way: None,
             nonce: None,
+            csrf_cookie: None,
             lease: None,
             tried: Vec::new(),
             tries: 0,

@@ -13,7 +13,7 @@ use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext};
 use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
-use http::header::{ALT_SVC, HOST, LINK};
+use http::header::{ALT_SVC, CONTENT_TYPE, HOST, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -89,11 +89,16 @@ impl Gateway {
             status,
             embed_origins: ctx.seat().map(|seat| &*seat.tenant.embed_origins).unwrap_or_default(),
         };
+        let csrf_cookie = ctx.csrf_cookie.clone().filter(|_| is_page(fields));
         let led = fields.contains_key(ALT_SVC);
         let counts = headers::dress(fields, ctx.profile(), &context);
         let led = usize::from(led && !fields.contains_key(ALT_SVC));
         self.shared.metrics.headers_stripped(Stripped::AltSvc, led);
         self.shared.metrics.headers_stripped(Stripped::Cors, ctx.share(fields));
+        if let Some(cookie) = csrf_cookie {
+            fields.append(SET_COOKIE, cookie);
+            headers::keep_private(fields);
+        }
         respond::request_id(fields, ctx.stamp.id);
         if let Some(limit) = &ctx.findings.tightest {
             respond::limit_fields(fields, limit);
@@ -193,6 +198,13 @@ pub(in crate::serve) fn answer_fits(fields: &HeaderMap) -> bool {
 pub fn dress_interim(fields: &mut HeaderMap) {
     let other: Vec<HeaderName> = fields.keys().filter(|name| **name != LINK).cloned().collect();
     other.iter().for_each(|name| drop(fields.remove(name)));
+}
+
+/// Whether an answer is a page, by its own word.
+fn is_page(fields: &HeaderMap) -> bool {
+    let types = [b"text/html".as_slice(), b"application/xhtml+xml"];
+    let said = fields.get(CONTENT_TYPE).and_then(|value| value.as_bytes().split(|b| *b == b';').next());
+    said.is_some_and(|said| types.iter().any(|page| said.trim_ascii().eq_ignore_ascii_case(page)))
 }
 
 /// Whether the connection of a refused request must close: its next bytes cannot be trusted.

@@ -1,5 +1,6 @@
 //! What pages of other origins may do, on the wire over both protocols and in a real browser.
 mod browser;
+mod token;
 
 use crate::harness::{Bundle, Gateway, Reply, Seen, Upstream, moat, outcomes};
 use bytes::Bytes;
@@ -263,8 +264,11 @@ fn the_page_about_it_says_what_holds() {
     let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
     open_to(&bundle, SPA);
     let commands = page.split_once("```sh\n").unwrap().1.split("```").next().unwrap();
-    let ends =
-        ["=> granted, to be answered by the gateway\n", "=> 403 csrf.unproven: a page of another site fetches this\n"];
+    let ends = [
+        "=> granted, to be answered by the gateway\n",
+        "=> 403 csrf.unproven: a page of another site fetches this\n",
+        "=> 403 csrf.unproven: neither Sec-Fetch-Site nor Origin nor Referer\n",
+    ];
     assert_eq!(commands.lines().count(), ends.len());
     for (command, end) in commands.lines().zip(ends) {
         let ran = moat(bundle.root(), &command.split(' ').skip(1).collect::<Vec<_>>());
@@ -286,5 +290,88 @@ fn the_page_about_it_says_what_holds() {
         let checked = moat(bundle.root(), &["check"]);
         assert_eq!(checked.code, Some(78), "{key} {new}: {checked:?}");
         assert!(format!("{checked:?}").contains("1 problem"), "{key} {new}: {checked:?}");
+    }
+}
+
+/// Every piece of YAML on the page is one that `moat check` accepts, in the smallest bundle that has what it names.
+#[test]
+fn the_examples_of_the_page_load() {
+    let page = include_str!("../../docs/cross-site.md");
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 6);
+    let profiles = blocks.iter().find(|block| block.starts_with("# policies/headers.yaml")).unwrap();
+    for block in blocks.iter().filter(|block| !block.starts_with('#')) {
+        let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        let whole = match block.strip_prefix("cors:") {
+            None => (*block).to_owned(),
+            Some(_) => format!(
+                "routes:\n  one:\n    match: {{hosts: [api.example.com], paths: [\"/v1/**\"], methods: [GET, PUT]}}\n    upstream: api\n    auth: {{cookie: {{name: __Host-session, issuer: workforce}}}}\n    require: {{session: any}}\n{}",
+                indented(block)
+            ),
+        };
+        let bundle = Bundle::empty();
+        let mut gateway = "version: 1
+server: {state_dir: state}
+admin: {address: 127.0.0.1:0}
+listeners: {public: {address: 127.0.0.1:0}}
+tls: {certificates: certs/}
+tenancy: {resolve: [{host: \"{tenant}.example.com\"}], forward_as: x-tenant-id}
+"
+        .to_owned();
+        if !whole.starts_with("tenants:") {
+            gateway += "tenants: {api: {}, old: {}}\n";
+        }
+        if whole.contains("issuer: workforce") {
+            gateway += "issuers: {workforce: {issuer: \"https://login.test/\", audiences: [a], algorithms: [ES256], claims: {tenant: org_id, session: sid}, jwks: {file: jwks.json}}}\n";
+        }
+        let upstream = if whole.contains("upstream: web") { "web" } else { "api" };
+        gateway += &format!("upstreams: {{{upstream}: {{endpoints: [\"127.0.0.1:9\"]}}}}\n");
+        if whole.contains("headers: embeddable") {
+            bundle.write("policies/headers.yaml", &format!("version: 1\n{profiles}"));
+            gateway += "policies: {headers: policies/headers.yaml}\n";
+        }
+        bundle.write("gateway.yaml", &format!("{gateway}{whole}"));
+        let checked = moat(bundle.root(), &["check"]);
+        assert_eq!(checked.code, Some(0), "{whole}\n{checked:?}");
+    }
+}
+
+/// What is wrong with a token's names, each with its place and cure.
+#[test]
+fn names_of_tokens_that_protect_nothing_are_problems() {
+    const SOUND: &str = "csrf: token";
+    let check = |csrf: &str, more: &str| {
+        let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+        let session = "auth: {cookie: {name: __Host-nl, issuer: workforce}}\n    require: {session: any}";
+        bundle.route(&format!(
+            "  old:\n    match: {{hosts: [\"*.localhost\"], paths: [/old], methods: [GET, POST]}}\n    upstream: app\n    {session}\n    {csrf}{more}"
+        ));
+        let checked = moat(bundle.root(), &["check"]);
+        (checked.code, format!("{checked:?}"))
+    };
+    assert_eq!(check(SOUND, "").0, Some(0));
+    let public = "\n  form:\n    match: {hosts: [\"*.localhost\"], paths: [/form], methods: [GET, POST]}\n    upstream: app\n    public: \"a test\"\n    csrf: ";
+    let bearer = "\n  calls:\n    match: {hosts: [\"*.localhost\"], paths: [/calls], methods: [GET, POST]}\n    upstream: app\n    auth: {bearer: workforce}\n    require: {session: any}\n    csrf: token";
+    let alone = "\n  alone:\n    match: {hosts: [\"*.localhost\"], paths: [/alone], methods: [POST]}\n    upstream: app\n    public: \"a test\"\n    csrf: token";
+    let shared = format!("{public}{{mode: token, cookie: __Host-csrf}}");
+    assert_eq!(check(SOUND, &format!("{public}token")).0, Some(0));
+    for (csrf, more, message) in [
+        ("csrf: {mode: token, cookie: csrf}", "", "`csrf` cannot be the cookie of a token"),
+        ("csrf: {mode: token, cookie: __Host-}", "", "`__Host-` cannot be the cookie of a token"),
+        ("csrf: {mode: token, cookie: __Host-nl}", "", "`__Host-nl` is the cookie of a session"),
+        ("csrf: {mode: token, header: content-type}", "", "`content-type` cannot be the header of a token"),
+        ("csrf: {mode: token, field: \"a b\"}", "", "`a b` cannot be the field of a token"),
+        ("csrf: {mode: token, max_age: 1m}", "", "expected at least `10m`, found `1m`"),
+        ("csrf: {mode: token, inspect: 1MiB}", "", "expected at most `32KiB`, found `1MiB`"),
+        ("csrf: {mode: strict}", "", "strict"),
+        ("csrf: {cookie: __Host-a}", "", "mode"),
+        ("csrf: tokens", "", "expected `strict`, `token` or `off`, found `tokens`"),
+        (SOUND, bearer, "the route accepts no cookie, so no token is ever asked for"),
+        (SOUND, alone, "no page sets the cookie `__Host-csrf-visitor`: no route with it serves GET"),
+        (SOUND, &*shared, "the tokens of route `old` in the same cookie are bound to a session"),
+    ] {
+        let (code, told) = check(csrf, more);
+        assert_eq!(code, Some(78), "{csrf}{more}: {told}");
+        assert!(told.contains(message) && told.contains("1 problem"), "{csrf}{more}: {told}");
     }
 }

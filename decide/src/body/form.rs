@@ -15,23 +15,23 @@ pub(super) fn value(body: &[u8], name: &str) -> Result<String, Refusal> {
         }
         if left != name {
             if is_like(&left, name) {
-                return Err(invalid("a field looks like the one that a limit counts by"));
+                return Err(invalid("a field looks like the one that is asked for"));
             }
             // Some parsers end a field at a semicolon too.
             if piece.contains(&b';') && piece.split(|b| *b == b';').skip(1).any(|part| is_like_raw(part, name)) {
-                return Err(invalid("a semicolon may begin the field that a limit counts by"));
+                return Err(invalid("a semicolon may begin the field that is asked for"));
             }
             continue;
         }
         if piece.contains(&b';') {
-            return Err(invalid("a semicolon may end the field that a limit counts by"));
+            return Err(invalid("a semicolon may end the field that is asked for"));
         }
-        let value = decode(right).ok_or_else(|| invalid("the field that a limit counts by is no text"))?;
+        let value = decode(right).ok_or_else(|| invalid("the field that is asked for is no text"))?;
         if found.replace(value).is_some() {
-            return Err(invalid("the field that a limit counts by stands twice"));
+            return Err(invalid("the field that is asked for stands twice"));
         }
     }
-    found.map(Cow::into_owned).ok_or_else(|| invalid("the field that a limit counts by is missing"))
+    found.map(Cow::into_owned).ok_or_else(|| invalid("the field that is asked for is missing"))
 }
 
 /// Whether a query has a field of this name, or one like it.

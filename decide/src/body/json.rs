@@ -13,7 +13,7 @@ pub(super) fn value(body: &[u8], path: &str) -> Result<String, Refusal> {
     for name in parents.into_iter().flat_map(|parents| parents.split('.')) {
         match member(object, name)? {
             Value::Object(next) => object = next,
-            _ => return Err(invalid("the way to the field that a limit counts by is no object")),
+            _ => return Err(invalid("the way to the field that is asked for is no object")),
         }
     }
     match member(object, last)? {
@@ -21,7 +21,7 @@ pub(super) fn value(body: &[u8], path: &str) -> Result<String, Refusal> {
         // What many applications take for its digits; other numbers have more than one spelling.
         Value::Number(number) if number.is_u64() => Ok(number.to_string()),
         Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-            Err(invalid("the field that a limit counts by is no text"))
+            Err(invalid("the field that is asked for is no text"))
         }
     }
 }
@@ -30,7 +30,7 @@ pub(super) fn value(body: &[u8], path: &str) -> Result<String, Refusal> {
 fn member<'v>(object: &'v Map<String, Value>, name: &str) -> Result<&'v Value, Refusal> {
     let folded = fold(name);
     if object.keys().any(|other| other != name && fold(other) == folded) {
-        return Err(invalid("a member looks like the field that a limit counts by"));
+        return Err(invalid("a member looks like the field that is asked for"));
     }
-    object.get(name).ok_or_else(|| invalid("the field that a limit counts by is missing"))
+    object.get(name).ok_or_else(|| invalid("the field that is asked for is missing"))
 }

@@ -135,7 +135,7 @@ impl Guard {
             Guard::Session => session::judge(case, findings, answer),
             Guard::Tenant => tenant::binding(case, findings),
             Guard::Residency => residency::judge(case, findings.seat.as_ref()),
-            Guard::Csrf => csrf::judge(case, findings),
+            Guard::Csrf => csrf::judge(case, findings, answer),
             Guard::CallerQuota => quota::judge(case, findings, Stage::Caller, answer),
             Guard::Access => access::judge(case, findings),
             Guard::Body => body::judge(case),
@@ -149,7 +149,7 @@ impl Guard {
 fn undecidable(answer: &Answer) -> Outcome {
     let cause = match answer {
         Answer::Unavailable(cause) => cause.clone(),
-        Answer::Quota(_) | Answer::Credential(_) | Answer::Fields(_) => {
+        Answer::Quota(_) | Answer::Credential(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {
             "the answer does not fit the question".to_owned()
         }
     };

@@ -29,7 +29,9 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
         Some(Answer::Credential(Credential::Reused(cause))) => {
             return Outcome::Refuse(invalid(Code::SessionReused, cause));
         }
-        Some(other @ (Answer::Quota(_) | Answer::Fields(_) | Answer::Unavailable(_))) => return undecidable(&other),
+        Some(other @ (Answer::Quota(_) | Answer::Fields(_) | Answer::CsrfToken(_) | Answer::Unavailable(_))) => {
+            return undecidable(&other);
+        }
     };
     // A token verified a moment ago may have come from the cache: the clock has the last word.
     if identity.expires_at <= case.facts.at_s() {

@@ -24,6 +24,7 @@ struct World {
     credential: Credential,
     reading: Reading,
     fields: Result<(), Refusal>,
+    token: Result<(), Refusal>,
 }
 
 fn tenant(id: &str) -> Tenant {
@@ -40,6 +41,11 @@ fn tenant(id: &str) -> Tenant {
         residency: None,
         embed_origins: Box::default(),
     }
+}
+
+/// The caller of that world.
+pub(crate) fn plain_identity() -> Identity {
+    identity()
 }
 
 fn identity() -> Identity {
@@ -126,6 +132,7 @@ fn world() -> World {
         credential: Credential::Valid { identity: Arc::new(identity()), carrier: Carrier::Bearer },
         reading: Reading::default(),
         fields: Ok(()),
+        token: Err(Refusal::new(Code::CsrfUnproven, "the token's cookie is missing")),
     }
 }
 
@@ -183,6 +190,7 @@ impl World {
                         Question::Quota(Stage::Address) => Answer::Quota(Reading::default()),
                         Question::Quota(Stage::Caller | Stage::Body) => Answer::Quota(self.reading.clone()),
                         Question::Fields => Answer::Fields(self.fields.clone()),
+                        Question::CsrfToken => Answer::CsrfToken(self.token.clone()),
                         Question::Credential => Answer::Credential(self.credential.clone()),
                     });
                 }

@@ -168,6 +168,14 @@ impl Profile {
     }
 }
 
+/// Keeps an answer from caches that serve others, whatever the application says.
+pub fn keep_private(fields: &mut impl Fields) {
+    if known::cache_strength(fields.values(&CACHE_CONTROL)) == 0 {
+        fields.set(&CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    CDN_CACHE.iter().for_each(|name| fields.remove(name));
+}
+
 /// Adds a line to those of the application, which browsers read together; a second dressing adds nothing.
 fn append_once(fields: &mut impl Fields, name: &HeaderName, value: HeaderValue) {
     if fields.value(name).is_none() {

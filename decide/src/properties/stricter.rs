@@ -14,6 +14,14 @@ pub(super) fn stricter(setup: &Setup) -> Vec<(&'static str, Setup)> {
         ("a younger authentication", with(&|s| s.step_up_age_s = less(s.step_up_age_s, 10))),
         ("a stronger authentication", with(&|s| s.step_up_acr = true)),
         ("proof of origin", with(&|s| s.csrf = Csrf::Strict)),
+        (
+            "proof of origin or a token",
+            with(&|s| {
+                if s.csrf == Csrf::Off {
+                    s.csrf = token()
+                }
+            }),
+        ),
         ("reads from our own origin", with(&|s| s.isolation = Isolation::SameOrigin)),
         ("a limit by address", with(&|s| s.address_limit = true)),
         ("a limit by caller", with(&|s| s.caller_limit = true)),

@@ -1,6 +1,7 @@
 //! `routes` → routes and the router: no ambiguity, nothing unreachable, nothing unconfigured.
 mod access;
 mod cross_site;
+mod csrf;
 mod leads;
 mod reach;
 mod tenant;
@@ -83,6 +84,7 @@ impl Compiler<'_> {
             rules.routes.push(Arc::new(route));
             placed.push((name, patterns));
         }
+        self.tokens(&rules.routes);
         let depth = placed.iter().flat_map(|(_, p)| &p.paths).map(|(_, text)| text.matches('/').count()).max();
         for (index, (name, patterns)) in placed.iter().enumerate() {
             if !ambiguous.contains(&index) && !reachable(rules, index, patterns, depth.unwrap_or(0) + 2) {
@@ -181,7 +183,7 @@ impl Compiler<'_> {
             upstream,
             regions,
             timeouts: self.route_timeouts(&options.timeouts),
-            csrf: cross_site::csrf(options.csrf, &access),
+            csrf: self.csrf(options.csrf.as_ref(), &access),
             isolation: cross_site::isolation(options.isolation, &access, profiles.list.get(headers).map(|p| &**p)),
             cors: cors?,
             tenant,

@@ -295,6 +295,9 @@ pub struct CaseRequest {
     /// of another site, in a window of its own), or `unsaid`. Default: `same-origin`, and with `origin` `cross-site`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<CaseSite>,
+    /// Whether it shows a double-submit token of its caller, where the route asks for one (`csrf: token`). Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub csrf_token: bool,
     /// The other origin whose page sends it by script, e.g. `https://app.example.com`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,

@@ -18,6 +18,8 @@ pub struct Exchange {
     facts: Facts,
     caller: Option<(Arc<Identity>, Carrier)>,
     tenant: Option<Arc<str>>,
+    /// Whether a double-submit token was shown.
+    csrf_token: bool,
     /// Headers that named a tenant when the request came.
     named: Vec<(HeaderName, String)>,
     /// Generation of the snapshot that last permitted it.
@@ -45,6 +47,7 @@ impl Exchange {
             facts: facts.clone(),
             caller: findings.identity.clone().zip(findings.carrier),
             tenant: findings.seat.as_ref().map(|seat| seat.id.clone()),
+            csrf_token: findings.csrf_token,
             named: rules.0.resolve.iter().filter_map(named).collect(),
             generation: AtomicU64::new(rules.1),
             leash,
@@ -78,6 +81,12 @@ impl Exchange {
             match deliberation.proceed(answer.take()) {
                 Step::Ask(Question::Quota(_)) => answer = Some(Answer::Quota(Reading::default())),
                 Step::Ask(Question::Fields) => answer = Some(Answer::Fields(Ok(()))),
+                // The token itself is not kept.
+                Step::Ask(Question::CsrfToken) if self.csrf_token => answer = Some(Answer::CsrfToken(Ok(()))),
+                Step::Ask(Question::CsrfToken) => {
+                    let refusal = Refusal::new(Code::CsrfUnproven, "no token was asked for when the request came");
+                    answer = Some(Answer::CsrfToken(Err(refusal)));
+                }
                 Step::Ask(Question::Credential) => {
                     answer = Some(Answer::Credential(self.credential(&found.route, snapshot)));
                 }

@@ -1,6 +1,7 @@
 //! What other pages may do: evidence of our own origin, reads from elsewhere, preflights.
 use super::*;
 use crate::cors::{Origins, Preflight, Sharing};
+use crate::csrf::Submit;
 use crate::site::{Own, Said, read};
 
 /// What a browser says, as in `cross-site navigate document https://other.example`; `-` for a header that is absent.
@@ -327,4 +328,73 @@ fn cookies_need_evidence_of_their_origin() {
         },
         "permit api",
     );
+}
+
+fn by_token(route: &mut Route) {
+    route.csrf = Csrf::Token(Box::new(Submit {
+        cookie: "__Host-csrf".into(),
+        header: None,
+        field: Some("csrf_token".into()),
+        max_age_s: 60,
+        inspect: 100,
+    }));
+}
+
+#[test]
+fn a_token_stands_in_for_words_that_were_not_said_and_for_no_others() {
+    const LOST: &str = "403 csrf.unproven: the token's cookie is missing";
+    for (site, asked, without) in [
+        ("same-origin cors empty https://acme.localhost", false, "permit api"),
+        ("none navigate document -", false, "permit api"),
+        ("- - - - https://acme.localhost/form", false, "permit api"),
+        ("- - - -", true, LOST),
+        ("- - - null", true, LOST),
+        ("- - - https://other.example", false, "403 csrf.unproven: Origin names another origin"),
+        ("- - - - https://globex.localhost/form", false, "403 csrf.unproven: Origin names another origin"),
+        ("cross-site navigate document null", false, "403 csrf.unproven: the request comes from another site"),
+        ("same-site cors empty -", false, "403 csrf.unproven: the request comes from another origin of the site"),
+        ("none cors empty -", false, "403 csrf.unproven: no page, and no navigation either"),
+        ("none navigate document null", false, "403 csrf.unproven: Origin disagrees with Sec-Fetch-Site"),
+        ("elsewhere - - -", false, "403 csrf.unproven: Sec-Fetch-Site has an unknown value"),
+    ] {
+        for public in [false, true] {
+            let mut world = world();
+            world.cookie();
+            by_token(world.route());
+            if public {
+                world.route().access = Access::Public { reason: "for all".into() };
+            }
+            world.facts.site = said(site);
+            let (step, _, questions) = world.run();
+            assert_eq!(told(&step), without, "{site}, public: {public}");
+            assert_eq!(questions.contains(&Question::CsrfToken), asked, "{site}");
+            world.token = Ok(());
+            let (step, trail, _) = world.run();
+            let with = if asked { "permit api" } else { without };
+            assert_eq!(told(&step), with, "{site} with a token, public: {public}");
+            assert_eq!(trail.contains(&(Guard::Csrf, Verdict::Pass)), with == "permit api");
+            if let Step::Permit(permit) = step {
+                assert_eq!(permit.findings().csrf_token, asked, "{site}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_token_is_asked_for_where_no_evidence_is() {
+    let mut bearer = world();
+    by_token(bearer.route());
+    assert!(!bearer.run().2.contains(&Question::CsrfToken));
+    let mut reads = world();
+    reads.cookie();
+    by_token(reads.route());
+    (reads.request.method, reads.facts.body) = (Method::Get, Body::default());
+    assert!(!reads.run().2.contains(&Question::CsrfToken));
+    let mut watched = world();
+    watched.cookie();
+    by_token(watched.route());
+    watched.route().shadow = vec![Guard::Csrf];
+    let (step, trail, _) = watched.run();
+    assert_eq!(told(&step), "permit api");
+    assert!(trail.contains(&(Guard::Csrf, Verdict::Shadow(Code::CsrfUnproven))));
 }

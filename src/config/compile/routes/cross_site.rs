@@ -1,11 +1,11 @@
-//! What other origins and other sites may do with a route: `csrf`, `isolation` and `cors`.
+//! What other origins and other sites may fetch and read: `isolation` and `cors`.
 use crate::config::compile::Compiler;
-use crate::config::options::{CorsOptions, CorsRules, CsrfOption, IsolationOption, RouteOptions};
+use crate::config::options::{CorsOptions, CorsRules, IsolationOption, RouteOptions};
 use crate::config::read::Spanned;
 use decide::cors::{Cors, Origins, Sharing, check_origin};
 use decide::headers::Profile;
 use decide::request::{Method, Methods};
-use decide::rules::{Accept, Access, Csrf, Isolation, RouteTenant, Rules};
+use decide::rules::{Accept, Access, Isolation, RouteTenant, Rules};
 use http::{HeaderName, HeaderValue};
 use std::collections::HashSet;
 
@@ -124,14 +124,6 @@ impl Compiler<'_> {
         let names = self.names_of_headers(written);
         let line = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
         HeaderValue::try_from(line).ok().filter(|line| !line.is_empty())
-    }
-}
-
-/// `csrf`, with the default of the route's kind.
-pub(super) fn csrf(written: Option<CsrfOption>, access: &Access) -> Csrf {
-    match (written, access) {
-        (Some(CsrfOption::Strict), _) | (None, Access::Session(_)) => Csrf::Strict,
-        (Some(CsrfOption::Off), _) | (None, Access::Public { .. }) => Csrf::Off,
     }
 }
 
