@@ -1,5 +1,5 @@
 //! The client's address behind balancers (PROXY protocol), proxies (forwarding headers) and a delivery network (edge).
-use crate::harness::{Bundle, Gateway, PATIENCE, Program, Reply, Upstream, free_address, moat};
+use crate::harness::{Bundle, Gateway, PATIENCE, Program, Reply, Upstream, entries, free_address, moat};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -115,6 +115,35 @@ async fn a_connection_without_proxy_header_is_counted_and_recorded() {
     assert_eq!(gateway.refusals("request.malformed").await, 1);
     let counted = "moat_connections_rejected_total{listener=\"public\",reason=\"proxy_header\"} 1\n";
     assert!(gateway.metrics().await.contains(counted));
+}
+
+/// Whoever is turned away before the first request fills the audit log no faster than whoever asks and is refused.
+#[tokio::test]
+async fn connections_that_are_turned_away_share_entries_in_a_flood() {
+    let upstream = Upstream::start().await;
+    let bundle = Bundle::standard(upstream.address);
+    bundle.replace("    tls: modern\n", &format!("    tls: modern\n    client_ip: {BALANCED}\n"));
+    bundle.replace(
+        "audit: {directory: state/audit}",
+        "audit: {directory: state/audit, fold: {after: 5, per_second: 1, in_all_per_second: 1}}",
+    );
+    let gateway = Gateway::start(bundle).await;
+    for _ in 0..60 {
+        let mut tcp = TcpStream::connect(gateway.address("public")).await.unwrap();
+        tcp.write_all(b"GET / HTTP/1.1\r\nHost: acme.localhost\r\n\r\n").await.unwrap();
+        let _ = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut Vec::new())).await.unwrap();
+    }
+    let accounted = |gateway: &Gateway| {
+        let all = entries(gateway);
+        let own =
+            all.iter().filter(|entry| entry["cause"] == "the connection does not begin with a PROXY header").count();
+        let shared: u64 = all.iter().filter_map(|entry| entry["detail"]["requests"].as_u64()).sum();
+        (own as u64, shared)
+    };
+    gateway.until("all are accounted for", async |g| accounted(g).0 + accounted(g).1 == 60).await;
+    let (own, shared) = accounted(&gateway);
+    assert!(own < 30 && shared > 30, "{own} entries of their own, {shared} requests that share one");
+    assert_eq!(gateway.refusals("request.malformed").await, 60, "and each is counted");
 }
 
 /// A real balancer in front, in both versions, with a checksum, over IPv4 and on a connection of its own (a health check).
