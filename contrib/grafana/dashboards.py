@@ -383,6 +383,14 @@ def security():
     b.lines("Decided without the store", "By the limit's word for it.", [(f"sum by (limit, on_store_loss) (rate(moat_ratelimit_fallback_total{{{I}}}[{RATE}]))", "{{limit}} {{on_store_loss}}")])
     b.lines("Busy keys of synced limits", "At most 10,000 for each instance.", [(f"sum by (limit) (moat_ratelimit_busy_keys{{{I}}})", "{{limit}}")], "short")
 
+    b.row("Revocations")
+    b.lines("Marks", "What was ended before its time and is remembered.", [(f"sum by (kind) (moat_revocations{{{I}}})", "{{kind}}")], "short")
+    b.lines("Orders", "Anything but `ok` was not done, or not everywhere yet.", [(f"sum by (kind, via, result) (rate(moat_revocation_orders_total{{{I}}}[{RATE}]))", "{{kind}} {{via}} {{result}}")])
+    b.lines("Propagation", "From the order until it is in force on a replica.", [(f"histogram_quantile({q}, sum by (le) (rate(moat_revocation_propagation_seconds_bucket{{{I}}}[{RATE}])))", n) for q, n in ((0.5, "50%"), (0.99, "99%"))], "s")
+    b.lines("Staleness", "Past `max_staleness`, sensitive routes answer 503.", [(f"max by (instance) (moat_revocation_staleness_seconds{{{I}}})", "{{instance}}")], "s")
+    b.lines("Served while stale", "Requests with a session that came while others could not be heard.", [(f"sum by (action) (rate(moat_revocation_stale_requests_total{{{I}}}[{RATE}]))", "{{action}}")])
+    b.lines("Signals of issuers", "CAEP and RISC events.", [(f"sum by (issuer, event, result) (rate(moat_signals_total{{{I}}}[{RATE}]))", "{{issuer}} {{event}} {{result}}")])
+
     b.row("TLS")
     b.lines("Handshakes by version", "TLS 1.2 only where a listener's profile tolerates it.", [(f'sum by (version) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{version}}")], "ops", stack=True)
     b.lines("Handshakes by group", "`X25519MLKEM768` is safe against recorded traffic and future quantum computers.", [(f'sum by (group) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{group}}")], "ops", stack=True)

@@ -201,9 +201,16 @@ impl From<[u8; 16]> for Handle {
     }
 }
 
-impl std::fmt::Debug for Handle {
+/// 32 hex digits.
+impl std::fmt::Display for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handle({self})")
     }
 }
 
@@ -322,6 +329,13 @@ impl Mark {
             Scope::Token | Scope::Session | Scope::Subject | Scope::Tenant | Scope::Issuer => until_s,
         };
         Mark { scope, handle: target.handle(), not_before_s: later, until_s }
+    }
+
+    /// Whether it ends an identity that signed in at `began_s`.
+    pub fn ends(&self, handles: &Handles, began_s: u64) -> bool {
+        let find =
+            |scope, handle: &Handle| (scope == self.scope && *handle == self.handle).then_some(self.not_before_s);
+        handles.ended(began_s, find).is_some()
     }
 
     /// Both in one: out is who is out by either, for as long as either says.

@@ -4,6 +4,7 @@
 //! The algorithm is chosen by the issuer's allow-list and by the key, and the token may only agree with both. There is
 //! no `none` and no HMAC: neither has a name here. No cause of a refusal repeats anything that the token holds.
 mod claims;
+mod event;
 pub mod dpop;
 mod id_token;
 pub(crate) mod json;
@@ -12,6 +13,8 @@ mod parse;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod event_tests;
+#[cfg(test)]
 mod id_token_tests;
 #[cfg(test)]
 mod tests;
@@ -19,6 +22,7 @@ mod tests;
 mod vectors;
 
 pub use claims::{ClaimName, ClaimNames};
+pub use event::{Ends, Event, EventError, EventRules, Events, verify_events};
 pub use id_token::{IdTokenRules, LOGOUT_TOKEN_LIFE_S, LogoutToken, verify_id_token, verify_logout_token};
 pub(crate) use json::object as strict_object;
 pub use keys::{KeySet, KeySetError, MAX_KEY_SET_BYTES};

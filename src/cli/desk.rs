@@ -20,6 +20,21 @@ pub(super) fn order(stream: TcpStream, path: &str, until: Instant, most_bytes: u
     exchange(stream, &head, until, most_bytes)
 }
 
+/// The same with a body of JSON.
+pub(super) fn order_with(
+    stream: TcpStream,
+    path: &str,
+    body: &str,
+    until: Instant,
+    most_bytes: usize,
+) -> Result<(u16, String)> {
+    let (address, length) = (stream.peer_addr()?, body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nx-moat-admin: 1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    exchange(stream, &head, until, most_bytes)
+}
+
 fn exchange(mut stream: TcpStream, head: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
     stream.set_write_timeout(Some(left(until)?))?;
     stream.write_all(head.as_bytes())?;

@@ -12,6 +12,7 @@ pub mod init;
 pub mod man;
 pub mod reload;
 pub mod run;
+pub mod sessions;
 pub mod status;
 pub mod tail;
 pub mod token;
@@ -67,6 +68,8 @@ enum Command {
     Certs(certs::Command),
     /// Have a running gateway read its files now, or say what would change
     Reload(reload::Args),
+    /// End sessions of a running gateway before their time, on all its replicas
+    Sessions(sessions::Args),
     /// Ask a running gateway whether it is alive, or ready; exit code 0 or 1
     Health(health::Args),
     /// Show what is wrong now, and how it runs; exit code 1 where something is wrong
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
         Command::Reload(args) => reload::run(args),
+        Command::Sessions(args) => sessions::run(args),
         Command::Health(args) => health::run(args),
         Command::Status(args) => status::run(args),
         Command::Tail(args) => tail::run(args),

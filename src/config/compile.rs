@@ -8,6 +8,7 @@ mod profiles;
 mod roles;
 mod routes;
 mod sessions;
+mod revocation;
 mod storage;
 mod tenants;
 mod traces;
@@ -110,6 +111,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     let redis = c.redis(shared);
     Some(Snapshot {
         sessions,
+        revocation: c.revocation(),
         embedded: c.embedded(&server),
         redis,
         digest: files.digest(),

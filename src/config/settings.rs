@@ -1,8 +1,10 @@
 //! What the machine runs on: every reference resolved, every default filled in. Options (`options.rs`) are for people.
+mod revocation;
 mod sessions;
 mod sign_in;
 mod storage;
 mod upstreams;
+pub use revocation::*;
 pub use sessions::*;
 pub use sign_in::*;
 pub use storage::*;
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub close_at_expiry: CloseAtExpiry,
     /// Sessions that the gateway holds.
     pub sessions: Sessions,
+    /// How sessions are ended before their time.
+    pub revocation: Revocation,
     /// The file that keeps what no shared store does.
     pub embedded: Embedded,
     /// What replicas share.
@@ -256,6 +260,17 @@ pub struct Issuer {
     pub ca: Option<PathBuf>,
     /// The gateway as its client, where browsers sign in with it.
     pub client: Option<Arc<Client>>,
+    /// Security events that it sends.
+    pub signals: Option<Signals>,
+}
+
+/// `issuers.NAME.signals:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signals {
+    /// What `iss` of the events must equal.
+    pub transmitter: String,
+    /// What `aud` of the events must name one of.
+    pub audiences: Vec<String>,
 }
 
 /// Where an issuer's keys come from.

@@ -5,6 +5,7 @@
 //! must carry what no page can send, and can do no more than whoever writes the files: have them read.
 mod answer;
 pub mod guard;
+pub mod sessions;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use crate::serve::shares::Room;
 use decide::cors::{Cors, Preflight};
 use decide::csrf::Desk;
 use decide::deliberation::{Deliberation, Step};
-use decide::facts::{Protocol, changes_state};
+use decide::facts::{Protocol, Question, changes_state};
 use decide::headers::Nonce;
 use decide::refusal::{Code, Refusal};
 use decide::rules::{Csrf, Resolve};
@@ -130,7 +130,15 @@ impl Gateway {
         let end = loop {
             match deliberation.proceed(reply.take()) {
                 Step::Ask(question) => {
-                    reply = Some(answering.answer(question, client, deliberation.findings(), &mut ctx.dues).await);
+                    let answer = answering.answer(question, client, deliberation.findings(), &mut ctx.dues).await;
+                    reply = Some(match question {
+                        Question::Credential => {
+                            let tenant = found.seat.as_ref().map(|seat| &*seat.id);
+                            let settings = &active.snapshot.revocation;
+                            self.shared.hold(answer, settings, found.route.audit.durable, tenant)
+                        }
+                        Question::Quota(_) | Question::Fields => answer,
+                    });
                 }
                 end => break end,
             }
@@ -155,6 +163,13 @@ impl Gateway {
             let asked = client.asked();
             let exchange = Exchange::new(request, facts, &ctx.findings, rules, one(asked.headers), leash);
             ctx.stay = Some(Live::enter(&self.shared, exchange, active.generation, ctx.stamp.id.0 as usize));
+            // Whoever was ended between the check and this line was not among the running yet.
+            if let Some(identity) = &ctx.findings.identity {
+                let tenant = ctx.findings.seat.as_ref().map(|seat| &*seat.id);
+                if let Some(refusal) = self.shared.ended(identity, tenant) {
+                    return Err(refusal);
+                }
+            }
         }
         if let Some(delayed) = &ctx.findings.delayed {
             ctx.delay = Some(Delay::begins());

@@ -316,12 +316,18 @@ mod tests {
             let parts: Vec<Vec<u8>> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
             (serde_json::from_slice(&parts[0]).unwrap(), serde_json::from_slice(&parts[1]).unwrap())
         };
-        let (first, second) = (assertions.client("moat", "https://idp.example", 1000).unwrap(), assertions.client("moat", "https://idp.example", 1000).unwrap());
+        let (first, second) = (
+            assertions.client("moat", "https://idp.example", 1000).unwrap(),
+            assertions.client("moat", "https://idp.example", 1000).unwrap(),
+        );
         let (header, mut claims) = read(&first);
         assert_eq!((&header["typ"], &header["alg"]), (&json!("JWT"), &json!("EdDSA")));
         assert_ne!(claims["jti"], read(&second).1["jti"]);
         claims.as_object_mut().unwrap().remove("jti");
-        assert_eq!(claims, json!({"iss": "moat", "sub": "moat", "aud": "https://idp.example", "iat": 1000, "exp": 1060}));
+        assert_eq!(
+            claims,
+            json!({"iss": "moat", "sub": "moat", "aud": "https://idp.example", "iat": 1000, "exp": 1060})
+        );
         let set: JwkSet = serde_json::from_slice(&assertions.jwks()).unwrap();
         let key = DecodingKey::from_jwk(&set.keys[0]).unwrap();
         let mut validation = Validation::new(Algorithm::EdDSA);

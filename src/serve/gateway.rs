@@ -13,6 +13,8 @@ use crate::serve::metrics::Metrics;
 use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
+use crate::serve::revocation;
+use crate::serve::run::now_ms;
 use crate::serve::shares::Unread;
 use crate::serve::sign_in::SignIns;
 use crate::serve::status::Recent;
@@ -20,6 +22,7 @@ use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
+use crate::store::revocations::Revocations;
 use crate::store::state::State;
 use arc_swap::ArcSwap;
 use decide::facts::RequestId;
@@ -42,6 +45,8 @@ pub struct Shared {
     pub audit: Arc<AuditLog>,
     /// Sessions and whatever else outlives requests.
     pub state: Arc<State>,
+    /// What was ended before its time.
+    pub revocations: Arc<Revocations>,
     /// The access log.
     pub access: AccessLog,
     /// All counters.
@@ -81,11 +86,15 @@ impl Shared {
         let (active, seeds) = (ArcSwap::new(active), RandomState::new());
         let unread = Unread::new(active.load().snapshot.server.unread_answers);
         let (addresses, asks) = (ArcSwap::default(), Asks::default());
+        let watcher = Arc::new(revocation::Watcher(metrics.revocations().clone()));
+        let seed = u64::from_ne_bytes(random());
+        let revocations = Arc::new(Revocations::new(state.clone(), seed, Arc::new(now_ms), watcher));
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
         Shared {
             active,
             audit,
             state,
+            revocations,
             access,
             metrics,
             assertions,

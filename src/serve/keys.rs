@@ -13,8 +13,11 @@
 mod copy;
 mod fetch;
 mod life;
+mod other;
 #[cfg(test)]
 mod tests;
+
+pub use other::Unverified;
 
 use crate::config::settings::{Issuer, KeySource};
 use crate::serve::tokens::{TokenKey, Tokens};
@@ -164,15 +167,6 @@ enum Judgement {
     Unavailable(String),
 }
 
-/// Why something that an issuer should have signed does not verify.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unverified {
-    /// It is not what it should be; the cause is for the audit entry.
-    Invalid(String),
-    /// The keys cannot be had.
-    Unavailable(String),
-}
-
 impl Drop for KeyRing {
     fn drop(&mut self) {
         self.task.abort();
@@ -211,10 +205,9 @@ impl KeyRing {
         }
     }
 
-    /// Verifies an ID token, a logout token or whatever else the issuer signed, by a function of its keys; waits for a key
-    /// that is not known yet as [`KeyRing::verify`] does. Nothing is remembered.
-    pub async fn verify_with<T>(&self, verify: impl Fn(&KeySet) -> Result<T, TokenError>) -> Result<T, Unverified> {
-        self.inner.try_keys(verify, Instant::now()).await
+    /// How many remembered tokens, of whatever issuer, are of identities like this. Looks at all of them.
+    pub fn remembered(&self, like: impl Fn(&Identity) -> bool) -> u64 {
+        self.inner.shared.tokens.load().matching(like)
     }
 
     /// The state of the keys now.
@@ -249,35 +242,6 @@ async fn tend(inner: Arc<Inner>) {
 }
 
 impl Inner {
-    /// Verifies something else that the issuer signed; with the same patience for an unknown key.
-    async fn try_keys<T>(
-        &self,
-        verify: impl Fn(&KeySet) -> Result<T, TokenError>,
-        now: Instant,
-    ) -> Result<T, Unverified> {
-        let settle = |result: Result<T, TokenError>| match result {
-            Ok(verified) => Ok(Ok(verified)),
-            Err(unknown @ TokenError::UnknownKey { .. }) => Err(unknown),
-            Err(error) => Ok(Err(Unverified::Invalid(error.to_string()))),
-        };
-        let published = self.usable(now).map_err(Unverified::Unavailable)?;
-        let unknown = match settle(verify(&published.keys)) {
-            Ok(settled) => return settled,
-            Err(unknown) => unknown,
-        };
-        let failure = self.next_fetch(now).await.map_err(Unverified::Unavailable)?;
-        let latest = self.published.load_full().filter(|latest| latest.epoch != published.epoch);
-        if let Some(latest) = latest
-            && let Ok(settled) = settle(verify(&latest.keys))
-        {
-            return settled;
-        }
-        Err(match failure {
-            None => Unverified::Invalid(unknown.to_string()),
-            Some(failure) => Unverified::Unavailable(format!("{unknown}, and the last fetch failed: {failure}")),
-        })
-    }
-
     async fn judge(&self, token: &str, now_s: u64, now: Instant) -> Judgement {
         if token.len() > token::MAX_TOKEN_BYTES {
             return Judgement::Invalid("larger than 16 KiB".to_owned());

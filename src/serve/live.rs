@@ -15,6 +15,7 @@ pub use leash::{Leash, Phase, Pull};
 
 use crate::config::settings::CloseAtExpiry;
 use crate::serve::gateway::Shared;
+use decide::facts::Identity;
 use decide::refusal::{Code, Refusal};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl Stay {
 
     /// Why the exchange was ended while it ran, where it was.
     pub fn ended(&self) -> Option<Refusal> {
-        self.leash.pulled().map(|pull| Refusal::new(pull.code, pull.cause.clone()))
+        self.leash.pulled().map(Pull::refusal)
     }
 }
 
@@ -155,6 +156,13 @@ impl Live {
         running
     }
 
+    /// How many are running for callers like this.
+    pub fn callers(&self, like: impl Fn(&Identity) -> bool) -> u64 {
+        let of =
+            |shard| self.shelf(shard).iter().filter(|exchange| exchange.caller().is_some_and(&like)).count() as u64;
+        (0..SHARDS).map(of).sum()
+    }
+
     /// Another snapshot is in force: what is running is to be judged by it.
     pub fn judge_again(&self) {
         self.bell.notify_one();
@@ -167,13 +175,14 @@ impl Live {
     }
 }
 
-/// Judges what is running whenever another snapshot takes over, and ends what outlives its session. Never ends.
+/// Judges what is running whenever another snapshot takes over or sessions are ended before their time, and ends what outlives its session. Never ends.
 pub async fn watch_over(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shared.live.bell.notified() => judge_all(&shared).await,
+            () = shared.revocations.changed() => end_revoked(&shared).await,
             _ = tick.tick() => expire(&shared).await,
         }
     }
@@ -240,6 +249,26 @@ async fn expire(shared: &Shared) {
                 pause(closed).await;
             }
         }
+    }
+}
+
+/// Ends what was opened by somebody who is out since. Without pauses: whoever comes back at once is refused.
+async fn end_revoked(shared: &Shared) {
+    let (mut judged, mut closed) = (0, 0);
+    for shard in 0..SHARDS {
+        for exchange in shared.live.shelf(shard) {
+            judged += 1;
+            if let Some(refusal) = exchange.revoked(&shared.revocations) {
+                let pull = Pull { code: refusal.code, cause: refusal.cause.into_owned() };
+                closed += usize::from(end(shared, &exchange, pull));
+            }
+            if judged % JUDGED_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    if closed > 0 {
+        tracing::info!(judged, closed, "ended what was opened by sessions that were ended");
     }
 }
 

@@ -7,6 +7,7 @@ mod families;
 mod listener;
 mod openmetrics;
 mod reading;
+mod revocations;
 mod route;
 mod store;
 mod tenants;
@@ -17,6 +18,7 @@ mod tests;
 pub use listener::{Active, ListenerMetrics, UpstreamMetrics};
 pub use openmetrics::{OPENMETRICS, prefers_openmetrics};
 pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
+pub use revocations::RevocationMetrics;
 pub use route::{Origin, RequestOutcome, RouteMetrics};
 pub use store::StoreMetrics;
 
@@ -40,6 +42,7 @@ pub struct Metrics {
     tenants: Arc<TenantLabels>,
     readers: Mutex<Vec<Reader>>,
     certificates: Mutex<BTreeMap<String, i64>>,
+    revocations: RevocationMetrics,
 }
 
 /// Brings gauges up to date before they are read.
@@ -95,9 +98,11 @@ impl Metrics {
         for kind in [Stripped::Cors, Stripped::AltSvc] {
             families.headers_stripped.with_label_values(&[kind.label()]);
         }
+        let families = Arc::new(families);
         Ok(Metrics {
             registry,
-            families: Arc::new(families),
+            revocations: RevocationMetrics::new(families.clone()),
+            families,
             tenants: Arc::new(TenantLabels::new(tenant_top)),
             readers: Mutex::default(),
             certificates: Mutex::default(),

@@ -55,5 +55,6 @@ pub mod gather;
 pub mod answer;
 mod ways;
 pub mod respond;
+pub mod revocation;
 pub mod upstream;
 pub mod wire;

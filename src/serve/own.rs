@@ -5,6 +5,7 @@
 //! where something changes, a body within bounds. Then the resource answers, by way of a [`Visit`]. What changes state
 //! writes an intent before it does ([`Visit::intent`]); the entry of the outcome bears the name of what was done.
 mod key_set;
+mod signals;
 mod visit;
 
 pub use visit::{Visit, cookie, json, redirect};
@@ -31,11 +32,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Own {
     /// `jwks.json`: the keys that assertions are signed with.
     KeySet,
+    /// `signals/ISSUER`: security events of an issuer.
+    Signals,
 }
 
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
-const TABLE: &[(&str, Methods, Own)] =
-    &[("jwks.json", Methods::none().with(Method::Get).with(Method::Head), Own::KeySet)];
+const TABLE: &[(&str, Methods, Own)] = &[
+    ("jwks.json", Methods::none().with(Method::Get).with(Method::Head), Own::KeySet),
+    ("signals/*", Methods::none().with(Method::Post), Own::Signals),
+];
 
 impl Own {
     /// The resource of this path, the part after `/.moat/`. Refuses with `route.unknown`, or with `method.not-allowed` where
@@ -66,7 +71,8 @@ impl Own {
     /// From whose pages it may be asked.
     const fn sites(self) -> Sites {
         match self {
-            Own::KeySet => Sites::Any,
+            // Signals are signed by their sender, whoever carries them.
+            Own::KeySet | Own::Signals => Sites::Any,
         }
     }
 
@@ -74,6 +80,7 @@ impl Own {
     const fn is_open(self) -> bool {
         match self {
             Own::KeySet => true,
+            Own::Signals => false,
         }
     }
 
@@ -81,12 +88,14 @@ impl Own {
     const fn reads_body(self) -> bool {
         match self {
             Own::KeySet => false,
+            Own::Signals => true,
         }
     }
 
     async fn answer(self, visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         match self {
             Own::KeySet => Ok(key_set::answer(visit)),
+            Own::Signals => signals::answer(visit).await,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::serve::metrics::{Metrics, Stream};
 use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
+use crate::serve::revocation;
 use crate::serve::status::Status;
 use crate::serve::storage::Storage;
 use crate::serve::traces::{Exporting, Traces};
@@ -263,6 +264,8 @@ impl Prepared {
         tasks.spawn(fallback::remind(shared.clone()));
         tasks.spawn(quotas.clone().keep_together());
         tasks.spawn(shared.state.clone().keep_house());
+        tasks.spawn(shared.revocations.clone().follow());
+        tasks.spawn(revocation::watch_over(shared.clone()));
         if let Some(status) = status {
             tasks.spawn(status.keep_time());
         }
@@ -349,6 +352,7 @@ pub(super) fn audit_options(snapshot: &Snapshot) -> audit::Options {
 
 fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Drain) -> Vec<Check> {
     let (audit, drain, keys) = (shared.audit.clone(), drain.clone(), Arc::downgrade(shared));
+    let revocations = Arc::downgrade(&shared.revocations);
     let pools = keys.clone();
     let config = keys.clone();
     vec![
@@ -365,6 +369,10 @@ fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Dr
                 None => Ok(()),
                 Some(status) => Err(format!("no usable key set for issuer `{}`", status.issuer)),
             }
+        }),
+        Check::new("revocations", move || match revocations.upgrade() {
+            Some(revocations) if !revocations.is_ready() => Err("what was ended has not been read yet".to_owned()),
+            Some(_) | None => Ok(()),
         }),
         Check::new("audit", move || match audit.state().failing_since_ms {
             None => Ok(()),
@@ -418,6 +426,7 @@ fn before_scrape(
         metrics.quota_held(quotas.held(), quotas.waiting());
         metrics.quota_shared(quotas.lost(), quotas.busy());
         store.health(storage.health().as_ref().map(|(_, health)| health));
+        metrics.revocations_known(|scope| shared.revocations.count(scope), shared.revocations.silence());
         metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
         metrics.clock(now_ms());

@@ -99,7 +99,8 @@ impl Party {
         ring: &KeyRing,
         now_s: u64,
     ) -> Result<(Granted, Option<Arc<Identity>>), Fault> {
-        let _place = self.places.try_acquire().map_err(|_| Fault::Silent("too many sign-ins wait for it".to_owned()))?;
+        let _place =
+            self.places.try_acquire().map_err(|_| Fault::Silent("too many sign-ins wait for it".to_owned()))?;
         let provider = self.provider().await.map_err(Fault::Silent)?;
         let proof = token::Proof::of(&self.client, &provider, assertions, now_s).await?;
         let granted = token::ask(&self.issuer, &provider, &proof, ask).await?;
@@ -115,7 +116,8 @@ impl Party {
             access_token: granted.access_token.as_deref(),
             not_before_s,
         };
-        let verified = ring.verify_with(|keys| verify_id_token(id_token, &self.client.rules, &expected, keys, now_s)).await;
+        let verified =
+            ring.verify_with(|keys| verify_id_token(id_token, &self.client.rules, &expected, keys, now_s)).await;
         match verified {
             Ok(identity) => Ok((granted, Some(Arc::new(identity)))),
             Err(Unverified::Invalid(cause)) => Err(Fault::Nonsense(cause)),

@@ -107,6 +107,15 @@ impl Tokens {
         self.sets.iter().map(|set| set.lock().unwrap_or_else(PoisonError::into_inner).entries.len()).sum()
     }
 
+    /// How many entries, serving or not, are of identities like this.
+    pub fn matching(&self, like: impl Fn(&Identity) -> bool) -> u64 {
+        let of = |set: &Mutex<Set>| {
+            let set = set.lock().unwrap_or_else(PoisonError::into_inner);
+            set.entries.iter().filter(|entry| like(&entry.identity)).count() as u64
+        };
+        self.sets.iter().map(of).sum()
+    }
+
     /// The number of places.
     pub fn capacity(&self) -> usize {
         self.sets.len() * WAYS

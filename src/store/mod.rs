@@ -2,5 +2,6 @@
 pub mod audit;
 pub mod quota;
 pub mod seal;
+pub mod revocations;
 pub mod shared;
 pub mod state;

@@ -15,16 +15,16 @@ const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTran
 const SUSPENDED: &[u8] = b"\x88\x12\x03\xf0tenant.suspended";
 
 /// An application of WebSockets that echo, of event streams, and of answers that wait.
-struct App {
+pub struct App {
     script: Scripted,
     /// What arrived over WebSockets, unmasked where it is a close frame.
     heard: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
     /// Lets an answer, an event or the rest of a frame go.
-    go: Arc<Semaphore>,
+    pub go: Arc<Semaphore>,
 }
 
 impl App {
-    async fn start() -> App {
+    pub async fn start() -> App {
         let (say, heard) = mpsc::unbounded_channel();
         let go = Arc::new(Semaphore::new(0));
         let wait = go.clone();
@@ -32,14 +32,14 @@ impl App {
         App { script, heard: Mutex::new(heard), go }
     }
 
-    async fn gateway(&self, change: impl FnOnce(&mut Bundle)) -> Gateway {
+    pub async fn gateway(&self, change: impl FnOnce(&mut Bundle)) -> Gateway {
         let mut bundle = Bundle::standard(self.script.address);
         bundle.replace("first_byte_timeout: 1s, total_timeout: 30s", "first_byte_timeout: 30s");
         change(&mut bundle);
         Gateway::start(bundle).await
     }
 
-    async fn hears(&self) -> Vec<u8> {
+    pub async fn hears(&self) -> Vec<u8> {
         timeout(PATIENCE, self.heard.lock().await.recv()).await.expect("nothing arrives").unwrap()
     }
 }
@@ -90,7 +90,7 @@ async fn serve(mut stream: TcpStream, say: mpsc::UnboundedSender<Vec<u8>>, go: A
 }
 
 /// A WebSocket of a tenant, up to the end of the 101.
-async fn websocket(gateway: &Gateway, tenant: &str, path: &str, more: &str) -> TlsStream<TcpStream> {
+pub async fn websocket(gateway: &Gateway, tenant: &str, path: &str, more: &str) -> TlsStream<TcpStream> {
     let mut stream = gateway.tls(&format!("{tenant}.localhost"), &[b"http/1.1"]).await;
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: {tenant}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://{tenant}.localhost\r\n{more}\r\n"
@@ -101,15 +101,15 @@ async fn websocket(gateway: &Gateway, tenant: &str, path: &str, more: &str) -> T
     stream
 }
 
-async fn events(gateway: &Gateway, tenant: &str) -> TlsStream<TcpStream> {
+pub async fn events(gateway: &Gateway, tenant: &str, path: &str, more: &str) -> TlsStream<TcpStream> {
     let mut stream = gateway.tls(&format!("{tenant}.localhost"), &[b"http/1.1"]).await;
-    let head = format!("GET /events HTTP/1.1\r\nHost: {tenant}.localhost\r\nAccept: text/event-stream\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {tenant}.localhost\r\nAccept: text/event-stream\r\n{more}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     read_until(&mut stream, "data: x\n\n\r\n").await;
     stream
 }
 
-async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+pub async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut rest = Vec::new();
     // A connection that is cut may end without TLS's own goodbye.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the connection stays open");
@@ -117,7 +117,7 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
 }
 
 /// One text frame there and back.
-async fn echoes(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), app: &App) {
+pub async fn echoes(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), app: &App) {
     let frame = b"\x81\x84\0\0\0\0ping";
     stream.write_all(frame).await.unwrap();
     let mut back = [0; 10];
@@ -153,7 +153,8 @@ async fn fifty_reloads_leave_streams_alone_and_a_stricter_one_closes_just_those_
     let gateway = app.gateway(|_| ()).await;
     let mut closing = websocket(&gateway, "acme", "/page", "").await;
     let mut staying = websocket(&gateway, "globex", "/page", "").await;
-    let (mut cut, mut kept) = (events(&gateway, "acme").await, events(&gateway, "globex").await);
+    let (mut cut, mut kept) =
+        (events(&gateway, "acme", "/events", "").await, events(&gateway, "globex", "/events", "").await);
     let (client, connection) = h2::client::handshake(gateway.tls("acme.localhost", &[b"h2"]).await).await.unwrap();
     tokio::spawn(connection);
     let request = http::Request::get("https://acme.localhost/events").body(()).unwrap();

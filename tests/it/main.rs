@@ -44,6 +44,7 @@ mod readme;
 mod refusals;
 mod reload;
 mod reload_command;
+mod revocation;
 mod scale;
 mod settings;
 mod shared;

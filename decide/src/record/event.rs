@@ -91,6 +91,23 @@ pub enum Event<'a> {
         /// What was called.
         call: &'a str,
     },
+    /// `revoke`: sessions are ended before their time.
+    Revoke {
+        /// Who says so.
+        actor: Person<&'a str>,
+        /// How.
+        via: &'a str,
+        /// What kind of thing ends.
+        scope: &'a str,
+        /// Whose.
+        issuer: Option<&'a str>,
+        /// The user whose sessions end.
+        subject: Option<Person<&'a str>>,
+        /// The tenant whose sessions end, or in which the user's do.
+        tenant: Option<&'a str>,
+        /// What the mark is found by, hex: it stands for ids that are not written down.
+        handle: &'a str,
+    },
     /// `recovered`: an unfinished last line was set aside at start.
     Recovered {
         /// File that holds it now.
@@ -168,6 +185,7 @@ impl Event<'_> {
             Event::StoreLost { .. } => "store.lost",
             Event::StoreBack { .. } => "store.back",
             Event::Admin { .. } => "admin",
+            Event::Revoke { .. } => "revoke",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",
             Event::Folded(_) => "folded",
@@ -178,7 +196,7 @@ impl Event<'_> {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let actor = match self {
-            Event::Admin { actor, .. } => actor.0,
+            Event::Admin { actor, .. } | Event::Revoke { actor, .. } => actor.0,
             _ => "system",
         };
         json::text(out, ",\"actor\":", actor);
@@ -227,6 +245,14 @@ impl Event<'_> {
             }
             Event::StoreBack { store } => json::text(out, ",\"detail\":{\"store\":", store),
             Event::Admin { actor: _, call } => json::text(out, ",\"detail\":{\"call\":", call),
+            Event::Revoke { actor: _, via, scope, issuer, subject, tenant, handle } => {
+                json::text(out, ",\"detail\":{\"scope\":", scope);
+                json::text(out, ",\"via\":", via);
+                json::optional(out, ",\"issuer\":", issuer);
+                json::optional(out, ",\"subject\":", subject.map(|subject| subject.0));
+                json::optional(out, ",\"tenant\":", tenant);
+                json::text(out, ",\"handle\":", handle);
+            }
             Event::Recovered { file, bytes } => {
                 json::text(out, ",\"detail\":{\"file\":", file);
                 json::number(out, ",\"bytes\":", bytes);
@@ -298,6 +324,15 @@ mod tests {
             Event::KeysChange { owner: "main", added: some, removed: none },
             Event::CertificateChange { name: "default", fingerprint: "ab", not_after_ms: 5 },
             Event::Admin { actor: Person("ops"), call: "reload" },
+            Event::Revoke {
+                actor: Person("ops"),
+                via: "admin",
+                scope: "subject",
+                issuer: Some("https://idp.test/"),
+                subject: Some(Person("ann \"a\"")),
+                tenant: None,
+                handle: "00ff",
+            },
             Event::Recovered { file: "x", bytes: 7 },
             Event::Gap { refused: 9, since_ms: 5 },
             Event::Folded(Folded {
@@ -316,7 +351,7 @@ mod tests {
         for event in events {
             let text = format!("{{{}}}", written(Kind::System(event)));
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let actor = if event.name() == "admin" { "ops" } else { "system" };
+            let actor = if matches!(event.name(), "admin" | "revoke") { "ops" } else { "system" };
             assert_eq!((&value["actor"], &value["event"]), (&actor.into(), &event.name().into()), "{text}");
         }
     }

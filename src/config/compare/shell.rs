@@ -1,7 +1,7 @@
 //! What the process itself is set to: what only a restart can change, and what a reload of listeners, `tls`, `audit` and
 //! `logs` lets through that was kept out before.
 use super::Lines;
-use crate::config::settings::{Audit, Durability, Listener, ListenerKind, Server, Snapshot};
+use crate::config::settings::{Audit, Durability, Listener, ListenerKind, Revocation, Server, Snapshot};
 use std::sync::Arc;
 
 /// Keys whose values are fixed when the process starts and differ. Any of them refuses a reload: a value that is in the
@@ -35,6 +35,7 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
 }
 
 pub(super) fn loosened(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    revocation(&old.revocation, &new.revocation, lines);
     for listener in &new.listeners {
         let name = &listener.name;
         match old.listeners.iter().find(|other| other.name == *name) {
@@ -103,6 +104,21 @@ fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines
         || new.h2_window_updates_per_second > old.h2_window_updates_per_second
         || new.h2_stall_timeout > old.h2_stall_timeout;
     lines.when(more || longer || wider, || format!("listener `{name}` has higher limits"));
+}
+
+fn revocation(old: &Revocation, new: &Revocation, lines: &mut Lines) {
+    let (before, after) = (old.listen, new.listen);
+    let fewer = (before.admin && !after.admin)
+        || (before.users && !after.users)
+        || (before.caep && !after.caep)
+        || (before.back_channel_logout && !after.back_channel_logout);
+    lines.when(fewer, || "fewer may end sessions (`sessions.revocation.listen`)".to_owned());
+    let stale = new.max_staleness > old.max_staleness
+        || (old.deny_stale && !new.deny_stale)
+        || (old.deny_stale_sensitive && !new.deny_stale_sensitive);
+    lines.when(stale, || "a replica that hears of no revocations serves for longer, or more".to_owned());
+    let sooner = new.keep_s < old.keep_s || new.clock_tolerance_s < old.clock_tolerance_s;
+    lines.when(sooner, || "revocations are forgotten sooner, or tolerate less (`sessions.revocation`)".to_owned());
 }
 
 fn audit(old: &Audit, new: &Audit, lines: &mut Lines) {

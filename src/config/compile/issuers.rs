@@ -2,10 +2,10 @@
 mod client;
 
 use super::{Compiler, list};
-use crate::config::options::IssuerOptions;
+use crate::config::options::{IssuerOptions, ListenOption, SignalsOptions};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::{Issuer, KeySource, Server};
+use crate::config::settings::{Issuer, KeySource, Server, Signals};
 use crate::config::units::{Period, seconds};
 use crate::config::{Purpose, pepper};
 use decide::policy::nearest;
@@ -58,6 +58,7 @@ impl Compiler<'_> {
             refresh: options.jwks.refresh.0,
             min_interval: options.jwks.min_interval.0,
             max_stale: options.jwks.max_stale.0,
+            signals: options.signals.as_ref().map(|signals| self.signals(&signals.value, &options.audiences)),
             ca: options.ca.as_ref().map(|ca| {
                 let path = self.files.folder.join(&ca.value);
                 self.exists(ca);
@@ -65,6 +66,25 @@ impl Compiler<'_> {
                 path
             }),
         }
+    }
+
+    fn signals(&self, options: &SignalsOptions, audiences: &[String]) -> Signals {
+        if options.caep.is_empty() {
+            self.report.problem(options.caep.at, "signals of nobody: `caep` is empty");
+        }
+        if let Some(empty) = options.audiences.iter().find(|audience| audience.is_empty()) {
+            self.report.problem(empty.at, "an audience is empty");
+        }
+        let listens = self.options.sessions.revocation.listen.iter().any(|word| word.value == ListenOption::Caep);
+        if !listens && !self.options.sessions.revocation.listen.is_empty() {
+            let hint = "list `caep` in `sessions.revocation.listen`, or remove `signals`";
+            self.report.hinted(options.caep.at, "signals that nobody listens to", Some(hint));
+        }
+        let audiences = match options.audiences.is_empty() {
+            true => audiences.to_vec(),
+            false => options.audiences.iter().map(|audience| audience.value.clone()).collect(),
+        };
+        Signals { transmitter: options.caep.value.clone(), audiences }
     }
 
     fn issuer_rules(&self, name: &Spanned<String>, options: &IssuerOptions, session_pepper: [u8; 32]) -> IssuerRules {

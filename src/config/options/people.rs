@@ -41,6 +41,9 @@ pub struct IssuerOptions {
     /// The key set.
     #[serde(default)]
     pub jwks: JwksOptions,
+    /// Security events that the issuer sends (Shared Signals Framework: CAEP, RISC): they end sessions here. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signals: Option<Spanned<SignalsOptions>>,
     /// PEM file with the only certificate authorities that are trusted when keys are fetched. Default: those of the
     /// system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +63,17 @@ fn half_a_minute() -> Spanned<Period> {
 
 fn one_day() -> Period {
     seconds(86_400)
+}
+
+/// Security events of an issuer, pushed to `POST /.moat/signals/NAME` (RFC 8935) and signed by one of its keys.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalsOptions {
+    /// What `iss` of the events must equal, byte for byte: the transmitter, as its configuration names it.
+    pub caep: Spanned<String>,
+    /// What `aud` of the events must name one of. Default: `audiences` of the issuer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<Spanned<String>>,
 }
 
 /// A Firebase project.

@@ -1,5 +1,6 @@
 //! Options of sessions: those that the gateway holds for browsers, how fresh an authentication must be, what ends with
 //! them.
+use super::RevocationOptions;
 use crate::config::read::{Entries, Spanned};
 use crate::config::secrets::SecretPlace;
 use crate::config::units::{Period, seconds};
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionsOptions {
+    /// How sessions are ended before their time, and what holds while a replica may not know of it.
+    pub revocation: RevocationOptions,
     /// Sessions that the gateway holds for browsers: the browser has a cookie with a random handle, tokens never reach it.
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +53,7 @@ pub enum CloseAtExpiryOption {
 impl Default for SessionsOptions {
     fn default() -> Self {
         SessionsOptions {
+            revocation: RevocationOptions::default(),
             browser: None,
             keys: None,
             rate_limits: Vec::new(),

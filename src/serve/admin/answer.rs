@@ -1,5 +1,5 @@
 //! What the admin listener answers to one request.
-use super::{Desk, Paths, guard};
+use super::{Desk, Paths, guard, sessions};
 use crate::serve::metrics::{CONTENT_TYPE as METRICS_TEXT, OPENMETRICS, prefers_openmetrics};
 use crate::serve::status::{self, Page, Status};
 use bytes::Bytes;
@@ -52,7 +52,7 @@ impl Check {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers one request. The body, if any, is not read.
+/// Answers one request. Only an order about sessions has a body that is read.
 pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if !guard::reaches_us(request.headers()) {
         return problem(StatusCode::MISDIRECTED_REQUEST);
@@ -61,7 +61,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
     let Some(place) = Place::of(&desk, path) else {
         return problem(StatusCode::NOT_FOUND);
     };
-    let allowed = if matches!(place, Place::Reload) { "POST" } else { "GET, HEAD" };
+    let allowed = if matches!(place, Place::Reload | Place::Revoke) { "POST" } else { "GET, HEAD" };
     if !allowed.split(", ").any(|method| request.method().as_str() == method) {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED);
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -74,6 +74,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         Place::Page(status) => status_page(status.clone(), Page::of_query(query)).await,
         Place::Json(status) => status_json(status.clone()).await,
         Place::Reload => reload(&desk, request.headers(), query).await,
+        Place::Revoke => sessions::revoke(&desk, request).await,
     }
 }
 
@@ -85,6 +86,7 @@ enum Place<'d> {
     Page(&'d Arc<Status>),
     Json(&'d Arc<Status>),
     Reload,
+    Revoke,
 }
 
 impl Place<'_> {
@@ -97,6 +99,7 @@ impl Place<'_> {
             ("/" | "/status", Some(status)) => Some(Place::Page(status)),
             ("/status.json", Some(status)) => Some(Place::Json(status)),
             ("/reload", _) => Some(Place::Reload),
+            ("/sessions/revoke", _) => Some(Place::Revoke),
             (_, _) => None,
         }
     }
@@ -218,13 +221,20 @@ fn one_line(why: &str) -> String {
 }
 
 /// An RFC 9457 problem without details.
-fn problem(status: StatusCode) -> Response<Full<Bytes>> {
+pub(super) fn problem(status: StatusCode) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or_default();
     let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16()});
     response(status, "application/problem+json", body.to_string().into())
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+/// An RFC 9457 problem, told to the operator.
+pub(super) fn told(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    response(status, "application/problem+json", body.to_string().into())
+}
+
+pub(super) fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -1,6 +1,8 @@
 //! An exchange that is still running, and what rules that came later say about it.
 use super::leash::Leash;
 use crate::config::settings::Snapshot;
+use crate::serve::revocation;
+use crate::store::revocations::Revocations;
 use decide::deliberation::{Deliberation, Findings, Step};
 use decide::facts::{Answer, Carrier, Credential, Facts, Identity, Question, Reading};
 use decide::refusal::{Code, Refusal};
@@ -114,6 +116,17 @@ impl Exchange {
             return Credential::Invalid("the issuer is gone".to_owned());
         }
         Credential::Valid { identity: identity.clone(), carrier: *carrier }
+    }
+
+    /// Who opened it, where somebody is known.
+    pub fn caller(&self) -> Option<&Identity> {
+        self.caller.as_ref().map(|(identity, _)| &**identity)
+    }
+
+    /// Whether whoever opened it is out since.
+    pub fn revoked(&self, revocations: &Revocations) -> Option<Refusal> {
+        let (identity, _) = self.caller.as_ref()?;
+        revocations.ended(identity, self.tenant.as_deref()).map(revocation::refusal)
     }
 
     /// Whether the session that opened it is over.

@@ -1,5 +1,5 @@
 //! The thread by which a running exchange can be ended from outside: pulled once, felt by whoever carries its bytes.
-use decide::refusal::Code;
+use decide::refusal::{Challenge, Code, Refusal};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -27,6 +27,15 @@ pub struct Pull {
     pub code: Code,
     /// For the audit entry.
     pub cause: String,
+}
+
+impl Pull {
+    /// The refusal of whoever has not been answered yet. One of a session asks for another.
+    pub fn refusal(&self) -> Refusal {
+        let refusal = Refusal::new(self.code, self.cause.clone());
+        let by_session = matches!(self.code, Code::SessionRevoked | Code::SessionExpired | Code::SessionInvalid);
+        if by_session { refusal.challenge(Challenge::InvalidToken) } else { refusal }
+    }
 }
 
 /// One exchange's leash.

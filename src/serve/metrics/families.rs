@@ -14,6 +14,10 @@ const DELAY_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const ADDED_BUCKETS: [f64; 13] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0];
 
+/// Boundaries for the way of a revocation to all replicas, in seconds: a round trip, up to an outage.
+const PROPAGATION_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
 /// Boundaries for calls of a store, in seconds: a fraction of a millisecond next door, ten where patience ends.
 const STORE_BUCKETS: [f64; 11] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0];
 
@@ -77,6 +81,12 @@ pub(super) struct Families {
     pub(super) store_duration: HistogramVec,
     pub(super) store_up: IntGaugeVec,
     pub(super) store_replicas: IntGaugeVec,
+    pub(super) revocations: IntGaugeVec,
+    pub(super) revocation_propagation: Histogram,
+    pub(super) revocation_staleness: Gauge,
+    pub(super) revocation_stale: IntCounterVec,
+    pub(super) revocation_orders: IntCounterVec,
+    pub(super) signals: IntCounterVec,
 }
 
 impl Families {
@@ -291,6 +301,33 @@ impl Families {
             )?)?,
             store_up: r.gauges("moat_store_up", "Whether a shared store is of use.", &["backend"])?,
             store_replicas: r.gauges("moat_store_replicas", "Replicas that use a shared store.", &["backend"])?,
+            revocations: r.gauges("moat_revocations", "Revocations that are remembered.", &["kind"])?,
+            revocation_propagation: r.one(Histogram::with_opts(
+                HistogramOpts::new(
+                    "moat_revocation_propagation_seconds",
+                    "Time from the order to end something until it was in force here.",
+                )
+                .buckets(PROPAGATION_BUCKETS.to_vec()),
+            )?)?,
+            revocation_staleness: r.one(Gauge::new(
+                "moat_revocation_staleness_seconds",
+                "Time since everything was known here that other replicas had ended.",
+            )?)?,
+            revocation_stale: r.counters(
+                "moat_revocation_stale_requests_total",
+                "Requests with a session while this replica was stale.",
+                &["action"],
+            )?,
+            revocation_orders: r.counters(
+                "moat_revocation_orders_total",
+                "Orders to end something.",
+                &["kind", "via", "result"],
+            )?,
+            signals: r.counters(
+                "moat_signals_total",
+                "Security events that issuers sent.",
+                &["issuer", "event", "result"],
+            )?,
         })
     }
 }

@@ -91,12 +91,7 @@ async fn secret(place: &SecretSource) -> Result<String, Fault> {
 }
 
 /// Asks once. Nothing is repeated: a code is good for one request.
-pub(super) async fn ask(
-    issuer: &Issuer,
-    provider: &Provider,
-    proof: &Proof,
-    ask: Ask<'_>,
-) -> Result<Granted, Fault> {
+pub(super) async fn ask(issuer: &Issuer, provider: &Provider, proof: &Proof, ask: Ask<'_>) -> Result<Granted, Fault> {
     let mut fields: Vec<(&str, &str)> = match ask {
         Ask::Code { code, redirect_uri, verifier } => vec![
             ("grant_type", "authorization_code"),
@@ -132,7 +127,10 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Granted, Fault> {
             Some("invalid_grant") => Fault::Declined,
             // Of the provider's words only those that RFC 6749 knows go into our log.
             Some(
-                known @ ("invalid_request" | "invalid_client" | "unauthorized_client" | "unsupported_grant_type"
+                known @ ("invalid_request"
+                | "invalid_client"
+                | "unauthorized_client"
+                | "unsupported_grant_type"
                 | "invalid_scope"),
             ) => Fault::Silent(format!("the token endpoint answered {} {known}", status.as_u16())),
             Some(_) | None => Fault::Silent(format!("the token endpoint answered {}", status.as_u16())),
@@ -167,11 +165,23 @@ mod tests {
         for (status, body, expected) in [
             (200, r#"{"token_type":"bearer","id_token":"i","access_token":"a","expires_in":5}"#, "Some(\"i\") None"),
             (200, r#"{"token_type":"Bearer","access_token":"a","refresh_token":"r"}"#, "None Some(\"r\")"),
-            (200, r#"{"token_type":"DPoP","id_token":"i"}"#, "nonsense: the token endpoint's answer is of another type than `Bearer`"),
+            (
+                200,
+                r#"{"token_type":"DPoP","id_token":"i"}"#,
+                "nonsense: the token endpoint's answer is of another type than `Bearer`",
+            ),
             (200, r#"{"id_token":"i"}"#, "nonsense: the token endpoint's answer holds no tokens"),
-            (200, r#"{"token_type":"Bearer","id_token":"i","id_token":"j"}"#, "nonsense: the token endpoint's answer holds no tokens"),
+            (
+                200,
+                r#"{"token_type":"Bearer","id_token":"i","id_token":"j"}"#,
+                "nonsense: the token endpoint's answer holds no tokens",
+            ),
             (200, "<html>", "nonsense: the token endpoint's answer holds no tokens"),
-            (200, r#"{"token_type":"Bearer","id_token":""}"#, "nonsense: a token of the token endpoint is empty, or larger than 16 KiB"),
+            (
+                200,
+                r#"{"token_type":"Bearer","id_token":""}"#,
+                "nonsense: a token of the token endpoint is empty, or larger than 16 KiB",
+            ),
             (200, &large, "nonsense: a token of the token endpoint is empty, or larger than 16 KiB"),
             (400, r#"{"error":"invalid_grant","error_description":"x"}"#, "declined"),
             (401, r#"{"error":"invalid_client"}"#, "silent: the token endpoint answered 401 invalid_client"),

@@ -18,7 +18,8 @@ const MOST: usize = 256 * 1024;
 /// Sends one request and returns status and body. Redirects are answers like any other: what they point to was not
 /// configured, and would be given a secret. The error is for the operator and holds nothing of the request but its address.
 pub(super) async fn send(issuer: &Issuer, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
-    let place = format!("{}://{}{}", "https", request.uri().authority().map_or("", |a| a.as_str()), request.uri().path());
+    let place =
+        format!("{}://{}{}", "https", request.uri().authority().map_or("", |a| a.as_str()), request.uri().path());
     let conversation = async {
         let ca = issuer.ca.clone();
         // Read anew each time, so that a changed file or store counts.
@@ -33,7 +34,8 @@ pub(super) async fn send(issuer: &Issuer, request: Request<Full<Bytes>>) -> Resu
             .https_only()
             .enable_http1()
             .wrap_connector(tcp);
-        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client: Client<_, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let answer = client.request(request).await.map_err(|error| causes(&error))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, MOST).collect().await.map_err(|error| causes(&*error))?;

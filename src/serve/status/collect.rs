@@ -15,6 +15,7 @@ use crate::serve::run::now_ms;
 use crate::serve::upstream::{Ejection, EndpointStatus, Health, Pool};
 use decide::facts::Protocol;
 use decide::record::time;
+use decide::revocation::Scope;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -47,8 +48,20 @@ impl Status {
             audit: self.audit(),
             limits: self.quotas.keys().into_iter().map(|(name, keys)| Limit { name: name.to_string(), keys }).collect(),
             store: self.store(),
+            revocations: Some(self.revocations(&active)),
             reload: self.shared.reloads.last().map(|last| reload(&last)),
             refusals: self.shared.recent.list(),
+        }
+    }
+
+    fn revocations(&self, active: &Active) -> document::Revocations {
+        let known = &self.shared.revocations;
+        document::Revocations {
+            ready: known.is_ready(),
+            stale: known.is_stale(),
+            silence_s: (known.silence().as_secs_f64() * 1000.0).round() / 1000.0,
+            marks: Scope::ALL.into_iter().map(|scope| known.count(scope)).sum(),
+            max_marks: active.snapshot.revocation.max_marks,
         }
     }
 

@@ -43,6 +43,9 @@ pub struct Document {
     /// The store that replicas share; absent where they share none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
+    /// What was ended before its time; absent in documents of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<Revocations>,
     /// The last attempt to read the configuration.
     pub reload: Option<Reload>,
     /// The last refusals, the newest first.
@@ -316,6 +319,21 @@ pub struct Store {
     pub trouble: Option<String>,
     /// Requests that limits decided without it, since the start.
     pub fallbacks: u64,
+}
+
+/// What was ended before its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revocations {
+    /// Whether all marks were read; until then no session is served.
+    pub ready: bool,
+    /// Whether what other replicas end has not been heard of for longer than `max_staleness`.
+    pub stale: bool,
+    /// Since when, in seconds, everything was known that others had ended.
+    pub silence_s: f64,
+    /// Marks.
+    pub marks: u64,
+    /// How many there may be.
+    pub max_marks: u64,
 }
 
 /// The last attempt to read the configuration.

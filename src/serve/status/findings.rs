@@ -28,6 +28,7 @@ pub(super) fn findings(document: &Document, facts: &Facts) -> Vec<Finding> {
     configuration(document, facts, &mut found);
     issuers(document, &mut found);
     store(document, &mut found);
+    revocations(document, &mut found);
     certificates(document, facts, &mut found);
     upstreams(document, &mut found);
     traffic(document, &mut found);
@@ -80,6 +81,22 @@ fn store(document: &Document, found: &mut Found) {
     let why = store.trouble.as_deref().unwrap_or("not tried yet");
     let what = format!("the shared store `{}` is not of use: {why}", store.address);
     found.problem("store.lost", what, "limits go by their `on_store_loss`; see `docs/shared-limits.md`");
+}
+
+fn revocations(document: &Document, found: &mut Found) {
+    let Some(known) = &document.revocations else { return };
+    if !known.ready {
+        let what = "what was ended before its time has not been read yet; routes with a session answer 503".to_owned();
+        found.problem("revocations.unread", what, "make the store of revocations reachable; see `docs/revocation.md`");
+    } else if known.stale {
+        let what = format!("what other replicas end was last heard of {:.1} s ago", known.silence_s);
+        let advice = "`when_stale` holds: repair the store of revocations; see `docs/revocation.md`";
+        found.problem("revocations.stale", what, advice);
+    }
+    if known.marks * 100 >= known.max_marks * FULL_PERCENT {
+        let what = format!("{} of {} revocations are remembered; more will be refused", known.marks, known.max_marks);
+        found.problem("revocations.full", what, "raise `sessions.revocation.max_marks`, or shorten `keep`");
+    }
 }
 
 fn issuers(document: &Document, found: &mut Found) {

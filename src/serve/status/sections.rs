@@ -34,6 +34,7 @@ pub(super) fn body(html: &mut Html, document: &Document) {
     listeners(html, document);
     limits(html, document);
     store(html, document);
+    revocations(html, document);
     refusals(html, document);
 }
 
@@ -403,6 +404,27 @@ fn store(html: &mut Html, document: &Document) {
     number(html, store.replicas);
     number(html, store.fallbacks);
     cell(html, or_dash(store.trouble.as_deref().filter(|_| !store.up)));
+    html.raw("</tr>\n");
+    end(html);
+}
+
+fn revocations(html: &mut Html, document: &Document) {
+    let Some(known) = &document.revocations else { return };
+    table(html, "revocations", "Revocations", "", &["state", "#marks", "#at most", "#silence, s"]);
+    html.raw("<tr>");
+    cell(
+        html,
+        if !known.ready {
+            "unread"
+        } else if known.stale {
+            "stale"
+        } else {
+            "heard"
+        },
+    );
+    number(html, known.marks);
+    number(html, known.max_marks);
+    number(html, known.silence_s);
     html.raw("</tr>\n");
     end(html);
 }

@@ -23,7 +23,11 @@ impl Compiler<'_> {
         let options = issuer.client.as_ref()?;
         if let Some(firebase) = &issuer.firebase {
             let hint = "sign-ins of Firebase happen in its own library; exchange its tokens at `/.moat/session`";
-            self.report.hinted(firebase.project.at, "Firebase is no OpenID provider that browsers are sent to", Some(hint));
+            self.report.hinted(
+                firebase.project.at,
+                "Firebase is no OpenID provider that browsers are sent to",
+                Some(hint),
+            );
         }
         if options.id.is_empty() || !options.id.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             self.report.problem(options.id.at, "a client's `id` is visible ASCII, and not empty");

@@ -113,6 +113,7 @@ impl Server {
             max_stale: Duration::from_secs(12 * 3600),
             ca: Some(self.folder.path().join("ca.crt")),
             client: None,
+            signals: None,
         }
     }
 

@@ -1,0 +1,189 @@
+//! Orders of operators about sessions: which are to end, and how many that would be.
+use super::answer::{problem, response, told};
+use super::{Desk, guard};
+use crate::serve::active::Active;
+use crate::serve::gateway::Shared;
+use crate::serve::revocation::{Order, Via};
+use crate::serve::run::now_ms;
+use bytes::Bytes;
+use decide::facts::Identity;
+use decide::revocation::{Mark, NEVER, OWN_SESSIONS, Target, Within};
+use decide::rules::UnknownTenant;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Largest order, in bytes.
+const MOST: usize = 16 << 10;
+/// Longest name of somebody who gives an order, in bytes.
+const LONGEST_ACTOR: usize = 256;
+
+/// What is to end. Issuers go by their names in `gateway.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum What {
+    /// A session: of ours by our id of it, of an issuer by its `sid`.
+    Session {
+        /// Whose `sid` it is; absent for ours.
+        issuer: Option<String>,
+        /// Its id.
+        id: String,
+    },
+    /// All sessions of a user.
+    Subject {
+        /// Whose user; may be absent where there is one issuer.
+        issuer: Option<String>,
+        /// The user.
+        subject: String,
+        /// Only those in this tenant.
+        tenant: Option<String>,
+    },
+    /// All sessions of a tenant.
+    Tenant {
+        /// Its id.
+        id: String,
+    },
+    /// A token by its `jti`.
+    Token {
+        /// Who issued it; may be absent where there is one issuer.
+        issuer: Option<String>,
+        /// Its id.
+        id: String,
+    },
+    /// All tokens that a key signed, by its `kid`.
+    Key {
+        /// Whose key; may be absent where there is one issuer.
+        issuer: Option<String>,
+        /// Its id.
+        id: String,
+    },
+    /// All sessions of an issuer.
+    Issuer {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demand {
+    /// What is to end.
+    pub what: What,
+    /// Only count.
+    pub dry_run: bool,
+    /// Who gives the order, by their own word.
+    pub actor: Option<String>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Whether it was ended, or only counted.
+    pub ended: bool,
+    /// Tokens that this replica has verified in the last minutes and that it ends.
+    pub tokens: u64,
+    /// Requests, streams and WebSockets of this replica that it ends.
+    pub running: u64,
+    /// What the mark is found by, as in the audit log.
+    pub handle: String,
+}
+
+/// Ends something, or counts what would end.
+pub(super) async fn revoke(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if !guard::may_change(request.headers()) {
+        return problem(StatusCode::FORBIDDEN);
+    }
+    let Some(shared) = desk.gateway.upgrade() else { return problem(StatusCode::SERVICE_UNAVAILABLE) };
+    let active = shared.active();
+    if !active.snapshot.revocation.listen.admin {
+        return told(StatusCode::FORBIDDEN, "`sessions.revocation.listen` does not list `admin`");
+    }
+    let Ok(body) = Limited::new(request.into_body(), MOST).collect().await else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE);
+    };
+    let demand: Demand = match serde_json::from_slice(&body.to_bytes()) {
+        Ok(demand) => demand,
+        Err(error) => return told(StatusCode::BAD_REQUEST, &format!("the order is not understood: {error}")),
+    };
+    match obey(&shared, &active, &demand).await {
+        Ok(receipt) => match serde_json::to_vec(&receipt) {
+            Ok(text) => response(StatusCode::OK, "application/json", text.into()),
+            Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR),
+        },
+        Err((status, why)) => told(status, &why),
+    }
+}
+
+async fn obey(shared: &Arc<Shared>, active: &Active, demand: &Demand) -> Result<Receipt, (StatusCode, String)> {
+    let bad = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
+    let actor = demand.actor.as_deref().unwrap_or("admin listener");
+    if actor.is_empty() || actor.len() > LONGEST_ACTOR || actor.chars().any(char::is_control) {
+        return Err(bad("the actor is not a short name".to_owned()));
+    }
+    let target = demand.what.target(active).map_err(bad)?;
+    let at_ms = now_ms();
+    let tolerance_s = active.snapshot.revocation.clock_tolerance_s;
+    let mark = Mark::of(&target, at_ms, tolerance_s, NEVER);
+    let ends = |identity: &Identity| mark.ends(&identity.handles, identity.began_s());
+    let tokens = active.issuers().values().next().map_or(0, |ring| ring.remembered(ends));
+    let running = shared.live.callers(ends);
+    if !demand.dry_run {
+        let order = Order { targets: &[target], at_ms, actor, via: Via::Admin };
+        shared.end(order).await.map_err(|fault| (StatusCode::SERVICE_UNAVAILABLE, fault.to_string()))?;
+    }
+    Ok(Receipt { ended: !demand.dry_run, tokens, running, handle: mark.handle.to_string() })
+}
+
+impl What {
+    /// The same with issuers by their `iss`; the error is for the operator.
+    fn target<'a>(&'a self, active: &'a Active) -> Result<Target<'a>, String> {
+        let issuer = |name: &'a Option<String>| of(active, name.as_deref());
+        let target = match self {
+            What::Session { issuer: None, id } => Target::Session { issuer: OWN_SESSIONS, id },
+            What::Session { issuer: name, id } => Target::Session { issuer: issuer(name)?, id },
+            What::Subject { issuer: name, subject, tenant } => {
+                let within = tenant.as_deref().map_or(Within::Anywhere, Within::Tenant);
+                Target::Subject { issuer: issuer(name)?, subject, within }
+            }
+            What::Tenant { id } => Target::Tenant { id },
+            What::Token { issuer: name, id } => Target::Token { issuer: issuer(name)?, id },
+            What::Key { issuer: name, id } => Target::Key { issuer: issuer(name)?, id },
+            What::Issuer { name } => Target::Issuer { issuer: of(active, Some(name))? },
+        };
+        let tenant = match &target {
+            Target::Tenant { id } => Some(*id),
+            Target::Subject { within: Within::Tenant(id), .. } => Some(*id),
+            Target::Subject { .. }
+            | Target::Session { .. }
+            | Target::Token { .. }
+            | Target::Key { .. }
+            | Target::Issuer { .. } => None,
+        };
+        // A misspelt name would end nothing, and say that it had.
+        let rules = &active.snapshot.rules;
+        let listed = !rules.resolve.is_empty() && matches!(rules.unknown_tenant, UnknownTenant::Reject);
+        match tenant.filter(|id| listed && !rules.tenants.contains_key(*id)) {
+            Some(id) => Err(format!("there is no tenant `{id}`")),
+            None => Ok(target),
+        }
+    }
+}
+
+/// The `iss` of an issuer by its name, or of the only one.
+fn of<'a>(active: &'a Active, name: Option<&str>) -> Result<&'a str, String> {
+    let mut known = active.snapshot.issuers.iter();
+    match name {
+        Some(name) => match known.find(|issuer| &*issuer.rules.name == name) {
+            Some(issuer) => Ok(&issuer.rules.issuer),
+            None => Err(format!("there is no issuer `{name}`")),
+        },
+        None => match (known.next(), known.next()) {
+            (Some(only), None) => Ok(&only.rules.issuer),
+            (Some(_), Some(_)) => Err("there are several issuers: name one".to_owned()),
+            (None, _) => Err("there is no issuer".to_owned()),
+        },
+    }
+}

@@ -1,0 +1,151 @@
+//! Replicas over one state in memory: what is ended at one is ended at all, whatever they missed.
+use super::*;
+use crate::store::state::State;
+use decide::facts::Person;
+use decide::revocation::{Handles, Source, Within};
+use std::sync::atomic::AtomicUsize;
+
+const NOW_S: u64 = 1_000_000;
+
+#[derive(Default)]
+struct Heard(AtomicUsize);
+
+impl Observer for Heard {
+    fn applied(&self, _: Duration) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn heard(&self, _: Result<(), &str>) {}
+}
+
+fn state() -> Arc<State> {
+    Arc::new(State::in_memory_at(Arc::new(|| NOW_S * 1000)))
+}
+
+fn replica(state: &Arc<State>) -> Arc<Revocations> {
+    let clock = Arc::new(|| NOW_S * 1000);
+    Arc::new(Revocations::new(state.clone(), 7, clock, Arc::new(Heard::default())))
+}
+
+fn identity(subject: &str, issued_at: u64) -> Identity {
+    let source = Source { issuer: "idp", subject, tenant: Some("acme"), ..Source::default() };
+    Identity {
+        issuer: "idp".into(),
+        subject: Person(subject.into()),
+        tenant: Some("acme".into()),
+        roles: Vec::new(),
+        session: None,
+        auth_time: None,
+        acr: None,
+        amr: Vec::new(),
+        issued_at,
+        not_before: 0,
+        bound_to: None,
+        expires_at: NOW_S + 600,
+        handles: Handles::of(&source),
+    }
+}
+
+fn of(subject: &str, at_s: u64) -> Mark {
+    let target = Target::Subject { issuer: "idp", subject, within: Within::Anywhere };
+    Mark::of(&target, at_s * 1000, 0, NOW_S + 3600)
+}
+
+/// Lets a follower take in all that was told.
+async fn heard(replica: &Arc<Revocations>, subject: &str) {
+    let knows = async {
+        while replica.ended(&identity(subject, 0), None).is_none() {
+            replica.changed().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), knows).await.expect("nothing is heard");
+}
+
+#[tokio::test]
+async fn what_one_replica_ends_is_ended_at_all_of_them_and_after_a_restart() {
+    let state = state();
+    let (one, two) = (replica(&state), replica(&state));
+    assert!(!one.is_ready(), "nobody knows yet who is out");
+    let tasks = [tokio::spawn(one.clone().follow()), tokio::spawn(two.clone().follow())];
+    one.end(&[of("ann", NOW_S)], NOW_S * 1000, 10).await.unwrap();
+    assert_eq!(one.ended(&identity("ann", NOW_S), None), Some(Scope::Subject));
+    heard(&two, "ann").await;
+    assert_eq!(two.ended(&identity("ann", NOW_S), None), Some(Scope::Subject));
+    assert_eq!(two.ended(&identity("ann", NOW_S + 1), None), None, "who signs in later stays in");
+    assert_eq!(two.ended(&identity("bob", NOW_S), None), None);
+    assert!(two.is_ready() && two.silence() < Duration::from_secs(5));
+
+    let three = replica(&state);
+    let third = tokio::spawn(three.clone().follow());
+    heard(&three, "ann").await;
+    assert!(three.is_ready());
+    tasks.into_iter().chain([third]).for_each(|task| task.abort());
+}
+
+#[tokio::test]
+async fn an_earlier_mark_does_not_replace_a_later_one() {
+    let state = state();
+    let (one, two) = (replica(&state), replica(&state));
+    one.end(&[of("ann", NOW_S)], NOW_S * 1000, 10).await.unwrap();
+    // Its clock is behind, and it has not heard of the other one.
+    two.end(&[of("ann", NOW_S - 500)], NOW_S * 1000, 10).await.unwrap();
+    assert_eq!(two.ended(&identity("ann", NOW_S), None), Some(Scope::Subject), "what stands there is merged");
+    let three = replica(&state);
+    let task = tokio::spawn(three.clone().follow());
+    heard(&three, "ann").await;
+    assert_eq!(three.ended(&identity("ann", NOW_S), None), Some(Scope::Subject));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_replica_that_missed_the_feed_reads_everything_anew() {
+    let state = state();
+    let (one, two) = (replica(&state), replica(&state));
+    let stand = two.read_all().await.unwrap().unwrap();
+    for name in 0..20_000 {
+        one.end(&[of(&name.to_string(), NOW_S)], NOW_S * 1000, u64::MAX).await.unwrap();
+    }
+    let mut stand = Some(stand);
+    for _ in 0..1000 {
+        stand = match stand {
+            Some(at) => two.read_on(at).await.unwrap(),
+            None => two.read_all().await.unwrap(),
+        };
+        if two.count(Scope::Subject) == 20_000 {
+            return;
+        }
+    }
+    panic!("{} of 20000", two.count(Scope::Subject));
+}
+
+#[tokio::test]
+async fn there_are_no_more_marks_than_there_may_be_and_none_is_lost_for_it() {
+    let state = state();
+    let (one, two) = (replica(&state), replica(&state));
+    for name in ["ann", "bob"] {
+        one.end(&[of(name, NOW_S)], NOW_S * 1000, 2).await.unwrap();
+    }
+    assert_eq!(one.end(&[of("eve", NOW_S)], NOW_S * 1000, 2).await, Err(Fault::Full(2)));
+    assert_eq!(one.ended(&identity("eve", NOW_S), None), None);
+    // What others have ended is taken in all the same.
+    two.end(&[of("eve", NOW_S)], NOW_S * 1000, 2).await.unwrap();
+    let task = tokio::spawn(one.clone().follow());
+    heard(&one, "eve").await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn the_tenant_of_the_request_counts_where_the_credential_names_none() {
+    let state = state();
+    let one = replica(&state);
+    one.end(&[Mark::of(&Target::Tenant { id: "globex" }, NOW_S * 1000, 0, NOW_S + 60)], 0, 10).await.unwrap();
+    let anybody = Identity {
+        tenant: None,
+        handles: Handles::of(&Source { issuer: "idp", subject: "ann", ..Source::default() }),
+        ..identity("ann", NOW_S)
+    };
+    assert_eq!(one.ended(&anybody, Some("globex")), Some(Scope::Tenant));
+    assert_eq!(one.ended(&anybody, Some("acme")), None);
+    assert_eq!(one.ended(&anybody, None), None);
+    assert_eq!(one.ended(&identity("ann", NOW_S), Some("globex")), None, "a session of acme is no session of globex");
+}
