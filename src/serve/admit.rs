@@ -137,7 +137,7 @@ impl Gateway {
                             let settings = &active.snapshot.revocation;
                             self.shared.hold(answer, settings, found.route.audit.durable, tenant)
                         }
-                        Question::Quota(_) | Question::Fields => answer,
+                        Question::Quota(_) | Question::Fields | Question::CsrfToken => answer,
                     });
                 }
                 end => break end,
