@@ -179,6 +179,18 @@ pub enum Carrier {
     Bearer,
     /// A cookie: ambient, hence in need of CSRF evidence.
     Cookie,
+    /// A session that the gateway holds, by its cookie: ambient too.
+    Session,
+}
+
+impl Carrier {
+    /// Whether browsers send it by themselves, whoever asks.
+    pub fn is_ambient(self) -> bool {
+        match self {
+            Carrier::Cookie | Carrier::Session => true,
+            Carrier::Bearer => false,
+        }
+    }
 }
 
 /// Who the caller is, as verified.

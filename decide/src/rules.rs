@@ -241,6 +241,11 @@ pub enum Accept {
         /// Name of the issuer.
         issuer: Arc<str>,
     },
+    /// A session that the gateway holds for a browser.
+    Session {
+        /// Name of the cookie with its handle.
+        cookie: Arc<str>,
+    },
 }
 
 impl Accept {
@@ -248,7 +253,7 @@ impl Accept {
     pub fn is_ambient(&self) -> bool {
         match self {
             Accept::Bearer { .. } => false,
-            Accept::Cookie { .. } => true,
+            Accept::Cookie { .. } | Accept::Session { .. } => true,
         }
     }
 }

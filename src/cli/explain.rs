@@ -215,11 +215,16 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
         Access::Public { reason } => page.line("public", reason, None)?,
         Access::Session(session) => {
             for accept in &session.accept {
-                let (text, issuer) = match accept {
-                    Accept::Bearer { issuer } => (format!("bearer token of `{issuer}`"), issuer),
-                    Accept::Cookie { name, issuer } => (format!("cookie `{name}` with a token of `{issuer}`"), issuer),
+                let (text, place) = match accept {
+                    Accept::Bearer { issuer } => (format!("bearer token of `{issuer}`"), format!("issuers.{issuer}")),
+                    Accept::Cookie { name, issuer } => {
+                        (format!("cookie `{name}` with a token of `{issuer}`"), format!("issuers.{issuer}"))
+                    }
+                    Accept::Session { cookie } => {
+                        (format!("session of the gateway, by cookie `{cookie}`"), "sessions.browser".to_owned())
+                    }
                 };
-                page.rule("accepts", &text, &format!("issuers.{issuer}"))?;
+                page.rule("accepts", &text, &place)?;
             }
             match (&session.permission, &judged.findings.granted_by) {
                 (Some(permission), Some(role)) => {

@@ -244,19 +244,19 @@ fn site(made_up: &CaseRequest) -> Site {
 /// The credential of a made-up caller: missing where the route does not accept its kind.
 fn credential(rules: &Rules, caller: Option<&CaseCaller>, route: &Route) -> Credential {
     let (Some(caller), Access::Session(session)) = (caller, &route.access) else { return Credential::Missing };
-    let fits = |accept: &&Accept| {
-        let (issuer, carrier) = match accept {
-            Accept::Bearer { issuer } => (issuer, CarrierOption::Bearer),
-            Accept::Cookie { issuer, .. } => (issuer, CarrierOption::Cookie),
-        };
-        caller.issuer.as_ref().is_none_or(|wanted| wanted.value == **issuer) && caller.by.is_none_or(|by| by == carrier)
+    // Of whose users a session is, the route does not say: of the caller's, or of nobody's in particular.
+    let any: Arc<str> =
+        caller.issuer.as_ref().map_or_else(|| Arc::from("session"), |issuer| Arc::from(issuer.value.as_str()));
+    let way = |accept: &Accept| match accept {
+        Accept::Bearer { issuer } => (issuer.clone(), CarrierOption::Bearer, Carrier::Bearer),
+        Accept::Cookie { issuer, .. } => (issuer.clone(), CarrierOption::Cookie, Carrier::Cookie),
+        Accept::Session { .. } => (any.clone(), CarrierOption::Session, Carrier::Session),
     };
-    let Some(accept) = session.accept.iter().find(fits) else { return Credential::Missing };
-    let (issuer, carrier) = match accept {
-        Accept::Bearer { issuer } => (issuer, Carrier::Bearer),
-        Accept::Cookie { issuer, .. } => (issuer, Carrier::Cookie),
+    let fits = |(issuer, by, _): &(Arc<str>, CarrierOption, Carrier)| {
+        caller.issuer.as_ref().is_none_or(|wanted| wanted.value == **issuer) && caller.by.is_none_or(|said| said == *by)
     };
-    Credential::Valid { identity: Arc::new(identity(rules, caller, session, issuer)), carrier }
+    let Some((issuer, _, carrier)) = session.accept.iter().map(way).find(fits) else { return Credential::Missing };
+    Credential::Valid { identity: Arc::new(identity(rules, caller, session, &issuer)), carrier }
 }
 
 fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: &Arc<str>) -> Identity {

@@ -154,6 +154,7 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
             Accept::Cookie { name: cookie, issuer } => {
                 format!("route `{name}` accepts cookie `{cookie}` with tokens of `{issuer}` too")
             }
+            Accept::Session { .. } => format!("route `{name}` accepts sessions that the gateway holds too"),
         });
     }
 }

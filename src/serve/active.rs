@@ -2,8 +2,10 @@
 use crate::config::settings::{Listener, Snapshot};
 use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
+use crate::serve::sessions::Held;
 use crate::serve::upstream::{Pool, Resolver};
 use crate::store::quota::Quotas;
+
 use decide::rules::{Accept, Access};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ pub struct Active {
     routes: HashMap<Arc<str>, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
     cookies: Vec<Arc<str>>,
+    held: Option<Arc<Held>>,
 }
 
 /// A listener with its counters.
@@ -61,6 +64,7 @@ impl Active {
             routes: snapshot.rules.routes.iter().map(|r| (r.name.clone(), metrics.route(&r.name))).collect(),
             unrouted: metrics.route("none"),
             cookies: cookies(&snapshot),
+            held: snapshot.sessions.browser.clone().map(|settings| Arc::new(Held::new(settings))),
             snapshot,
         }
     }
@@ -82,6 +86,11 @@ impl Active {
     /// Names of all cookies that some route accepts as a credential.
     pub fn cookies(&self) -> &[Arc<str>] {
         &self.cookies
+    }
+
+    /// What sessions of browsers are held by, where they are.
+    pub fn held(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
     }
 
     /// All key rings.
@@ -106,12 +115,13 @@ impl Active {
 }
 
 fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
+    names.extend(snapshot.sessions.browser.iter().map(|browser| browser.cookie.clone()));
     for route in &snapshot.rules.routes {
         let Access::Session(rules) = &route.access else { continue };
         names.extend(rules.accept.iter().filter_map(|accept| match accept {
             Accept::Cookie { name, .. } => Some(name.clone()),
-            Accept::Bearer { .. } => None,
+            Accept::Bearer { .. } | Accept::Session { .. } => None,
         }));
     }
     names.into_iter().collect()

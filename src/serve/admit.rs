@@ -125,7 +125,7 @@ impl Gateway {
             deliberation = deliberation.preflight(preflight);
         }
         let tls = facts.tls.is_some();
-        let mut answering = Answering::new(&active, request, facts, found);
+        let mut answering = Answering::new(&self.shared, &active, request, facts, found);
         let mut reply = None;
         let end = loop {
             match deliberation.proceed(reply.take()) {
@@ -144,6 +144,7 @@ impl Gateway {
             }
         };
         (ctx.findings, ctx.trail) = deliberation.into_record();
+        ctx.hand = answering.hand.into_inner();
         match end {
             Step::Permit(permit) => ctx.permit = Some(permit),
             Step::Grant => {

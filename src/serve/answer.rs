@@ -1,6 +1,8 @@
 //! Answers a guard's question: takes from the limits, reads fields of the body, leaves credentials to `ways`.
 use crate::serve::active::Active;
 use crate::serve::client::Client;
+use crate::serve::gateway::Shared;
+use crate::serve::sessions::Hand;
 use crate::serve::ways::{self, Way};
 use crate::store::quota::{Dues, FieldHash, KeyInput, Silent, is_shared};
 use decide::csrf::{Desk, Holder};
@@ -12,6 +14,7 @@ use decide::rules::{Csrf, FieldKey, FieldSource, Found, KeyPart, Seat};
 use decide::{body, csrf};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Time for a body that is looked into to be there.
@@ -19,6 +22,7 @@ const BODY: Duration = Duration::from_secs(60);
 
 /// Answers the questions about one request.
 pub struct Answering<'a> {
+    shared: &'a Shared,
     active: &'a Active,
     request: &'a Request,
     facts: &'a Facts,
@@ -26,12 +30,20 @@ pub struct Answering<'a> {
     fields: Vec<(FieldKey, FieldHash)>,
     /// The body, where somebody has asked for it: it can be read once.
     body: Option<Result<Vec<u8>, Refusal>>,
+    /// The handle of a session that the answer is to hand out.
+    pub hand: OnceLock<Hand>,
 }
 
 impl<'a> Answering<'a> {
     /// About this request.
-    pub fn new(active: &'a Active, request: &'a Request, facts: &'a Facts, found: &'a Found) -> Answering<'a> {
-        Answering { active, request, facts, found, fields: Vec::new(), body: None }
+    pub fn new(
+        shared: &'a Shared,
+        active: &'a Active,
+        request: &'a Request,
+        facts: &'a Facts,
+        found: &'a Found,
+    ) -> Answering<'a> {
+        Answering { shared, active, request, facts, found, fields: Vec::new(), body: None, hand: OnceLock::new() }
     }
 
     /// Answers one question. What the request owes to its limits is added to `dues`.
@@ -46,7 +58,8 @@ impl<'a> Answering<'a> {
             Question::Quota(stage) => self.quota(stage, findings, dues).await,
             Question::Credential => {
                 let headers = client.asked().headers;
-                ways::credential(Way { active: self.active, headers, facts: self.facts, found: self.found }).await
+                let Answering { shared, active, request, facts, found, hand, .. } = self;
+                ways::credential(Way { shared, active, request, headers, facts, found, hand }).await
             }
             Question::Fields => Answer::Fields(self.read_fields(client).await),
             Question::CsrfToken => Answer::CsrfToken(self.csrf_token(client, findings).await),

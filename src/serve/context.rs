@@ -8,6 +8,7 @@ use crate::serve::listener::{ConnInfo, Glimpse};
 use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
 use crate::serve::metrics::{self, Origin, RequestOutcome};
+use crate::serve::sessions::Hand;
 use crate::serve::shares::UnderWay;
 use crate::serve::status::{self, Refused};
 use crate::serve::traces::Place;
@@ -42,6 +43,8 @@ pub struct Context {
     pub own: bool,
     /// What the gateway itself did for the request, for its entries.
     pub action: Option<&'static str>,
+    /// The handle of a session that the answer is to hand out.
+    pub hand: Option<Hand>,
     /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
     pub glimpse: Glimpse,
     /// The request, once read.
@@ -162,6 +165,7 @@ impl Context {
             peer: None,
             own: false,
             action: None,
+            hand: None,
             glimpse: Glimpse::default(),
             request: None,
             facts: None,
@@ -309,7 +313,10 @@ impl Context {
     /// flood of anybody's.
     fn sort(&self) -> Option<Sort> {
         let verdict = match &self.refusal {
-            Some(refusal) if refusal.code != Code::GatewayUnavailable => record::Verdict::Refuse(refusal.code),
+            // A theft is a fact of its own too, although nobody was let in.
+            Some(refusal) if !matches!(refusal.code, Code::GatewayUnavailable | Code::SessionReused) => {
+                record::Verdict::Refuse(refusal.code)
+            }
             None if self.own => record::Verdict::Permit,
             Some(_) | None => return None,
         };

@@ -89,6 +89,9 @@ impl Gateway {
             status,
             embed_origins: ctx.seat().map(|seat| &*seat.tenant.embed_origins).unwrap_or_default(),
         };
+        if let Some(held) = ctx.active.held() {
+            held.guard(fields);
+        }
         let csrf_cookie = ctx.csrf_cookie.clone().filter(|_| is_page(fields));
         let led = fields.contains_key(ALT_SVC);
         let counts = headers::dress(fields, ctx.profile(), &context);
@@ -98,6 +101,9 @@ impl Gateway {
         if let Some(cookie) = csrf_cookie {
             fields.append(SET_COOKIE, cookie);
             headers::keep_private(fields);
+        }
+        if let Some(hand) = ctx.hand.take() {
+            hand.give(fields);
         }
         respond::request_id(fields, ctx.stamp.id);
         if let Some(limit) = &ctx.findings.tightest {

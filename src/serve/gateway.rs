@@ -23,6 +23,7 @@ use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
 use crate::store::revocations::Revocations;
+use crate::store::sessions::Sessions;
 use crate::store::state::State;
 use arc_swap::ArcSwap;
 use decide::facts::RequestId;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub state: Arc<State>,
     /// What was ended before its time.
     pub revocations: Arc<Revocations>,
+    /// Sessions of browsers.
+    pub sessions: Arc<Sessions>,
     /// The access log.
     pub access: AccessLog,
     /// All counters.
@@ -93,6 +96,7 @@ impl Shared {
         Shared {
             active,
             audit,
+            sessions: Arc::new(Sessions::new(state.clone())),
             state,
             revocations,
             access,

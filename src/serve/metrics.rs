@@ -9,6 +9,7 @@ mod openmetrics;
 mod reading;
 mod revocations;
 mod route;
+mod sessions;
 mod store;
 mod tenants;
 mod upstreams;
@@ -20,6 +21,7 @@ pub use openmetrics::{OPENMETRICS, prefers_openmetrics};
 pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use revocations::RevocationMetrics;
 pub use route::{Origin, RequestOutcome, RouteMetrics};
+pub use sessions::SessionEvent;
 pub use store::StoreMetrics;
 
 use decide::refusal::Code;
@@ -99,6 +101,9 @@ impl Metrics {
             families.headers_stripped.with_label_values(&[kind.label()]);
         }
         let families = Arc::new(families);
+        for event in SessionEvent::ALL {
+            families.session_events.with_label_values(&[event.word()]);
+        }
         Ok(Metrics {
             registry,
             revocations: RevocationMetrics::new(families.clone()),

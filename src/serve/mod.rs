@@ -45,6 +45,7 @@ pub mod active;
 pub mod proxy_settings;
 pub mod admit;
 pub mod own;
+pub mod sessions;
 pub mod forward;
 pub mod lane;
 pub mod proxy;

@@ -6,6 +6,7 @@
 //! writes an intent before it does ([`Visit::intent`]); the entry of the outcome bears the name of what was done.
 mod key_set;
 mod signals;
+mod session;
 mod visit;
 
 pub use visit::{Visit, cookie, json, redirect};
@@ -34,12 +35,21 @@ pub enum Own {
     KeySet,
     /// `signals/ISSUER`: security events of an issuer.
     Signals,
+    /// `session` by GET: whose session the browser has.
+    SessionShow,
+    /// `session` by POST: a token becomes a session.
+    SessionOpen,
+    /// `session` by DELETE: the browser's session ends.
+    SessionEnd,
 }
 
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
 const TABLE: &[(&str, Methods, Own)] = &[
     ("jwks.json", Methods::none().with(Method::Get).with(Method::Head), Own::KeySet),
     ("signals/*", Methods::none().with(Method::Post), Own::Signals),
+    ("session", Methods::none().with(Method::Get).with(Method::Head), Own::SessionShow),
+    ("session", Methods::none().with(Method::Post), Own::SessionOpen),
+    ("session", Methods::none().with(Method::Delete), Own::SessionEnd),
 ];
 
 impl Own {
@@ -73,6 +83,8 @@ impl Own {
         match self {
             // Signals are signed by their sender, whoever carries them.
             Own::KeySet | Own::Signals => Sites::Any,
+            Own::SessionShow | Own::SessionOpen => Sites::NotForeign,
+            Own::SessionEnd => Sites::Proven,
         }
     }
 
@@ -80,14 +92,14 @@ impl Own {
     const fn is_open(self) -> bool {
         match self {
             Own::KeySet => true,
-            Own::Signals => false,
+            Own::Signals | Own::SessionShow | Own::SessionOpen | Own::SessionEnd => false,
         }
     }
 
     /// Whether it reads a body.
     const fn reads_body(self) -> bool {
         match self {
-            Own::KeySet => false,
+            Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd => false,
             Own::Signals => true,
         }
     }
@@ -96,6 +108,9 @@ impl Own {
         match self {
             Own::KeySet => Ok(key_set::answer(visit)),
             Own::Signals => signals::answer(visit).await,
+            Own::SessionShow => session::show(visit).await,
+            Own::SessionOpen => session::open(visit).await,
+            Own::SessionEnd => session::close(visit).await,
         }
     }
 }

@@ -427,6 +427,7 @@ fn before_scrape(
         metrics.quota_shared(quotas.lost(), quotas.busy());
         store.health(storage.health().as_ref().map(|(_, health)| health));
         metrics.revocations_known(|scope| shared.revocations.count(scope), shared.revocations.silence());
+        metrics.sessions_active(shared.sessions.active());
         metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
         metrics.clock(now_ms());

@@ -1,23 +1,34 @@
 //! The ways of being somebody: finds the credential that a request carries among those that its route accepts.
 mod bearer;
 mod cookie;
+mod session;
 
 use crate::serve::active::Active;
+use crate::serve::gateway::Shared;
+use crate::serve::sessions::Hand;
 use decide::facts::{Answer, Credential, Facts};
+use decide::request::Request;
 use decide::rules::{Accept, Access, Found};
 use http::HeaderMap;
+use std::sync::OnceLock;
 
 /// One request that is asked who it is.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
+    /// What all requests share.
+    pub shared: &'a Shared,
     /// What is in force.
     pub active: &'a Active,
+    /// The request.
+    pub request: &'a Request,
     /// The request's fields, as they came.
     pub headers: &'a HeaderMap,
     /// What is known of the request.
     pub facts: &'a Facts,
     /// Its route.
     pub found: &'a Found,
+    /// Where a way leaves the handle that the answer is to hand out.
+    pub hand: &'a OnceLock<Hand>,
 }
 
 /// Asks each way that the route accepts, in its order (which the compiler has put: what a program sends on purpose
@@ -39,12 +50,19 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
                 None => None,
             },
             Accept::Cookie { name, issuer } => cookie::verify(way, name, issuer).await,
+            // Boxed, so that routes without sessions do not carry the room for it.
+            Accept::Session { cookie } => Box::pin(session::verify(way, cookie)).await,
         };
         if let Some(answer) = answer {
             return answer;
         }
     }
     Answer::Credential(Credential::Missing)
+}
+
+/// The token of `Authorization: Bearer`, where there is one.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+    bearer::token(headers)
 }
 
 /// A credential that does not verify.

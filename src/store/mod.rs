@@ -3,5 +3,6 @@ pub mod audit;
 pub mod quota;
 pub mod seal;
 pub mod revocations;
+pub mod sessions;
 pub mod shared;
 pub mod state;

@@ -17,7 +17,7 @@ use crate::rules::{Access, Csrf};
 pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answer>) -> Outcome {
     let ambient = match case.found.route.access {
         Access::Public { .. } => true,
-        Access::Session(_) => findings.carrier == Some(Carrier::Cookie),
+        Access::Session(_) => findings.carrier.is_some_and(Carrier::is_ambient),
     };
     let effect = changes_state(case.request.method) || case.facts.upgrade;
     if !ambient || !effect || case.found.route.csrf == Csrf::Off {

@@ -1,7 +1,7 @@
 //! The gateway's own resources below `/.moat/`: they have no route, but tenant, address and site are judged alike.
 use super::{Outcome, csrf, network, tenant};
 use crate::facts::{Facts, FetchSite, Site};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Challenge, Code, Refusal};
 use crate::rules::Seat;
 
 /// From whose pages one of the gateway's own resources may be asked.
@@ -31,6 +31,26 @@ pub fn judge(facts: &Facts, seat: Option<&Seat>, sites: Sites) -> Result<(), Ref
         Sites::Proven => csrf::missing(&facts.site),
     };
     cause.map_or(Ok(()), |cause| Err(Refusal::new(Code::CsrfUnproven, cause)))
+}
+
+/// Judges whether somebody whose credential names this tenant, by the word of this issuer, may have a session on a host of
+/// `seat`. The same as routes ask of every request.
+///
+/// Refuses with `tenant.mismatch` or `session.invalid`.
+pub fn bind(seat: Option<&Seat>, tenant: Option<&str>, issuer: &str) -> Result<(), Refusal> {
+    let Some(seat) = seat else { return Ok(()) };
+    if tenant != Some(&*seat.id) {
+        let cause = match tenant {
+            Some(_) => "the credential belongs to another tenant",
+            None => "the credential names no tenant",
+        };
+        return Err(Refusal::new(Code::TenantMismatch, cause));
+    }
+    if !seat.tenant.issuers.is_empty() && !seat.tenant.issuers.iter().any(|known| **known == *issuer) {
+        let refusal = Refusal::new(Code::SessionInvalid, "this issuer may not speak for the tenant");
+        return Err(refusal.challenge(Challenge::InvalidToken));
+    }
+    Ok(())
 }
 
 /// What shows that another site asks, if anything does.

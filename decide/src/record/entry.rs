@@ -271,6 +271,7 @@ impl Circumstances<'_> {
         match self.carrier {
             Some(Carrier::Bearer) => out.extend_from_slice(b",\"carrier\":\"bearer\""),
             Some(Carrier::Cookie) => out.extend_from_slice(b",\"carrier\":\"cookie\""),
+            Some(Carrier::Session) => out.extend_from_slice(b",\"carrier\":\"session\""),
             None => {}
         }
         if let Some(age) = self.auth_age_s {

@@ -119,6 +119,12 @@ impl Compiler<'_> {
         }
     }
 
+    /// The name under which the users of an application that grants sessions are known, if one does.
+    pub(super) fn granting(&self) -> Option<&str> {
+        let browser = self.options.sessions.browser.as_ref()?;
+        browser.grant.as_ref().map(|grant| grant.issuer.as_str())
+    }
+
     /// A tenant may be stricter than the platform, never laxer.
     pub(super) fn tenant_session(&self, id: &Spanned<String>, tenant: &TenantOptions) {
         let browser = self.options.sessions.browser.as_ref().map(|browser| &browser.value);

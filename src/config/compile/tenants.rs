@@ -51,7 +51,8 @@ impl Compiler<'_> {
             0
         };
 
-        let issuers = self.names("issuers");
+        let mut issuers = self.names("issuers");
+        issuers.extend(self.granting());
         let mut tenants = HashMap::with_capacity(all.len());
         let mut places: HashMap<&str, At> = HashMap::with_capacity(all.len());
         for (id, tenant) in all {

@@ -362,6 +362,8 @@ pub enum CarrierOption {
     Bearer,
     /// A cookie.
     Cookie,
+    /// The cookie of a session that the gateway holds.
+    Session,
 }
 
 /// What must come of a request.

@@ -17,7 +17,7 @@ pub struct RouteOptions {
     /// Name of the upstream that serves it, or names by region: `{eu: api-eu, us: api-us, default: api-us}`. The region
     /// is the tenant's `residency`; `default` serves tenants without one.
     pub upstream: Spanned<RouteUpstream>,
-    /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}` or
+    /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}` or
     /// `{any_of: […]}`. Needed with `require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Spanned<AuthOptions>>,
@@ -111,6 +111,8 @@ pub enum AuthOptions {
     Bearer(Spanned<String>),
     /// A cookie with a token of this issuer.
     Cookie(CookieAuth),
+    /// A session that the gateway holds (`sessions.browser`).
+    Session(SessionAuth),
     /// Any of these, the first that the request carries; those that are sent on purpose, as bearer tokens are, come before
     /// those that come by themselves, as cookies do.
     AnyOf(Vec<Spanned<OneAuth>>),
@@ -124,6 +126,16 @@ pub enum OneAuth {
     Bearer(Spanned<String>),
     /// A cookie with a token of this issuer.
     Cookie(CookieAuth),
+    /// A session that the gateway holds (`sessions.browser`).
+    Session(SessionAuth),
+}
+
+/// Which sessions of the gateway's.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionAuth {
+    /// Those of `sessions.browser`.
+    Browser,
 }
 
 /// A cookie that holds a token.

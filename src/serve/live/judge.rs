@@ -106,13 +106,18 @@ impl Exchange {
             Access::Session(rules) => rules.accept.iter().any(|accept| match (accept, carrier) {
                 (Accept::Bearer { issuer }, Carrier::Bearer) => *issuer == identity.issuer,
                 (Accept::Cookie { issuer, .. }, Carrier::Cookie) => *issuer == identity.issuer,
-                (Accept::Bearer { .. }, Carrier::Cookie) | (Accept::Cookie { .. }, Carrier::Bearer) => false,
+                (Accept::Session { .. }, Carrier::Session) => true,
+                (Accept::Bearer { .. }, Carrier::Cookie | Carrier::Session)
+                | (Accept::Cookie { .. }, Carrier::Bearer | Carrier::Session)
+                | (Accept::Session { .. }, Carrier::Bearer | Carrier::Cookie) => false,
             }),
         };
         if !accepted {
             return Credential::Missing;
         }
-        if !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
+        let grants = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
+        let granted = grants.is_some_and(|grant| grant.issuer == identity.issuer);
+        if !granted && !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
             return Credential::Invalid("the issuer is gone".to_owned());
         }
         Credential::Valid { identity: identity.clone(), carrier: *carrier }

@@ -61,6 +61,9 @@ pub(super) struct Families {
     pub(super) upstream_unresolved: IntCounterVec,
     pub(super) cookies_hardened: IntCounter,
     pub(super) headers_stripped: IntCounterVec,
+    pub(super) session_active: IntGauge,
+    pub(super) session_events: IntCounterVec,
+    pub(super) session_reuse: IntCounterVec,
     pub(super) audit_entries: IntCounterVec,
     pub(super) audit_folded: IntCounter,
     pub(super) audit_write_errors: IntCounter,
@@ -288,6 +291,20 @@ impl Families {
                 "moat_ratelimit_busy_keys",
                 "Keys of a synced limit that replicas bring together.",
                 &["limit"],
+            )?,
+            session_active: r.gauge(
+                "moat_session_active",
+                "Sessions of browsers that this process has in memory: those used within the last minute.",
+            )?,
+            session_events: r.counters(
+                "moat_session_events_total",
+                "What became of sessions of browsers.",
+                &["event"],
+            )?,
+            session_reuse: r.counters(
+                "moat_session_reuse_total",
+                "Sessions of browsers that ended because a replaced handle came back.",
+                &["tenant"],
             )?,
             store_operations: r.counters(
                 "moat_store_operations_total",

@@ -199,6 +199,7 @@ impl RouteMetrics {
         let method = match outcome.carrier {
             Some(Carrier::Bearer) => "bearer",
             Some(Carrier::Cookie) => "cookie",
+            Some(Carrier::Session) => "session",
             None => "none",
         };
         self.families.authn.with_label_values(&[&*self.name, method, result, reason])

@@ -1,6 +1,7 @@
 //! Who may use a route: `public`, `require` and `auth`.
 use crate::config::compile::{Compiler, Noun};
-use crate::config::options::{AuthOptions, CookieAuth, OneAuth, RequireOptions, RouteOptions};
+use crate::config::options::{AuthOptions, CookieAuth, OneAuth, RequireOptions, RouteOptions, SessionAuth};
+use crate::config::problem::At;
 use crate::config::read::Spanned;
 use decide::condition::Condition;
 use decide::rules::{Accept, Access, Permission, Rules, SessionRules};
@@ -106,11 +107,13 @@ impl Compiler<'_> {
         let mut accept: Vec<Accept> = match &auth.value {
             AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
+            AuthOptions::Session(SessionAuth::Browser) => vec![self.session(auth.at)],
             AuthOptions::AnyOf(all) => all
                 .iter()
                 .map(|one| match &one.value {
                     OneAuth::Bearer(issuer) => self.bearer(issuer),
                     OneAuth::Cookie(cookie) => self.cookie(cookie),
+                    OneAuth::Session(SessionAuth::Browser) => self.session(one.at),
                 })
                 .collect(),
         };
@@ -126,11 +129,29 @@ impl Compiler<'_> {
         Accept::Bearer { issuer: Arc::from(issuer.as_str()) }
     }
 
+    fn session(&self, at: At) -> Accept {
+        let cookie = match &self.options.sessions.browser {
+            Some(browser) => browser.cookie.as_str(),
+            // What could not be read is reported where it stands.
+            None if self.tree.get("sessions").is_some_and(|sessions| sessions.get("browser").is_some()) => "",
+            None => {
+                self.report.hinted(at, "the gateway holds no sessions", Some("write `sessions: {browser: {…}}`"));
+                ""
+            }
+        };
+        Accept::Session { cookie: Arc::from(cookie) }
+    }
+
     fn cookie(&self, cookie: &CookieAuth) -> Accept {
         self.refer(Noun::Issuer, &cookie.issuer, self.names("issuers").into_iter());
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if cookie.name.is_empty() || !cookie.name.bytes().all(token) {
             self.report.problem(cookie.name.at, format!("`{}` cannot be the name of a cookie", cookie.name.value));
+        }
+        let browser = self.options.sessions.browser.as_ref();
+        if browser.is_some_and(|browser| browser.cookie.eq_ignore_ascii_case(&cookie.name)) {
+            let hint = "give one of them another name";
+            self.report.hinted(cookie.name.at, "this is the cookie of `sessions.browser`", Some(hint));
         }
         Accept::Cookie { name: Arc::from(cookie.name.as_str()), issuer: Arc::from(cookie.issuer.as_str()) }
     }

@@ -136,7 +136,7 @@ pub(super) fn isolation(written: Option<IsolationOption>, access: &Access, profi
         None => {}
     }
     let Access::Session(session) = access else { return Isolation::Off };
-    let ambient = session.accept.iter().any(|accept| matches!(accept, Accept::Cookie { .. }));
+    let ambient = session.accept.iter().any(Accept::is_ambient);
     let framed = profile.is_some_and(Profile::framed_by_others);
     if ambient && !framed { Isolation::SameSite } else { Isolation::Off }
 }

@@ -1,0 +1,57 @@
+//! What becomes of sessions that the gateway holds, counted.
+use super::Metrics;
+
+/// Something that happened to a session: the `event` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// It was opened.
+    Opened,
+    /// An answer handed out another handle.
+    Rotated,
+    /// A replaced handle came back, and the session has ended for it.
+    Reused,
+    /// Its user signed out.
+    SignedOut,
+    /// Its user signed in anew.
+    Replaced,
+}
+
+impl SessionEvent {
+    /// All of them.
+    pub const ALL: [SessionEvent; 5] = [
+        SessionEvent::Opened,
+        SessionEvent::Rotated,
+        SessionEvent::Reused,
+        SessionEvent::SignedOut,
+        SessionEvent::Replaced,
+    ];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            SessionEvent::Opened => "opened",
+            SessionEvent::Rotated => "rotated",
+            SessionEvent::Reused => "reused",
+            SessionEvent::SignedOut => "signed_out",
+            SessionEvent::Replaced => "replaced",
+        }
+    }
+}
+
+impl Metrics {
+    /// Something happened to a session.
+    pub fn session(&self, event: SessionEvent) {
+        self.families.session_events.with_label_values(&[event.word()]).inc();
+    }
+
+    /// A replaced handle of this tenant's came back.
+    pub fn session_reused(&self, tenant: Option<&str>) {
+        let name = self.tenants.name(self.tenants.slot(tenant));
+        self.families.session_reuse.with_label_values(&[&*name]).inc();
+    }
+
+    /// Sessions that were used here within the last minute.
+    pub fn sessions_active(&self, count: u64) {
+        self.families.session_active.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
