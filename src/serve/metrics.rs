@@ -101,6 +101,7 @@ impl Metrics {
             families.headers_stripped.with_label_values(&[kind.label()]);
         }
         let families = Arc::new(families);
+        families.session_reuse.with_label_values(&["none"]);
         for event in SessionEvent::ALL {
             families.session_events.with_label_values(&[event.word()]);
         }

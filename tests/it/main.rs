@@ -46,6 +46,7 @@ mod reload;
 mod reload_command;
 mod revocation;
 mod scale;
+mod sessions;
 mod settings;
 mod shared;
 mod spoofing;

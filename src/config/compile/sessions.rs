@@ -51,8 +51,8 @@ impl Compiler<'_> {
             let hint = "it begins with `__Host-`, so that no other host and no plaintext page can set it";
             self.report.hinted(cookie.at, format!("`{}` cannot be the session cookie", cookie.value), Some(hint));
         }
-        self.within(&options.absolute, seconds(10), LONGEST);
-        self.within(&options.idle, seconds(10), LONGEST);
+        self.within(&options.absolute, seconds(1), LONGEST);
+        self.within(&options.idle, seconds(1), LONGEST);
         if options.idle.0 > options.absolute.0 {
             let message = format!("`idle` is longer than `absolute`, `{}`", options.absolute.value);
             self.report.hinted(either(&options.idle, &options.absolute), message, Some("`idle` is at most `absolute`"));
@@ -148,7 +148,7 @@ impl Compiler<'_> {
                     self.report.hinted(own.at, message, Some(hint));
                 }
                 Some(_) => {
-                    self.within(own, seconds(10), LONGEST);
+                    self.within(own, seconds(1), LONGEST);
                 }
             }
         }

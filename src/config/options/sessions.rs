@@ -85,7 +85,7 @@ pub struct BrowserOptions {
     pub cookie: Spanned<String>,
     /// `lax`, or `strict`: then links from other sites find the user signed out.
     pub same_site: SameSiteOption,
-    /// A session that is not used for so long ends. At least 10s.
+    /// A session that is not used for so long ends. At least 1s.
     pub idle: Spanned<Period>,
     /// A session ends after so long, used or not. At least `idle`, at most 90d.
     pub absolute: Spanned<Period>,
