@@ -28,7 +28,7 @@ impl Compiler<'_> {
             Access::Public { .. } => (Vec::new(), "__Host-csrf-visitor"),
             Access::Session(session) => {
                 let cookies = session.accept.iter().filter_map(|accept| match accept {
-                    Accept::Cookie { name, .. } => Some(&**name),
+                    Accept::Cookie { name, .. } | Accept::Session { cookie: name } => Some(&**name),
                     Accept::Bearer { .. } => None,
                 });
                 (cookies.collect::<Vec<_>>(), "__Host-csrf")
