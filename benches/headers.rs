@@ -65,7 +65,7 @@ fn request(c: &mut Criterion) {
             authority: "acme.northlane.example",
         },
         trace: (TraceParent::begin([3; 24], 0), false),
-        presented: Presented { bearer: true, cookies: &[] },
+        presented: Presented { bearer: true, ..Presented::default() },
     };
     c.bench_function("edit", |b| {
         b.iter_batched_ref(|| inbound.clone(), |fields| edit(fields, &headers, &outbound), BatchSize::SmallInput)

@@ -20,6 +20,7 @@ fn from(n: u32) -> KeyInput<'static> {
         class: Some(0),
         issuer: "workforce",
         subject: Some("7f6c1d0e-5a0b-4f7e-9b57-3f2f8b8f0c11"),
+        api_key: None,
         route: "api-read",
         params: &[],
         fields: &[],

@@ -181,14 +181,30 @@ pub enum Carrier {
     Cookie,
     /// A session that the gateway holds, by its cookie: ambient too.
     Session,
+    /// A header that holds an API key.
+    #[serde(rename = "api_key")]
+    ApiKey,
 }
 
 impl Carrier {
-    /// Whether browsers send it by themselves, whoever asks.
-    pub fn is_ambient(self) -> bool {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Carrier; 4] = [Carrier::Bearer, Carrier::Cookie, Carrier::Session, Carrier::ApiKey];
+
+    /// The word in entries, metrics and files.
+    pub const fn as_str(self) -> &'static str {
         match self {
+            Carrier::Bearer => "bearer",
+            Carrier::Cookie => "cookie",
+            Carrier::Session => "session",
+            Carrier::ApiKey => "api_key",
+        }
+    }
+
+    /// Whether browsers send it by themselves, whoever asks: then a request needs evidence of our own origin.
+    pub const fn is_ambient(self) -> bool {
+        match self {
+            Carrier::Bearer | Carrier::ApiKey => false,
             Carrier::Cookie | Carrier::Session => true,
-            Carrier::Bearer => false,
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod revocation;
 pub mod token;
 pub mod session;
 pub mod sign_in;
+pub mod api_key;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;

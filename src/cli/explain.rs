@@ -78,6 +78,7 @@ pub struct Args {
 enum By {
     Bearer,
     Cookie,
+    ApiKey,
 }
 
 /// Explains. Exits with 0 for a permit, 1 for a refusal, 78 where the bundle has problems.
@@ -115,6 +116,7 @@ impl Args {
             by: self.by.map(|by| match by {
                 By::Bearer => CarrierOption::Bearer,
                 By::Cookie => CarrierOption::Cookie,
+                By::ApiKey => CarrierOption::ApiKey,
             }),
             ..CaseCaller::default()
         };
@@ -216,15 +218,22 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
         Access::Session(session) => {
             for accept in &session.accept {
                 let (text, place) = match accept {
-                    Accept::Bearer { issuer } => (format!("bearer token of `{issuer}`"), format!("issuers.{issuer}")),
+                    Accept::Bearer { issuer } => {
+                        (format!("bearer token of `{issuer}`"), Some(format!("issuers.{issuer}")))
+                    }
                     Accept::Cookie { name, issuer } => {
-                        (format!("cookie `{name}` with a token of `{issuer}`"), format!("issuers.{issuer}"))
+                        (format!("cookie `{name}` with a token of `{issuer}`"), Some(format!("issuers.{issuer}")))
                     }
                     Accept::Session { cookie } => {
-                        (format!("session of the gateway, by cookie `{cookie}`"), "sessions.browser".to_owned())
+                        let text = format!("session of the gateway, by cookie `{cookie}`");
+                        (text, Some("sessions.browser".to_owned()))
                     }
+                    Accept::ApiKey { header, keys } => (format!("API key of `{keys}` in `{header}`"), None),
                 };
-                page.rule("accepts", &text, &place)?;
+                match place {
+                    Some(place) => page.rule("accepts", &text, &place)?,
+                    None => page.line("accepts", &text, None)?,
+                }
             }
             match (&session.permission, &judged.findings.granted_by) {
                 (Some(permission), Some(role)) => {

@@ -9,6 +9,7 @@ mod desk;
 pub mod explain;
 pub mod health;
 pub mod init;
+pub mod keys;
 pub mod man;
 pub mod reload;
 pub mod run;
@@ -66,6 +67,9 @@ enum Command {
     /// Make certificates and keys for local trials
     #[command(subcommand)]
     Certs(certs::Command),
+    /// Make, list, rotate, revoke and import API keys
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Have a running gateway read its files now, or say what would change
     Reload(reload::Args),
     /// End sessions of a running gateway before their time, on all its replicas
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
+        Command::Keys(command) => keys::run(command),
         Command::Reload(args) => reload::run(args),
         Command::Sessions(args) => sessions::run(args),
         Command::Health(args) => health::run(args),

@@ -1,5 +1,5 @@
 //! Examples of decisions (`policies/tests/*.yaml`), run by the production engine.
-use crate::config::options::{CarrierOption, CaseCaller, CaseOptions, CaseRequest, CaseSite, Expectation};
+use crate::config::options::{CaseCaller, CaseOptions, CaseRequest, CaseSite, Expectation};
 use crate::config::problem::At;
 use crate::config::read::Entries;
 use crate::config::settings::Snapshot;
@@ -7,8 +7,8 @@ use decide::body;
 use decide::cors::Preflight;
 use decide::deliberation::{Deliberation, Findings, Step, Trail};
 use decide::facts::{
-    Answer, Body, Carrier, Credential, Facts, FetchDest, FetchMode, FetchSite, Identity, Person, Protocol, Question,
-    Reading, RequestId, Site, TlsFacts, changes_state,
+    Answer, Body, Credential, Facts, FetchDest, FetchMode, FetchSite, Identity, Person, Protocol, Question, Reading,
+    RequestId, Site, TlsFacts, changes_state,
 };
 use decide::policy::nearest;
 use decide::refusal::{Code, Refusal};
@@ -244,19 +244,16 @@ fn site(made_up: &CaseRequest) -> Site {
 /// The credential of a made-up caller: missing where the route does not accept its kind.
 fn credential(rules: &Rules, caller: Option<&CaseCaller>, route: &Route) -> Credential {
     let (Some(caller), Access::Session(session)) = (caller, &route.access) else { return Credential::Missing };
+    let fits = |accept: &&Accept| {
+        let vouched = |wanted: &str| accept.voucher().is_none_or(|known| known == wanted);
+        caller.issuer.as_ref().is_none_or(|wanted| vouched(&wanted.value))
+            && caller.by.is_none_or(|by| by.carrier() == accept.carrier())
+    };
+    let Some(accept) = session.accept.iter().find(fits) else { return Credential::Missing };
     // Of whose users a session is, the route does not say: of the caller's, or of nobody's in particular.
-    let any: Arc<str> =
-        caller.issuer.as_ref().map_or_else(|| Arc::from("session"), |issuer| Arc::from(issuer.value.as_str()));
-    let way = |accept: &Accept| match accept {
-        Accept::Bearer { issuer } => (issuer.clone(), CarrierOption::Bearer, Carrier::Bearer),
-        Accept::Cookie { issuer, .. } => (issuer.clone(), CarrierOption::Cookie, Carrier::Cookie),
-        Accept::Session { .. } => (any.clone(), CarrierOption::Session, Carrier::Session),
-    };
-    let fits = |(issuer, by, _): &(Arc<str>, CarrierOption, Carrier)| {
-        caller.issuer.as_ref().is_none_or(|wanted| wanted.value == **issuer) && caller.by.is_none_or(|said| said == *by)
-    };
-    let Some((issuer, _, carrier)) = session.accept.iter().map(way).find(fits) else { return Credential::Missing };
-    Credential::Valid { identity: Arc::new(identity(rules, caller, session, &issuer)), carrier }
+    let said = caller.issuer.as_ref().map(|issuer| issuer.value.as_str());
+    let issuer = Arc::from(accept.voucher().or(said).unwrap_or("session"));
+    Credential::Valid { identity: Arc::new(identity(rules, caller, session, &issuer)), carrier: accept.carrier() }
 }
 
 fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: &Arc<str>) -> Identity {

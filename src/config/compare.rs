@@ -1,5 +1,6 @@
 //! Two snapshots side by side: what only a restart can change, and what the new one allows that the old one did not.
 mod sessions;
+mod keys;
 mod shell;
 pub use shell::needs_restart;
 
@@ -24,6 +25,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     issuers(&old.issuers, &new.issuers, &mut lines);
     profiles(old, new, &mut lines);
     upstreams(&old.upstreams, &new.upstreams, &mut lines);
+    keys::loosened(old, new, &mut lines);
     shell::loosened(old, new, &mut lines);
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
@@ -155,6 +157,9 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
                 format!("route `{name}` accepts cookie `{cookie}` with tokens of `{issuer}` too")
             }
             Accept::Session { .. } => format!("route `{name}` accepts sessions that the gateway holds too"),
+            Accept::ApiKey { header, keys } => {
+                format!("route `{name}` accepts API keys of `{keys}` in `{header}` too")
+            }
         });
     }
 }

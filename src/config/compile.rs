@@ -13,6 +13,7 @@ mod storage;
 mod tenants;
 mod traces;
 mod upstreams;
+mod ways;
 
 use crate::config::World;
 use crate::config::files::Files;
@@ -20,13 +21,13 @@ use crate::config::options::{CloseAtExpiryOption, DurabilityOption, Gateway, Log
 use crate::config::outline::Outline;
 use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned, choice};
-use crate::config::settings::{Admin, Audit, CloseAtExpiry, Durability, Fold, Server, Snapshot, Telemetry};
+use crate::config::settings::{Admin, ApiKeys, Audit, CloseAtExpiry, Durability, Fold, Server, Snapshot, Telemetry};
 use crate::config::yaml::Node;
 use decide::headers::{IdentityHeaders, IdentityOptions};
 use decide::policy::nearest;
 use decide::rules::Rules;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// What a name refers to.
@@ -66,6 +67,8 @@ struct Compiler<'a> {
     used: RefCell<HashSet<(Noun, String)>>,
     /// Kinds of names of which one was written wrong: which one it should have been nobody knows.
     misspelt: RefCell<HashSet<Noun>>,
+    /// Files of API keys that some route names.
+    api_keys: RefCell<BTreeMap<String, Arc<ApiKeys>>>,
 }
 
 /// Compiles options. A result is whole only if the report is empty afterwards.
@@ -78,6 +81,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         world,
         used: RefCell::default(),
         misspelt: RefCell::default(),
+        api_keys: RefCell::default(),
     };
     let server = c.server();
     let admin = c.admin();
@@ -114,6 +118,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         revocation: c.revocation(),
         embedded: c.embedded(&server),
         redis,
+        api_keys: c.api_keys.take(),
         digest: files.digest(),
         rules: Arc::new(rules),
         audit: c.audit(&server),

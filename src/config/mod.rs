@@ -13,6 +13,7 @@ pub mod reference;
 pub mod show;
 mod compile;
 pub mod cases;
+pub mod keys;
 
 mod files;
 pub mod problem;

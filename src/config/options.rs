@@ -14,6 +14,7 @@ mod storage;
 mod tls;
 mod traces;
 mod upstreams;
+mod ways;
 
 pub use audit::*;
 pub use cross_site::*;
@@ -29,6 +30,7 @@ pub use storage::*;
 pub use tls::*;
 pub use traces::*;
 pub use upstreams::*;
+pub use ways::*;
 
 use crate::config::read::{Entries, Spanned};
 use crate::config::units::{Period, Share, parse_text, seconds};

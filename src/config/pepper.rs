@@ -8,6 +8,9 @@ use std::path::Path;
 /// The key of the hash under which session ids are recorded.
 pub const PEPPER: &str = "session-pepper";
 
+/// The key of the hash under which API keys are kept.
+pub const API_KEYS: &str = "api-key-pepper";
+
 /// Reads the key of this name, or makes it. A file of another length is refused: with another key, revocations would not
 /// match, and sessions would not open.
 ///

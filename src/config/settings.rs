@@ -7,6 +7,8 @@ mod upstreams;
 pub use revocation::*;
 pub use sessions::*;
 pub use sign_in::*;
+mod api_keys;
+pub use api_keys::*;
 pub use storage::*;
 pub use upstreams::*;
 
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub tls: Option<Tls>,
     /// Issuers by name, in the order of the names.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Files of API keys, by name.
+    pub api_keys: BTreeMap<String, Arc<ApiKeys>>,
     /// Upstreams, indexed by `decide::rules::Route::upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Header profiles, indexed by `decide::rules::Route::headers`.

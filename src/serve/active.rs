@@ -53,6 +53,11 @@ impl Active {
                 None => Arc::new(Pool::new(settings.clone(), before.map(|pool| &**pool))),
             }
         };
+        for (name, keys) in &snapshot.api_keys {
+            if let Some(known) = before.and_then(|before| before.snapshot.api_keys.get(name)) {
+                keys.inherit(known);
+            }
+        }
         let door = |l: &Arc<Listener>| Door { settings: l.clone(), metrics: metrics.listener(&l.name) };
         Active {
             upstreams: snapshot.upstreams.iter().map(pool).collect(),
@@ -121,7 +126,7 @@ fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
         let Access::Session(rules) = &route.access else { continue };
         names.extend(rules.accept.iter().filter_map(|accept| match accept {
             Accept::Cookie { name, .. } => Some(name.clone()),
-            Accept::Bearer { .. } | Accept::Session { .. } => None,
+            Accept::Bearer { .. } | Accept::Session { .. } | Accept::ApiKey { .. } => None,
         }));
     }
     names.into_iter().collect()

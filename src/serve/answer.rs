@@ -10,7 +10,7 @@ use decide::deliberation::Findings;
 use decide::facts::{Answer, Facts, Question, Stage};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::rules::{Csrf, FieldKey, FieldSource, Found, KeyPart, Seat};
+use decide::rules::{API_KEY, Csrf, FieldKey, FieldSource, Found, KeyPart, Seat};
 use decide::{body, csrf};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -132,6 +132,7 @@ impl<'a> Answering<'a> {
             class: seat.map(|s| s.tenant.class),
             issuer: identity.map_or("", |i| &i.issuer),
             subject: identity.map(|i| &*i.subject.0),
+            api_key: identity.filter(|i| *i.issuer == *API_KEY).and_then(|i| i.session.as_deref()),
             route: &found.route.name,
             params: &params,
             fields: &self.fields,

@@ -1,4 +1,5 @@
 //! How a gateway ends: readiness fails, listeners close, requests finish, and audit log and spans are closed last.
+use crate::serve::key_use;
 use crate::serve::live;
 use crate::serve::run::Running;
 use std::io;
@@ -68,6 +69,7 @@ impl Running {
         }
         self.close_admin.send_replace(true);
         self.tasks.shutdown().await;
+        key_use::write(&self.shared).await;
         let audit = self.shared.audit.clone();
         let close = tokio::task::spawn_blocking(move || audit.close(LAST_ENTRIES));
         let (closed, ()) = tokio::join!(close, self.exporting.finish());

@@ -224,12 +224,13 @@ pub fn drips(elapsed: Duration, bytes: u64, grace: Duration) -> bool {
 }
 
 /// What may prove who the caller is: browsers send our cookies to public routes too.
-fn presented<'a>(route: &Route, active: &'a Active) -> Presented<'a> {
-    let bearer = match &route.access {
-        Access::Public { .. } => false,
-        Access::Session(rules) => rules.accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. })),
+fn presented<'a>(route: &'a Route, active: &'a Active) -> Presented<'a> {
+    let accept = match &route.access {
+        Access::Public { .. } => &[][..],
+        Access::Session(rules) => &rules.accept,
     };
-    Presented { bearer, cookies: active.cookies() }
+    let bearer = accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. }));
+    Presented { bearer, cookies: active.cookies(), accept }
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub mod authorities;
 pub mod keys;
 pub mod tokens;
 pub mod sign_in;
+pub mod api_keys;
+pub mod key_use;
 pub mod assertion;
 pub mod run;
 pub mod ending;

@@ -159,6 +159,7 @@ impl Gateway {
             subject: None,
             route: "/.moat/",
             params: &[],
+            api_key: None,
             fields: &[],
         };
         let silent = |Silent { limit }: Silent| {

@@ -11,6 +11,7 @@ use crate::serve::gateway::{Gateway, Shared};
 use crate::serve::handover::Predecessor;
 use crate::serve::herald::Herald;
 use crate::serve::inherited::Inherited;
+use crate::serve::key_use;
 use crate::serve::keys::KeyRings;
 use crate::serve::limits::Budget;
 use crate::serve::listener::{self, Bound, House};
@@ -262,6 +263,7 @@ impl Prepared {
         bound.into_iter().for_each(|bound| doors.open(bound));
         tasks.spawn(live::watch_over(shared.clone()));
         tasks.spawn(fallback::remind(shared.clone()));
+        tasks.spawn(key_use::keep(shared.clone()));
         tasks.spawn(quotas.clone().keep_together());
         tasks.spawn(shared.state.clone().keep_house());
         tasks.spawn(shared.revocations.clone().follow());

@@ -1,4 +1,5 @@
 //! The ways of being somebody: finds the credential that a request carries among those that its route accepts.
+mod api_key;
 mod bearer;
 mod cookie;
 mod session;
@@ -52,6 +53,8 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
             Accept::Cookie { name, issuer } => cookie::verify(way, name, issuer).await,
             // Boxed, so that routes without sessions do not carry the room for it.
             Accept::Session { cookie } => Box::pin(session::verify(way, cookie)).await,
+            // Boxed, so that requests of other routes do not carry the room for it.
+            Accept::ApiKey { header, keys } => Box::pin(api_key::verify(way, header, keys)).await,
         };
         if let Some(answer) = answer {
             return answer;

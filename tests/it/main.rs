@@ -60,3 +60,4 @@ mod traces;
 mod trial;
 mod upgrade;
 mod upstreams;
+mod ways;

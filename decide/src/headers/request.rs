@@ -19,7 +19,8 @@ use super::problems::{Problems, ProfileProblem};
 use super::trace::TraceParent;
 use super::{Fields, Nonce};
 use crate::cookie;
-use crate::facts::{Identity, RequestId};
+use crate::facts::{Carrier, Identity, RequestId};
+use crate::rules::Accept;
 use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -276,6 +277,19 @@ pub struct Presented<'a> {
     pub bearer: bool,
     /// The names of cookies that are.
     pub cookies: &'a [Arc<str>],
+    /// What the route accepts: headers with API keys are among it.
+    pub accept: &'a [Accept],
+}
+
+impl Presented<'_> {
+    /// Whether a header, or another spelling of it, holds a key.
+    fn holds_key(&self, name: &str) -> bool {
+        let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+        self.accept.iter().any(|accept| match accept {
+            Accept::ApiKey { header, .. } => header.as_str().bytes().map(fold).eq(name.bytes().map(fold)),
+            Accept::Bearer { .. } | Accept::Cookie { .. } | Accept::Session { .. } => false,
+        })
+    }
 }
 
 /// What the application is told.
@@ -301,7 +315,10 @@ pub struct Outbound<'a> {
 
 /// Edits a request. What is not verified is not said: without identity no subject header leaves, whatever came.
 pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<'_>) {
-    let unwanted: Vec<HeaderName> = fields.names().filter(|name| headers.forbids(name.as_str())).cloned().collect();
+    let keyed = !headers.forward_credential && out.presented.accept.iter().any(|a| a.carrier() == Carrier::ApiKey);
+    let secret = |name: &HeaderName| keyed && out.presented.holds_key(name.as_str());
+    let unwanted = fields.names().filter(|name| headers.forbids(name.as_str()) || secret(name));
+    let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
     unwanted.iter().for_each(|name| fields.remove(name));
     if !headers.forward_credential {
         if out.presented.bearer && fields.value(&AUTHORIZATION).is_some_and(is_bearer) {

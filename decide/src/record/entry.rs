@@ -272,6 +272,7 @@ impl Circumstances<'_> {
             Some(Carrier::Bearer) => out.extend_from_slice(b",\"carrier\":\"bearer\""),
             Some(Carrier::Cookie) => out.extend_from_slice(b",\"carrier\":\"cookie\""),
             Some(Carrier::Session) => out.extend_from_slice(b",\"carrier\":\"session\""),
+            Some(Carrier::ApiKey) => out.extend_from_slice(b",\"carrier\":\"api_key\""),
             None => {}
         }
         if let Some(age) = self.auth_age_s {

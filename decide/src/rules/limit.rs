@@ -70,6 +70,8 @@ pub enum KeyPart {
     Tenant,
     /// Tenant's user (issuer and subject).
     Subject,
+    /// The API key.
+    ApiKey,
     /// The route.
     Route,
     /// A parameter of the route's path.
@@ -197,7 +199,7 @@ impl Limit {
         for part in &self.key {
             match part {
                 KeyPart::ClientPrefix | KeyPart::Route | KeyPart::Param(_) => {}
-                KeyPart::Tenant | KeyPart::Subject => stage = Stage::Caller,
+                KeyPart::Tenant | KeyPart::Subject | KeyPart::ApiKey => stage = Stage::Caller,
                 KeyPart::Field(_) => return Stage::Body,
             }
         }
@@ -208,7 +210,12 @@ impl Limit {
     pub fn fields(&self) -> impl Iterator<Item = &FieldKey> {
         self.key.iter().filter_map(|part| match part {
             KeyPart::Field(field) => Some(field),
-            KeyPart::ClientPrefix | KeyPart::Tenant | KeyPart::Subject | KeyPart::Route | KeyPart::Param(_) => None,
+            KeyPart::ClientPrefix
+            | KeyPart::Tenant
+            | KeyPart::Subject
+            | KeyPart::ApiKey
+            | KeyPart::Route
+            | KeyPart::Param(_) => None,
         })
     }
 

@@ -187,7 +187,7 @@ impl Compiler<'_> {
                         );
                     }
                 }
-                KeyPart::ClientPrefix | KeyPart::Tenant | KeyPart::Subject | KeyPart::Route => {}
+                KeyPart::ClientPrefix | KeyPart::Tenant | KeyPart::Subject | KeyPart::ApiKey | KeyPart::Route => {}
             }
         }
     }

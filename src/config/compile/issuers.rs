@@ -9,6 +9,7 @@ use crate::config::settings::{Issuer, KeySource, Server, Signals};
 use crate::config::units::{Period, seconds};
 use crate::config::{Purpose, pepper};
 use decide::policy::nearest;
+use decide::rules::API_KEY;
 use decide::token::{Algorithm, ClaimName, ClaimNames, FIREBASE_JWKS_URL, IssuerRules};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ impl Compiler<'_> {
     }
 
     fn issuer(&self, name: &Spanned<String>, options: &IssuerOptions, pepper: [u8; 32]) -> Issuer {
+        if name.value == API_KEY {
+            self.report.problem(name.at, format!("`{API_KEY}` stands for API keys, so no issuer can be called so"));
+        }
         self.within(&options.clock_skew, Period(Duration::ZERO), MAX_SKEW);
         let rhythm = &options.jwks;
         self.within(&rhythm.min_interval, seconds(1), MAX_PERIOD);

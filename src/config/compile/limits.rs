@@ -65,6 +65,7 @@ impl Compiler<'_> {
                 KeyOption::ClientPrefix => KeyPart::ClientPrefix,
                 KeyOption::Tenant => KeyPart::Tenant,
                 KeyOption::User => KeyPart::Subject,
+                KeyOption::ApiKey => KeyPart::ApiKey,
                 KeyOption::Route => KeyPart::Route,
                 KeyOption::Param(name) => KeyPart::Param(name.as_str().into()),
                 KeyOption::Field(kind, name) => KeyPart::Field(FieldKey {

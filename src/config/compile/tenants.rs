@@ -5,7 +5,7 @@ use crate::config::problem::At;
 use crate::config::read::Spanned;
 use decide::policy::nearest;
 use decide::router::HostPattern;
-use decide::rules::{Resolve, Tenant, TenantStatus, UnknownTenant, is_tenant_id};
+use decide::rules::{API_KEY, Resolve, Tenant, TenantStatus, UnknownTenant, is_tenant_id};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ impl Compiler<'_> {
 
         let mut issuers = self.names("issuers");
         issuers.extend(self.granting());
+        issuers.push(API_KEY);
         let mut tenants = HashMap::with_capacity(all.len());
         let mut places: HashMap<&str, At> = HashMap::with_capacity(all.len());
         for (id, tenant) in all {

@@ -16,6 +16,8 @@ pub enum KeyOption {
     Tenant,
     /// `user`: issuer and subject.
     User,
+    /// `api_key.id`
+    ApiKey,
     /// `route`
     Route,
     /// `route.PARAM`: a parameter of the path.
@@ -40,10 +42,11 @@ impl BodyKind {
 }
 
 impl KeyOption {
-    const WORDS: [(&str, KeyOption); 4] = [
+    const WORDS: [(&str, KeyOption); 5] = [
         ("client.ip_prefix", KeyOption::ClientPrefix),
         ("tenant", KeyOption::Tenant),
         ("user", KeyOption::User),
+        ("api_key.id", KeyOption::ApiKey),
         ("route", KeyOption::Route),
     ];
 
@@ -76,7 +79,7 @@ impl KeyOption {
                 let kind = BodyKind::ALL.into_iter().find(|(_, known)| known == kind).map_or("", |(word, _)| word);
                 format!("{kind}.{field}_hash").into()
             }
-            KeyOption::ClientPrefix | KeyOption::Tenant | KeyOption::User | KeyOption::Route => {
+            KeyOption::ClientPrefix | KeyOption::Tenant | KeyOption::User | KeyOption::ApiKey | KeyOption::Route => {
                 KeyOption::WORDS.into_iter().find(|(_, known)| known == self).map_or("", |(word, _)| word).into()
             }
         }

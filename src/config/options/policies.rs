@@ -4,6 +4,7 @@ use super::limits::{CostOption, CountOption, ExceedOption, KeyOption};
 use super::people::TenantOptions;
 use crate::config::read::{Entries, Spanned};
 use crate::config::units::{Burst, Period, RateText, Size, expect_word};
+use decide::facts::Carrier;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -59,7 +60,7 @@ pub struct RateLimitsFile {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOptions {
-    /// What is counted together: `client.ip_prefix` (/32 for IPv4, /64 for IPv6), `tenant`, `user`, `route`, `route.PARAM`
+    /// What is counted together: `client.ip_prefix` (/32 for IPv4, /64 for IPv6), `tenant`, `user`, `api_key.id`, `route`, `route.PARAM`
     /// (a parameter of the path), or several. `form.FIELD_hash`, `json.FIELD_hash` and `body.FIELD_hash` (either of both)
     /// count by a field of the body: it is read before the decision, folded, and only its keyed hash is kept.
     pub key: Vec<Spanned<KeyOption>>,
@@ -364,6 +365,21 @@ pub enum CarrierOption {
     Cookie,
     /// The cookie of a session that the gateway holds.
     Session,
+    /// An API key.
+    #[serde(rename = "api_key")]
+    ApiKey,
+}
+
+impl CarrierOption {
+    /// The same, as decisions know it.
+    pub fn carrier(self) -> Carrier {
+        match self {
+            CarrierOption::Bearer => Carrier::Bearer,
+            CarrierOption::Cookie => Carrier::Cookie,
+            CarrierOption::Session => Carrier::Session,
+            CarrierOption::ApiKey => Carrier::ApiKey,
+        }
+    }
 }
 
 /// What must come of a request.

@@ -1,5 +1,5 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
-use super::{CorsOptions, CsrfOption, IsolationOption, LimitUse, RouteUpstream};
+use super::{ApiKeyAuth, CorsOptions, CsrfOption, IsolationOption, LimitUse, RouteUpstream};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -17,8 +17,8 @@ pub struct RouteOptions {
     /// Name of the upstream that serves it, or names by region: `{eu: api-eu, us: api-us, default: api-us}`. The region
     /// is the tenant's `residency`; `default` serves tenants without one.
     pub upstream: Spanned<RouteUpstream>,
-    /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}` or
-    /// `{any_of: […]}`. Needed with `require`.
+    /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}`,
+    /// `{api_key: {…}}` or `{any_of: […]}`. Needed with `require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Spanned<AuthOptions>>,
     /// What the caller must be allowed to.
@@ -57,7 +57,7 @@ pub struct RouteOptions {
     /// How long the upstream may take for this route's requests. Default: as its `http` says.
     #[serde(default, skip_serializing_if = "RouteTimeouts::is_empty")]
     pub timeouts: RouteTimeouts,
-    /// Where the tenant comes from, where not by `tenancy.resolve`: `none`, or `{from: session}`, or
+    /// Where the tenant comes from, where not by `tenancy.resolve`: `none`, or `{from: session}`, or `{from: api_key}`, or
     /// `{from: path_param, param: NAME, map: FILE}`. Danger of `none`: sessions of every tenant are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Spanned<RouteTenantOptions>>,
@@ -113,9 +113,31 @@ pub enum AuthOptions {
     Cookie(CookieAuth),
     /// A session that the gateway holds (`sessions.browser`).
     Session(SessionAuth),
+    /// A header with an API key.
+    ApiKey(ApiKeyAuth),
     /// Any of these, the first that the request carries; those that are sent on purpose, as bearer tokens are, come before
     /// those that come by themselves, as cookies do.
     AnyOf(Vec<Spanned<OneAuth>>),
+}
+
+impl AuthOptions {
+    /// Whether API keys are accepted.
+    pub fn takes_keys(&self) -> bool {
+        match self {
+            AuthOptions::ApiKey(_) => true,
+            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) => false,
+            AuthOptions::AnyOf(all) => all.iter().any(|one| matches!(one.value, OneAuth::ApiKey(_))),
+        }
+    }
+
+    /// Whether API keys are accepted, and nothing else.
+    pub fn takes_keys_only(&self) -> bool {
+        match self {
+            AuthOptions::ApiKey(_) => true,
+            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) => false,
+            AuthOptions::AnyOf(all) => all.iter().all(|one| matches!(one.value, OneAuth::ApiKey(_))),
+        }
+    }
 }
 
 /// One of `auth.any_of`.
@@ -128,6 +150,8 @@ pub enum OneAuth {
     Cookie(CookieAuth),
     /// A session that the gateway holds (`sessions.browser`).
     Session(SessionAuth),
+    /// A header with an API key.
+    ApiKey(ApiKeyAuth),
 }
 
 /// Which sessions of the gateway's.
@@ -251,7 +275,7 @@ pub enum RouteTenantOptions {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantFrom {
-    /// `path_param`, or `session`: the tenant of the session alone.
+    /// `path_param`, or `session`: the tenant of the session alone; or `api_key`: the tenant of the key alone.
     pub from: TenantSource,
     /// Name of the path parameter, with `from: path_param`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,6 +293,8 @@ pub enum TenantSource {
     PathParam,
     /// The session.
     Session,
+    /// The API key.
+    ApiKey,
 }
 
 impl<'de> Deserialize<'de> for RouteTenantOptions {

@@ -4,7 +4,6 @@ use decide::policy::nearest;
 /// Keys of the published grammar that this version does not serve: refused by name, never ignored.
 const LATER: &[&str] = &[
     "acr_values",
-    "api_key",
     "auth",
     "session",
     "tls",
@@ -47,17 +46,13 @@ const LATER: &[&str] = &[
     "idle",
 ];
 
-/// Key parts of limits that this version does not serve.
-const LATER_PREFIXES: [&str; 1] = ["api_key."];
-
 /// What to say about a key or word that does not belong here.
 pub(crate) fn unknown<'k>(
     what: &str,
     word: &str,
     known: impl Iterator<Item = &'k str> + Clone,
 ) -> (String, Option<String>) {
-    let later = |prefix: &&str| word.starts_with(*prefix);
-    if LATER.contains(&word) || LATER_PREFIXES.iter().any(later) {
+    if LATER.contains(&word) {
         let hint = "it is part of the grammar, but the gateway would not act on it; remove it".to_owned();
         return (format!("`{word}` is not supported by this version"), Some(hint));
     }

@@ -218,8 +218,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "auth: {bearer: login}",
-        "auth: {api_key: {}}",
-        "gateway.yaml:25:12 `api_key` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
+        "auth: {webhook_signature: {}}",
+        "gateway.yaml:25:12 `webhook_signature` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
     ),
     (
         "permission: orders.read,",

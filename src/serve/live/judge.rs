@@ -103,14 +103,17 @@ impl Exchange {
         let Some((identity, carrier)) = &self.caller else { return Credential::Missing };
         let accepted = match &route.access {
             Access::Public { .. } => false,
-            Access::Session(rules) => rules.accept.iter().any(|accept| match (accept, carrier) {
-                (Accept::Bearer { issuer }, Carrier::Bearer) => *issuer == identity.issuer,
-                (Accept::Cookie { issuer, .. }, Carrier::Cookie) => *issuer == identity.issuer,
-                (Accept::Session { .. }, Carrier::Session) => true,
-                (Accept::Bearer { .. }, Carrier::Cookie | Carrier::Session)
-                | (Accept::Cookie { .. }, Carrier::Bearer | Carrier::Session)
-                | (Accept::Session { .. }, Carrier::Bearer | Carrier::Cookie) => false,
-            }),
+            Access::Session(rules) => {
+                let same = |accept: &&Accept| accept.fits(&identity.issuer, *carrier);
+                if *carrier == Carrier::ApiKey {
+                    let files = rules.accept.iter().filter(same).filter_map(|accept| match accept {
+                        Accept::ApiKey { keys, .. } => Some(&**keys),
+                        Accept::Bearer { .. } | Accept::Cookie { .. } | Accept::Session { .. } => None,
+                    });
+                    return key_holder(identity, files, snapshot);
+                }
+                rules.accept.iter().any(|accept| same(&accept))
+            }
         };
         if !accepted {
             return Credential::Missing;
@@ -138,5 +141,16 @@ impl Exchange {
     pub fn expired(&self, now_s: u64) -> Option<Refusal> {
         let over = self.expires_at_s().is_some_and(|end| end <= now_s);
         over.then(|| Refusal::new(Code::SessionExpired, "the session that opened it is over"))
+    }
+}
+
+/// Who holds the API key now by which an exchange was opened: its entry may have been changed, revoked or removed.
+fn key_holder<'a>(identity: &Identity, files: impl Iterator<Item = &'a str>, snapshot: &Snapshot) -> Credential {
+    let id = identity.session.as_deref().unwrap_or_default();
+    let key = files.filter_map(|file| snapshot.api_keys.get(file)?.key(id)).find(|key| key.is_of(identity));
+    match key {
+        None => Credential::Invalid("the API key is gone".to_owned()),
+        Some(key) if key.revoked => Credential::Revoked("the API key was revoked".to_owned()),
+        Some(key) => Credential::Valid { identity: key.identity.clone(), carrier: Carrier::ApiKey },
     }
 }

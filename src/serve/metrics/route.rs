@@ -84,7 +84,7 @@ impl RouteMetrics {
             requests: Lazy::new(STATUS_CLASSES.len() * ORIGINS.len()),
             refusals: Lazy::new(TABLE.len()),
             allowed: OnceLock::new(),
-            accepted: Lazy::new(3),
+            accepted: Lazy::new(Carrier::ALL.len() + 1),
             limits: OnceLock::new(),
             families,
             tenants,
@@ -154,9 +154,10 @@ impl RouteMetrics {
                 Verdict::Shadow(code) => (*code, "shadow"),
                 Verdict::Pass | Verdict::Skip => {
                     if *guard == Guard::Session && outcome.session && *verdict == Verdict::Pass {
-                        self.accepted.inc(outcome.carrier.map_or(2, |carrier| carrier as usize), || {
-                            self.authn(outcome, "ok", "none")
-                        });
+                        self.accepted
+                            .inc(outcome.carrier.map_or(Carrier::ALL.len(), |carrier| carrier as usize), || {
+                                self.authn(outcome, "ok", "none")
+                            });
                     }
                     continue;
                 }
@@ -196,12 +197,7 @@ impl RouteMetrics {
     }
 
     fn authn(&self, outcome: &RequestOutcome<'_>, result: &str, reason: &str) -> IntCounter {
-        let method = match outcome.carrier {
-            Some(Carrier::Bearer) => "bearer",
-            Some(Carrier::Cookie) => "cookie",
-            Some(Carrier::Session) => "session",
-            None => "none",
-        };
+        let method = outcome.carrier.map_or("none", Carrier::as_str);
         self.families.authn.with_label_values(&[&*self.name, method, result, reason])
     }
 }

@@ -19,6 +19,8 @@ pub struct KeyInput<'a> {
     /// The issuer's word for the user. Without one the address prefix stands in, so that a limit per user never lumps
     /// all anonymous callers together.
     pub subject: Option<&'a str>,
+    /// The id of the API key, where there is one. Without one the address prefix stands in.
+    pub api_key: Option<&'a str>,
     /// The route's name.
     pub route: &'a str,
     /// Values of the path's parameters, by name.
@@ -120,6 +122,12 @@ fn feed(mut state: impl Hasher, parts: &[KeyPart], input: &KeyInput<'_>, grain: 
                 state.write_u64(7);
                 state.write_u128(hash.map_or(0, |(_, hash)| hash.0));
             }
+            // Without a key, as on routes that accept others too, the address prefix stands in.
+            KeyPart::ApiKey => match (input.api_key, grain) {
+                (None, _) => address(&mut state, input.client, grain),
+                (Some(id), Grain::Own) => text(&mut state, 8, Some(id)),
+                (Some(_), Grain::Lane) => text(&mut state, 2, input.tenant),
+            },
             KeyPart::Subject => match (input.subject, grain) {
                 (None, _) => address(&mut state, input.client, grain),
                 (Some(subject), Grain::Own) => {

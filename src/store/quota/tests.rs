@@ -18,7 +18,17 @@ fn shadow(limit: Arc<Limit>) -> Arc<Limit> {
 
 fn from(client: &str) -> KeyInput<'static> {
     let client = client.parse().expect("an address");
-    KeyInput { client, tenant: None, class: None, issuer: "", subject: None, route: "r", params: &[], fields: &[] }
+    KeyInput {
+        client,
+        tenant: None,
+        class: None,
+        issuer: "",
+        subject: None,
+        api_key: None,
+        route: "r",
+        params: &[],
+        fields: &[],
+    }
 }
 
 fn user(tenant: &'static str, subject: &'static str) -> KeyInput<'static> {

@@ -153,8 +153,9 @@ fn credentials_stay_here_where_asked() {
     let strip = IdentityHeaders::default();
     let forward = IdentityHeaders { forward_credential: true, ..IdentityHeaders::default() };
     let names = [Arc::from("__Host-old"), Arc::from("__Host-nl")];
-    let (bearer, cookie) = (Presented { bearer: true, cookies: &[] }, Presented { bearer: false, cookies: &names });
-    let both = Presented { bearer: true, cookies: &names };
+    let (bearer, cookie) =
+        (Presented { bearer: true, ..Presented::default() }, Presented { cookies: &names, ..Presented::default() });
+    let both = Presented { bearer: true, cookies: &names, accept: &[] };
     for (headers, presented, jar, expected) in [
         (&strip, both, "a=1; __Host-old=tok; __Host-nl=tok; b=2", "a=1; b=2 / "),
         (&strip, cookie, "a=1; __Host-nl=tok; b=2", "a=1; b=2 / Bearer t"),
@@ -175,7 +176,7 @@ fn credentials_stay_here_where_asked() {
 fn other_schemes_are_not_our_credential() {
     for (value, kept) in [("Basic YTpi", true), ("bEARER x", false), ("Bearer", false)] {
         let mut fields = map(&[("authorization", value)]);
-        let presented = Presented { bearer: true, cookies: &[] };
+        let presented = Presented { bearer: true, ..Presented::default() };
         edit(&mut fields, &IdentityHeaders::default(), &Outbound { presented, ..outbound(None, &[]) });
         assert_eq!(fields.contains_key("authorization"), kept, "{value}");
     }
@@ -287,7 +288,7 @@ fn cookies_leave_in_one_line() {
     ] {
         let mut fields = map(lines);
         let names = ["__Host-nl".into()];
-        let presented = Presented { bearer: false, cookies: &names };
+        let presented = Presented { cookies: &names, ..Presented::default() };
         edit(&mut fields, &IdentityHeaders::default(), &Outbound { presented, ..outbound(None, &[]) });
         assert_eq!(shown(&fields, "cookie"), expected);
     }

@@ -56,7 +56,7 @@ impl Compiler<'_> {
     ) -> Option<SessionRules> {
         let whole = !self.report.is_tainted(name.at);
         let accept = match &options.auth {
-            Some(auth) => self.accept(auth),
+            Some(auth) => self.accept(auth, rules),
             None if whole => {
                 let hint = "write `auth: {bearer: ISSUER}`";
                 self.report.hinted(
@@ -103,21 +103,23 @@ impl Compiler<'_> {
         })
     }
 
-    fn accept(&self, auth: &Spanned<AuthOptions>) -> Vec<Accept> {
+    fn accept(&self, auth: &Spanned<AuthOptions>, rules: &Rules) -> Vec<Accept> {
         let mut accept: Vec<Accept> = match &auth.value {
             AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
             AuthOptions::Session(SessionAuth::Browser) => vec![self.session(auth.at)],
+            AuthOptions::ApiKey(keys) => self.api_key(keys, rules).into_iter().collect(),
             AuthOptions::AnyOf(all) => all
                 .iter()
-                .map(|one| match &one.value {
-                    OneAuth::Bearer(issuer) => self.bearer(issuer),
-                    OneAuth::Cookie(cookie) => self.cookie(cookie),
-                    OneAuth::Session(SessionAuth::Browser) => self.session(one.at),
+                .filter_map(|one| match &one.value {
+                    OneAuth::Bearer(issuer) => Some(self.bearer(issuer)),
+                    OneAuth::Cookie(cookie) => Some(self.cookie(cookie)),
+                    OneAuth::Session(SessionAuth::Browser) => Some(self.session(one.at)),
+                    OneAuth::ApiKey(keys) => self.api_key(keys, rules),
                 })
                 .collect(),
         };
-        if accept.is_empty() {
+        if matches!(&auth.value, AuthOptions::AnyOf(all) if all.is_empty()) {
             self.report.problem(auth.at, "`any_of` accepts nothing");
         }
         accept.sort_by_key(Accept::is_ambient);

@@ -1,0 +1,309 @@
+//! `moat keys`: API keys made, listed, rotated, revoked and imported, in the file that the configuration names.
+mod show;
+
+use crate::cli::check;
+use crate::config::keys::{Content, KeyFile, find};
+use crate::config::options::ApiKeyOptions;
+use crate::config::read::Spanned;
+use crate::config::units::Period;
+use crate::config::{Purpose, process_env};
+use anyhow::{Context, Result, anyhow, bail};
+use decide::api_key;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// `moat keys`
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a key, and print it once: it is kept nowhere
+    New(New),
+    /// List keys, and when each was last used
+    List(show::List),
+    /// Make a successor of a key; the old one works for a while longer
+    Rotate(Rotate),
+    /// Revoke a key; it is refused from the next reload on, which happens by itself
+    Revoke(Revoke),
+    /// Take over a key that another program made, by its bcrypt hash
+    Import(Import),
+}
+
+/// Where the keys are.
+#[derive(Debug, clap::Args)]
+pub struct Where {
+    /// The configuration
+    #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml", env = "MOAT_CONFIG")]
+    config: PathBuf,
+    /// The file of keys, as routes name it; needed where they name several
+    #[arg(long, value_name = "FILE")]
+    keys: Option<String>,
+}
+
+/// Who a key is.
+#[derive(Debug, clap::Args)]
+pub struct Who {
+    /// What it is for, in words
+    #[arg(long)]
+    name: String,
+    /// The tenant that it belongs to
+    #[arg(long)]
+    tenant: Option<String>,
+    /// A role that it has; may be repeated
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+    roles: Vec<String>,
+    /// Whom the application is told of [default: `key:` and the id]
+    #[arg(long)]
+    subject: Option<String>,
+    /// How long it works, e.g. `90d` [default: until it is revoked]
+    #[arg(long, value_name = "DURATION")]
+    expires: Option<String>,
+}
+
+/// `moat keys new`
+#[derive(Debug, clap::Args)]
+pub struct New {
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// `moat keys rotate`
+#[derive(Debug, clap::Args)]
+pub struct Rotate {
+    #[command(flatten)]
+    place: Where,
+    /// Id of the key: the ten characters behind its prefix
+    id: String,
+    /// How long the old key works beside the new one
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    overlap: String,
+}
+
+/// `moat keys revoke`
+#[derive(Debug, clap::Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    place: Where,
+    /// Id of the key: the ten characters behind its prefix
+    id: String,
+}
+
+/// `moat keys import`
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    who: Who,
+    /// What the key begins with, long enough to be no other's: by it the key is found
+    #[arg(long, value_name = "TEXT")]
+    id: String,
+    /// The bcrypt hash [default: a line on standard input]
+    #[arg(long, value_name = "HASH")]
+    hash: Option<String>,
+}
+
+/// Runs it.
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::New(args) => new(args),
+        Command::List(args) => show::run(args),
+        Command::Rotate(args) => rotate(args),
+        Command::Revoke(args) => revoke(args),
+        Command::Import(args) => import(args),
+    }
+}
+
+fn new(args: New) -> Result<ExitCode> {
+    let file = args.place.file()?;
+    let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
+    let mut content = read(&file)?;
+    let (id, key) = make(&file.prefix)?;
+    let hash = hash(&file, &key)?;
+    content.add(&id, args.who.entry(hash)?);
+    if let Some(code) = keep(&args.place, &file, &content)? {
+        return Ok(code);
+    }
+    println!("{key}");
+    eprintln!("This key is shown once. Its id is `{id}`; `{}` holds its hash.", file.name);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rotate(args: Rotate) -> Result<ExitCode> {
+    let overlap = period(&args.overlap)?;
+    let file = args.place.file()?;
+    let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
+    let mut content = read(&file)?;
+    let (id, key) = make(&file.prefix)?;
+    let hash = hash(&file, &key)?;
+    let now = jiff::Timestamp::now();
+    let old = content.entry(&args.id).ok_or_else(|| unknown(&args.id, &file))?;
+    if old.revoked.is_some() {
+        bail!("`{}` was revoked: make a new key", args.id);
+    }
+    if let Some(successor) = &old.successor {
+        bail!("`{}` has a successor already: `{}`", args.id, successor.value);
+    }
+    let until = later(now, overlap)?;
+    let expires = old.expires.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let mut successor = old.clone();
+    // Who the application knows stays the same, though the id does not.
+    successor.subject = Some(old.subject.clone().unwrap_or_else(|| format!("key:{}", args.id)));
+    successor.hash = hash.into();
+    successor.created = text(now).into();
+    // It lives as long as the old one was made for.
+    let made = old.created.parse::<jiff::Timestamp>().ok();
+    successor.expires = match (expires, made) {
+        (Some(expires), Some(made)) => Some(text(now.checked_add(expires.duration_since(made))?).into()),
+        _ => None,
+    };
+    old.successor = Some(Spanned::from(id.clone()));
+    old.expires = Some(text(expires.map_or(until, |at| at.min(until))).into());
+    content.add(&id, successor);
+    if let Some(code) = keep(&args.place, &file, &content)? {
+        return Ok(code);
+    }
+    println!("{key}");
+    eprintln!("This key is shown once. Its id is `{id}`; `{}` works until {}.", args.id, text(until));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn revoke(args: Revoke) -> Result<ExitCode> {
+    let file = args.place.file()?;
+    let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
+    let mut content = read(&file)?;
+    let entry = content.entry(&args.id).ok_or_else(|| unknown(&args.id, &file))?;
+    if entry.revoked.is_some() {
+        bail!("`{}` was revoked already", args.id);
+    }
+    entry.revoked = Some(text(jiff::Timestamp::now()).into());
+    file.write(&content).with_context(|| format!("`{}`", file.name))?;
+    println!("`{}` is revoked", args.id);
+    // It is revoked whatever else is wrong; but a gateway that cannot load its files goes on with the old ones.
+    match check::load(&args.place.config, Purpose::Check) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(problems) => {
+            eprintln!("warning: the configuration has problems, so a running gateway will not take this over:");
+            check::report(&problems, check::Format::Text)
+        }
+    }
+}
+
+fn import(args: Import) -> Result<ExitCode> {
+    let file = args.place.file()?;
+    let hash = match args.hash {
+        Some(hash) => hash,
+        None => {
+            let mut text = String::new();
+            std::io::stdin().take(4096).read_to_string(&mut text).context("standard input")?;
+            text
+        }
+    };
+    let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
+    let mut content = read(&file)?;
+    if !content.add(&args.id, args.who.entry(format!("bcrypt:{}", hash.trim()))?) {
+        bail!("there is a key `{}` already", args.id);
+    }
+    if let Some(code) = keep(&args.place, &file, &content)? {
+        return Ok(code);
+    }
+    println!("`{}` is imported; `moat keys rotate {}` makes a key of ours for its holder", args.id, args.id);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Where {
+    fn file(&self) -> Result<KeyFile> {
+        let all = find(&self.config, &process_env).map_err(|problems| anyhow!("{}", problems.text().trim_end()))?;
+        let names = || all.iter().map(|file| format!("`{}`", file.name)).collect::<Vec<_>>().join(", ");
+        match (&self.keys, all.as_slice()) {
+            (None, []) => {
+                bail!("no route accepts API keys\nhint: write `auth: {{api_key: {{prefix: …, keys: {{file: …}}}}}}`")
+            }
+            (None, [one]) => Ok(one.clone()),
+            (None, _) => bail!("routes name several files of keys: choose one with `--keys`: {}", names()),
+            (Some(name), _) => match all.iter().find(|file| file.name == *name) {
+                Some(file) => Ok(file.clone()),
+                None => bail!("no route names `{name}`; they name {}", names()),
+            },
+        }
+    }
+}
+
+impl Who {
+    fn entry(&self, hash: String) -> Result<ApiKeyOptions> {
+        let now = jiff::Timestamp::now();
+        let expires = match &self.expires {
+            Some(after) => Some(text(later(now, period(after)?)?).into()),
+            None => None,
+        };
+        Ok(ApiKeyOptions {
+            name: self.name.clone(),
+            subject: self.subject.clone(),
+            tenant: self.tenant.clone().map(Spanned::from),
+            roles: self.roles.iter().cloned().map(Spanned::from).collect(),
+            hash: hash.into(),
+            created: text(now).into(),
+            expires,
+            revoked: None,
+            successor: None,
+        })
+    }
+}
+
+/// Writes the file, unless the configuration would not hold with it; then everything is as before, and the problems are
+/// told.
+fn keep(place: &Where, file: &KeyFile, content: &Content) -> Result<Option<ExitCode>> {
+    file.write(content).with_context(|| format!("`{}`", file.name))?;
+    match check::load(&place.config, Purpose::Check) {
+        Ok(_) => Ok(None),
+        Err(problems) => {
+            file.restore(content).with_context(|| format!("`{}` could not be put back", file.name))?;
+            check::report(&problems, check::Format::Text).map(Some)
+        }
+    }
+}
+
+fn read(file: &KeyFile) -> Result<Content> {
+    file.read().map_err(|problems| anyhow!("{}", problems.text().trim_end()))
+}
+
+fn hash(file: &KeyFile, key: &str) -> Result<String> {
+    file.hash(key, &process_env).map_err(|message| anyhow!(message))
+}
+
+fn unknown(id: &str, file: &KeyFile) -> anyhow::Error {
+    anyhow!("`{}` has no key `{id}`\nhint: `moat keys list` shows all", file.name)
+}
+
+/// A new key with its id.
+fn make(prefix: &str) -> Result<(String, String)> {
+    if !api_key::is_prefix(prefix) {
+        bail!("`{prefix}` cannot be the prefix of keys");
+    }
+    // Of 96 bytes, some four are left out and 42 are needed.
+    for _ in 0..8 {
+        let mut random = [0; 96];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow!("no random bytes"))?;
+        let Some(key) = api_key::make(prefix, &random) else { continue };
+        if let Ok(written) = api_key::parse(&key, prefix) {
+            return Ok((written.id.to_owned(), key));
+        }
+    }
+    bail!("no random bytes")
+}
+
+fn period(text: &str) -> Result<Period> {
+    let period = Period::read(text).filter(|period| period.seconds() > 0);
+    period.ok_or_else(|| anyhow!("`{text}` is no duration\nhint: write `90d`, `24h`, `30m`"))
+}
+
+fn later(now: jiff::Timestamp, after: Period) -> Result<jiff::Timestamp> {
+    let seconds = i64::try_from(after.seconds()).unwrap_or(i64::MAX);
+    now.checked_add(jiff::SignedDuration::from_secs(seconds)).map_err(|_| anyhow!("that is too long"))
+}
+
+/// RFC 3339 in whole seconds.
+fn text(at: jiff::Timestamp) -> String {
+    at.round(jiff::Unit::Second).unwrap_or(at).to_string()
+}

@@ -1,0 +1,2 @@
+//! Ways of being somebody that need no issuer → what routes accept, and what it is checked against.
+mod api_keys;

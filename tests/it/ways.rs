@@ -1,0 +1,2 @@
+//! The ways of being somebody, each over real sockets.
+mod api_keys;
