@@ -184,11 +184,15 @@ pub enum Carrier {
     /// A header that holds an API key.
     #[serde(rename = "api_key")]
     ApiKey,
+    /// Headers by which a service of the operator's knows somebody, cookies not among them.
+    #[serde(rename = "ext_auth")]
+    ExtAuth,
 }
 
 impl Carrier {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Carrier; 4] = [Carrier::Bearer, Carrier::Cookie, Carrier::Session, Carrier::ApiKey];
+    pub const ALL: [Carrier; 5] =
+        [Carrier::Bearer, Carrier::Cookie, Carrier::Session, Carrier::ApiKey, Carrier::ExtAuth];
 
     /// The word in entries, metrics and files.
     pub const fn as_str(self) -> &'static str {
@@ -197,13 +201,14 @@ impl Carrier {
             Carrier::Cookie => "cookie",
             Carrier::Session => "session",
             Carrier::ApiKey => "api_key",
+            Carrier::ExtAuth => "ext_auth",
         }
     }
 
     /// Whether browsers send it by themselves, whoever asks: then a request needs evidence of our own origin.
     pub const fn is_ambient(self) -> bool {
         match self {
-            Carrier::Bearer | Carrier::ApiKey => false,
+            Carrier::Bearer | Carrier::ApiKey | Carrier::ExtAuth => false,
             Carrier::Cookie | Carrier::Session => true,
         }
     }
@@ -301,6 +306,8 @@ pub enum Credential {
     },
     /// One that does not verify; the cause goes to the audit entry.
     Invalid(String),
+    /// One whose holder may not do this, as whoever vouches for it says; the cause goes to the audit entry.
+    Denied(String),
     /// One of ours whose time is over, so that nothing else is known of it any more; the cause goes to the audit entry.
     Expired(String),
     /// A good one that was ended before its time; the cause goes to the audit entry.

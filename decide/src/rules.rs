@@ -2,7 +2,6 @@
 use crate::condition::Condition;
 use crate::cors::Cors;
 use crate::csrf::Submit;
-use crate::facts::Carrier;
 use crate::guards::Guard;
 use crate::policy::{PermissionId, Policy};
 use crate::refusal::{Code, Refusal};
@@ -13,10 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod accept;
 mod limit;
 #[cfg(test)]
 mod tests;
 
+pub use accept::{API_KEY, Accept};
 pub use limit::{
     Excess, FieldKey, FieldSource, INSPECT, KeyPart, Limit, Rate, Settle, Sharing, SharingMode, Statuses, StoreLoss,
 };
@@ -225,70 +226,6 @@ pub struct Permission {
     pub id: PermissionId,
     /// Its name.
     pub name: Arc<str>,
-}
-
-/// An accepted kind of credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accept {
-    /// `Authorization: Bearer` with a token of this issuer.
-    Bearer {
-        /// Name of the issuer.
-        issuer: Arc<str>,
-    },
-    /// A cookie that holds a token of this issuer.
-    Cookie {
-        /// Name of the cookie.
-        name: Arc<str>,
-        /// Name of the issuer.
-        issuer: Arc<str>,
-    },
-    /// A session that the gateway holds for a browser.
-    Session {
-        /// Name of the cookie with its handle.
-        cookie: Arc<str>,
-    },
-    /// A header that holds an API key.
-    ApiKey {
-        /// The header.
-        header: http::HeaderName,
-        /// Which keys: the name of their file.
-        keys: Arc<str>,
-    },
-}
-
-/// Who vouches for API keys, where an issuer's name is asked for.
-pub const API_KEY: &str = "api_key";
-
-impl Accept {
-    /// Who vouches for the caller: the name of an issuer, or of a way in that has none; `None` where it is whoever opened
-    /// the session.
-    pub fn voucher(&self) -> Option<&str> {
-        match self {
-            Accept::Bearer { issuer } | Accept::Cookie { issuer, .. } => Some(issuer),
-            Accept::Session { .. } => None,
-            Accept::ApiKey { .. } => Some(API_KEY),
-        }
-    }
-
-    /// Whether it is what somebody was known by: who vouches for them, and how it was carried.
-    pub fn fits(&self, voucher: &str, carrier: Carrier) -> bool {
-        self.voucher().is_none_or(|known| known == voucher) && self.carrier() == carrier
-    }
-
-    /// How it is carried.
-    pub fn carrier(&self) -> Carrier {
-        match self {
-            Accept::Bearer { .. } => Carrier::Bearer,
-            Accept::Cookie { .. } => Carrier::Cookie,
-            Accept::Session { .. } => Carrier::Session,
-            Accept::ApiKey { .. } => Carrier::ApiKey,
-        }
-    }
-
-    /// Whether it comes by itself, without a program's doing, and so is asked after those that are sent on purpose.
-    pub fn is_ambient(&self) -> bool {
-        self.carrier().is_ambient()
-    }
 }
 
 /// `sessions.step_up.NAME`

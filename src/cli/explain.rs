@@ -79,6 +79,7 @@ enum By {
     Bearer,
     Cookie,
     ApiKey,
+    ExtAuth,
 }
 
 /// Explains. Exits with 0 for a permit, 1 for a refusal, 78 where the bundle has problems.
@@ -117,6 +118,7 @@ impl Args {
                 By::Bearer => CarrierOption::Bearer,
                 By::Cookie => CarrierOption::Cookie,
                 By::ApiKey => CarrierOption::ApiKey,
+                By::ExtAuth => CarrierOption::ExtAuth,
             }),
             ..CaseCaller::default()
         };
@@ -229,6 +231,7 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
                         (text, Some("sessions.browser".to_owned()))
                     }
                     Accept::ApiKey { header, keys } => (format!("API key of `{keys}` in `{header}`"), None),
+                    Accept::ExtAuth { name, .. } => (format!("whom `{name}` knows"), Some(format!("ext_auth.{name}"))),
                 };
                 match place {
                     Some(place) => page.rule("accepts", &text, &place)?,

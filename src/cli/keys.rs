@@ -232,6 +232,9 @@ impl Where {
 
 impl Who {
     fn entry(&self, hash: String) -> Result<ApiKeyOptions> {
+        if [Some(&self.name), self.subject.as_ref()].into_iter().flatten().any(|text| text.contains("${")) {
+            bail!("`${{` stands for a variable in files, so it cannot be in a name");
+        }
         let now = jiff::Timestamp::now();
         let expires = match &self.expires {
             Some(after) => Some(text(later(now, period(after)?)?).into()),

@@ -26,6 +26,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     profiles(old, new, &mut lines);
     upstreams(&old.upstreams, &new.upstreams, &mut lines);
     keys::loosened(old, new, &mut lines);
+    ext_auth(old, new, &mut lines);
     shell::loosened(old, new, &mut lines);
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
@@ -157,6 +158,7 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
                 format!("route `{name}` accepts cookie `{cookie}` with tokens of `{issuer}` too")
             }
             Accept::Session { .. } => format!("route `{name}` accepts sessions that the gateway holds too"),
+            Accept::ExtAuth { name: service, .. } => format!("route `{name}` accepts whom `{service}` knows too"),
             Accept::ApiKey { header, keys } => {
                 format!("route `{name}` accepts API keys of `{keys}` in `{header}` too")
             }
@@ -344,6 +346,28 @@ fn traces(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
         });
     }
     lines.when(after.trust_inbound && !before.trust_inbound, || "traces of trusted hops are continued".to_owned());
+}
+
+/// Whoever is asked says who somebody is.
+fn ext_auth(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    for service in &new.ext_auth {
+        let name = &service.name;
+        let Some(before) = old.ext_auth.iter().find(|other| other.name == *name) else {
+            lines.when(true, || format!("`ext_auth.{name}` is new"));
+            continue;
+        };
+        lines.when(service.url != before.url || service.ca != before.ca, || {
+            format!("`ext_auth.{name}` is asked elsewhere, or recognised by other authorities")
+        });
+        let said = |service: &crate::config::settings::ExtAuth| {
+            (service.subject.clone(), service.tenant.clone(), service.roles.clone())
+        };
+        lines
+            .when(said(service) != said(before), || format!("`ext_auth.{name}` says by other headers who somebody is"));
+        lines.when(service.max_age_s > before.max_age_s, || {
+            format!("what was opened with leave of `ext_auth.{name}` may go on for longer")
+        });
+    }
 }
 
 /// Whoever holds the store holds the counts of shared limits.

@@ -40,6 +40,7 @@ enum Noun {
     Permission,
     StepUp,
     TlsProfile,
+    ExtAuth,
 }
 
 impl Noun {
@@ -52,6 +53,7 @@ impl Noun {
             Noun::Permission => "permission",
             Noun::StepUp => "step-up",
             Noun::TlsProfile => "TLS profile",
+            Noun::ExtAuth => "service",
         }
     }
 }
@@ -119,6 +121,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         embedded: c.embedded(&server),
         redis,
         api_keys: c.api_keys.take(),
+        ext_auth: c.ext_auths(),
         digest: files.digest(),
         rules: Arc::new(rules),
         audit: c.audit(&server),
@@ -202,6 +205,7 @@ impl Compiler<'_> {
         }
         entries(&self.options.upstreams, |name| check(Noun::Upstream, name, name.at, "route", "remove it"));
         entries(&self.options.issuers, |name| check(Noun::Issuer, name, name.at, "route", "remove it"));
+        entries(&self.options.ext_auth, |name| check(Noun::ExtAuth, name, name.at, "route", "remove it"));
         entries(&self.options.sessions.step_up, |name| check(Noun::StepUp, name, name.at, "route", "remove it"));
         if let Some(tls) = &self.options.tls {
             entries(&tls.profiles, |name| check(Noun::TlsProfile, name, name.at, "listener", "remove it"));

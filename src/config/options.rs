@@ -14,10 +14,12 @@ mod storage;
 mod tls;
 mod traces;
 mod upstreams;
+mod ext_auth;
 mod ways;
 
 pub use audit::*;
 pub use cross_site::*;
+pub use ext_auth::*;
 pub use limits::*;
 pub use listeners::*;
 pub use people::*;
@@ -64,6 +66,9 @@ pub struct Gateway {
     /// Where users come from, by a name of your choice. Default: none.
     #[serde(default)]
     pub issuers: Entries<IssuerOptions>,
+    /// Services of yours that say who somebody is, by a name of your choice. Default: none.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub ext_auth: Entries<ExtAuthOptions>,
     /// How a request's tenant is found. Default: a gateway without tenants.
     #[serde(default)]
     pub tenancy: TenancyOptions,

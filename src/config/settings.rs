@@ -8,7 +8,9 @@ pub use revocation::*;
 pub use sessions::*;
 pub use sign_in::*;
 mod api_keys;
+mod ext_auth;
 pub use api_keys::*;
+pub use ext_auth::*;
 pub use storage::*;
 pub use upstreams::*;
 
@@ -43,6 +45,8 @@ pub struct Snapshot {
     pub tls: Option<Tls>,
     /// Issuers by name, in the order of the names.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Services that say who somebody is.
+    pub ext_auth: Vec<Arc<ExtAuth>>,
     /// Files of API keys, by name.
     pub api_keys: BTreeMap<String, Arc<ApiKeys>>,
     /// Upstreams, indexed by `decide::rules::Route::upstream`.

@@ -1,5 +1,6 @@
 //! What is in force: one snapshot with the living parts that belong to it (key rings, pools, limits, counters).
-use crate::config::settings::{Listener, Snapshot};
+use crate::config::settings::{ExtAuth, Listener, Snapshot};
+use crate::serve::callout::Callout;
 use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::serve::sessions::Held;
@@ -26,6 +27,7 @@ pub struct Active {
     routes: HashMap<Arc<str>, Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
     cookies: Vec<Arc<str>>,
+    callouts: HashMap<Arc<str>, Arc<Callout>>,
     held: Option<Arc<Held>>,
 }
 
@@ -58,6 +60,11 @@ impl Active {
                 keys.inherit(known);
             }
         }
+        let callout = |service: &Arc<ExtAuth>| {
+            let kept = before.and_then(|before| before.callouts.get(&service.name));
+            let kept = kept.filter(|kept| *kept.settings == **service).cloned();
+            kept.unwrap_or_else(|| Arc::new(Callout::new(service.clone())))
+        };
         let door = |l: &Arc<Listener>| Door { settings: l.clone(), metrics: metrics.listener(&l.name) };
         Active {
             upstreams: snapshot.upstreams.iter().map(pool).collect(),
@@ -69,6 +76,7 @@ impl Active {
             routes: snapshot.rules.routes.iter().map(|r| (r.name.clone(), metrics.route(&r.name))).collect(),
             unrouted: metrics.route("none"),
             cookies: cookies(&snapshot),
+            callouts: snapshot.ext_auth.iter().map(|service| (service.name.clone(), callout(service))).collect(),
             held: snapshot.sessions.browser.clone().map(|settings| Arc::new(Held::new(settings))),
             snapshot,
         }
@@ -86,6 +94,11 @@ impl Active {
     /// The key ring of an issuer.
     pub fn issuer(&self, name: &str) -> Option<&Arc<KeyRing>> {
         self.issuers.get(name)
+    }
+
+    /// A service that says who somebody is.
+    pub fn callout(&self, name: &str) -> Option<&Arc<Callout>> {
+        self.callouts.get(name)
     }
 
     /// Names of all cookies that some route accepts as a credential.
@@ -126,7 +139,7 @@ fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
         let Access::Session(rules) = &route.access else { continue };
         names.extend(rules.accept.iter().filter_map(|accept| match accept {
             Accept::Cookie { name, .. } => Some(name.clone()),
-            Accept::Bearer { .. } | Accept::Session { .. } | Accept::ApiKey { .. } => None,
+            Accept::Bearer { .. } | Accept::Session { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => None,
         }));
     }
     names.into_iter().collect()

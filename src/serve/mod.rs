@@ -28,6 +28,7 @@ pub mod drain;
 pub mod authorities;
 pub mod keys;
 pub mod tokens;
+pub mod callout;
 pub mod sign_in;
 pub mod api_keys;
 pub mod key_use;

@@ -2,6 +2,7 @@
 mod api_key;
 mod bearer;
 mod cookie;
+mod ext_auth;
 mod session;
 
 use crate::serve::active::Active;
@@ -54,6 +55,7 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
             // Boxed, so that routes without sessions do not carry the room for it.
             Accept::Session { cookie } => Box::pin(session::verify(way, cookie)).await,
             // Boxed, so that requests of other routes do not carry the room for it.
+            Accept::ExtAuth { name, .. } => Box::pin(ext_auth::verify(way, name)).await,
             Accept::ApiKey { header, keys } => Box::pin(api_key::verify(way, header, keys)).await,
         };
         if let Some(answer) = answer {

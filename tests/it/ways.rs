@@ -1,2 +1,3 @@
 //! The ways of being somebody, each over real sockets.
 mod api_keys;
+mod ext_auth;

@@ -20,6 +20,9 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
         Some(Answer::Credential(Credential::Invalid(cause))) => {
             return Outcome::Refuse(invalid(Code::SessionInvalid, cause));
         }
+        Some(Answer::Credential(Credential::Denied(cause))) => {
+            return Outcome::Refuse(Refusal::new(Code::AccessDenied, cause));
+        }
         Some(Answer::Credential(Credential::Expired(cause))) => {
             return Outcome::Refuse(invalid(Code::SessionExpired, cause));
         }

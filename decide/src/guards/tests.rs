@@ -250,6 +250,7 @@ fn one_line_per_case() {
     check(|w| w.seat(|t| t.status = TenantStatus::Suspended), "403 tenant.suspended: the tenant is suspended");
     check(|w| w.credential = Credential::Missing, "401 session.missing: no credential");
     check(|w| w.credential = Credential::Invalid("bad signature".into()), "401 session.invalid: bad signature");
+    check(|w| w.credential = Credential::Denied("`app` says 403".into()), "403 access.denied: `app` says 403");
     check(|w| w.credential = Credential::Expired("idle too long".into()), "401 session.expired: idle too long");
     check(|w| w.credential = Credential::Revoked("signed out".into()), "401 session.revoked: signed out");
     check(|w| w.credential = Credential::Reused("used before".into()), "401 session.reused: used before");

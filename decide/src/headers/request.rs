@@ -287,7 +287,7 @@ impl Presented<'_> {
         let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
         self.accept.iter().any(|accept| match accept {
             Accept::ApiKey { header, .. } => header.as_str().bytes().map(fold).eq(name.bytes().map(fold)),
-            Accept::Bearer { .. } | Accept::Cookie { .. } | Accept::Session { .. } => false,
+            Accept::Bearer { .. } | Accept::Cookie { .. } | Accept::Session { .. } | Accept::ExtAuth { .. } => false,
         })
     }
 }

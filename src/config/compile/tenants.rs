@@ -54,6 +54,7 @@ impl Compiler<'_> {
         let mut issuers = self.names("issuers");
         issuers.extend(self.granting());
         issuers.push(API_KEY);
+        issuers.extend(self.names("ext_auth"));
         let mut tenants = HashMap::with_capacity(all.len());
         let mut places: HashMap<&str, At> = HashMap::with_capacity(all.len());
         for (id, tenant) in all {

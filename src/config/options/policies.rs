@@ -368,6 +368,9 @@ pub enum CarrierOption {
     /// An API key.
     #[serde(rename = "api_key")]
     ApiKey,
+    /// A header that `ext_auth` decides by.
+    #[serde(rename = "ext_auth")]
+    ExtAuth,
 }
 
 impl CarrierOption {
@@ -378,6 +381,7 @@ impl CarrierOption {
             CarrierOption::Cookie => Carrier::Cookie,
             CarrierOption::Session => Carrier::Session,
             CarrierOption::ApiKey => Carrier::ApiKey,
+            CarrierOption::ExtAuth => Carrier::ExtAuth,
         }
     }
 }

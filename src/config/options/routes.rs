@@ -18,7 +18,7 @@ pub struct RouteOptions {
     /// is the tenant's `residency`; `default` serves tenants without one.
     pub upstream: Spanned<RouteUpstream>,
     /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}`,
-    /// `{api_key: {…}}` or `{any_of: […]}`. Needed with `require`.
+    /// `{api_key: {…}}`, `{ext_auth: NAME}` or `{any_of: […]}`. Needed with `require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Spanned<AuthOptions>>,
     /// What the caller must be allowed to.
@@ -115,6 +115,8 @@ pub enum AuthOptions {
     Session(SessionAuth),
     /// A header with an API key.
     ApiKey(ApiKeyAuth),
+    /// Whoever this service knows: the name of one of `ext_auth`.
+    ExtAuth(Spanned<String>),
     /// Any of these, the first that the request carries; those that are sent on purpose, as bearer tokens are, come before
     /// those that come by themselves, as cookies do.
     AnyOf(Vec<Spanned<OneAuth>>),
@@ -125,7 +127,9 @@ impl AuthOptions {
     pub fn takes_keys(&self) -> bool {
         match self {
             AuthOptions::ApiKey(_) => true,
-            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) => false,
+            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) | AuthOptions::ExtAuth(_) => {
+                false
+            }
             AuthOptions::AnyOf(all) => all.iter().any(|one| matches!(one.value, OneAuth::ApiKey(_))),
         }
     }
@@ -134,7 +138,9 @@ impl AuthOptions {
     pub fn takes_keys_only(&self) -> bool {
         match self {
             AuthOptions::ApiKey(_) => true,
-            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) => false,
+            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) | AuthOptions::ExtAuth(_) => {
+                false
+            }
             AuthOptions::AnyOf(all) => all.iter().all(|one| matches!(one.value, OneAuth::ApiKey(_))),
         }
     }
@@ -152,6 +158,8 @@ pub enum OneAuth {
     Session(SessionAuth),
     /// A header with an API key.
     ApiKey(ApiKeyAuth),
+    /// Whoever this service knows: the name of one of `ext_auth`.
+    ExtAuth(Spanned<String>),
 }
 
 /// Which sessions of the gateway's.

@@ -108,7 +108,10 @@ impl Exchange {
                 if *carrier == Carrier::ApiKey {
                     let files = rules.accept.iter().filter(same).filter_map(|accept| match accept {
                         Accept::ApiKey { keys, .. } => Some(&**keys),
-                        Accept::Bearer { .. } | Accept::Cookie { .. } | Accept::Session { .. } => None,
+                        Accept::Bearer { .. }
+                        | Accept::Cookie { .. }
+                        | Accept::Session { .. }
+                        | Accept::ExtAuth { .. } => None,
                     });
                     return key_holder(identity, files, snapshot);
                 }
@@ -120,7 +123,8 @@ impl Exchange {
         }
         let grants = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
         let granted = grants.is_some_and(|grant| grant.issuer == identity.issuer);
-        if !granted && !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
+        let service = snapshot.ext_auth.iter().any(|service| service.name == identity.issuer);
+        if !service && !granted && !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
             return Credential::Invalid("the issuer is gone".to_owned());
         }
         Credential::Valid { identity: identity.clone(), carrier: *carrier }

@@ -37,6 +37,7 @@ pub(super) async fn open(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         Answer::Credential(Credential::Invalid(cause) | Credential::Revoked(cause) | Credential::Reused(cause)) => {
             return Err(invalid(cause));
         }
+        Answer::Credential(Credential::Denied(cause)) => return Err(Refusal::new(Code::AccessDenied, cause)),
         Answer::Credential(Credential::Missing) => return Err(missing()),
         Answer::Unavailable(cause) => return Err(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)),
         Answer::Quota(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {

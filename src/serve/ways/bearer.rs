@@ -28,7 +28,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
 pub(super) async fn verify(way: Way<'_>, token: &str, accept: &[Accept]) -> Answer {
     let mut issuers = accept.iter().filter_map(|one| match one {
         Accept::Bearer { issuer } => way.active.issuer(issuer),
-        Accept::Cookie { .. } | Accept::Session { .. } | Accept::ApiKey { .. } => None,
+        Accept::Cookie { .. } | Accept::Session { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => None,
     });
     let (first, second) = (issuers.next(), issuers.next());
     let chosen = match second {

@@ -215,6 +215,7 @@ async fn commands_say_what_is_wrong_and_change_nothing() {
         (&["new", "--name", "x", "--role", "viewr"][..], 78, "did you mean `viewer`?"),
         (&["new", "--name", "x", "--tenant", "acne"], 78, "unknown tenant `acne`"),
         (&["new", "--name", "x", "--expires", "0s"], 1, "is no duration"),
+        (&["new", "--name", "${HOME}"], 1, "stands for a variable"),
         (&["revoke", "0000000000"], 1, "has no key `0000000000`"),
         (&["rotate", &id, "--overlap", "soon"], 1, "is no duration"),
         (&["import", "--name", "x", "--id", &id, "--hash", "y"], 1, "there is a key"),

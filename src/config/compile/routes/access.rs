@@ -108,6 +108,7 @@ impl Compiler<'_> {
             AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
             AuthOptions::Session(SessionAuth::Browser) => vec![self.session(auth.at)],
+            AuthOptions::ExtAuth(name) => vec![self.asks(name)],
             AuthOptions::ApiKey(keys) => self.api_key(keys, rules).into_iter().collect(),
             AuthOptions::AnyOf(all) => all
                 .iter()
@@ -115,6 +116,7 @@ impl Compiler<'_> {
                     OneAuth::Bearer(issuer) => Some(self.bearer(issuer)),
                     OneAuth::Cookie(cookie) => Some(self.cookie(cookie)),
                     OneAuth::Session(SessionAuth::Browser) => Some(self.session(one.at)),
+                    OneAuth::ExtAuth(name) => Some(self.asks(name)),
                     OneAuth::ApiKey(keys) => self.api_key(keys, rules),
                 })
                 .collect(),

@@ -1,0 +1,79 @@
+//! What a route accepts as a credential, and who vouches for it.
+use crate::facts::Carrier;
+use std::sync::Arc;
+
+/// An accepted kind of credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// `Authorization: Bearer` with a token of this issuer.
+    Bearer {
+        /// Name of the issuer.
+        issuer: Arc<str>,
+    },
+    /// A cookie that holds a token of this issuer.
+    Cookie {
+        /// Name of the cookie.
+        name: Arc<str>,
+        /// Name of the issuer.
+        issuer: Arc<str>,
+    },
+    /// A session that the gateway holds for a browser.
+    Session {
+        /// Name of the cookie with its handle.
+        cookie: Arc<str>,
+    },
+    /// A header that holds an API key.
+    ApiKey {
+        /// The header.
+        header: http::HeaderName,
+        /// Which keys: the name of their file.
+        keys: Arc<str>,
+    },
+    /// Whatever a service of the operator's knows somebody by.
+    ExtAuth {
+        /// Name of the service.
+        name: Arc<str>,
+        /// Whether it knows them by cookies.
+        ambient: bool,
+    },
+}
+
+/// Who vouches for API keys, where an issuer's name is asked for.
+pub const API_KEY: &str = "api_key";
+
+impl Accept {
+    /// Who vouches for the caller: the name of an issuer, or of a way in that has none; `None` where it is whoever opened
+    /// the session.
+    pub fn voucher(&self) -> Option<&str> {
+        match self {
+            Accept::Bearer { issuer } | Accept::Cookie { issuer, .. } => Some(issuer),
+            Accept::Session { .. } => None,
+            Accept::ApiKey { .. } => Some(API_KEY),
+            Accept::ExtAuth { name, .. } => Some(name),
+        }
+    }
+
+    /// Whether it is what somebody was known by: who vouches for them, and how it was carried.
+    pub fn fits(&self, voucher: &str, carrier: Carrier) -> bool {
+        // By cookies or by another header: a service may know somebody by either.
+        let both = matches!(self, Accept::ExtAuth { ambient: true, .. }) && carrier == Carrier::ExtAuth;
+        self.voucher().is_none_or(|known| known == voucher) && (self.carrier() == carrier || both)
+    }
+
+    /// How it is carried.
+    pub fn carrier(&self) -> Carrier {
+        match self {
+            Accept::Bearer { .. } => Carrier::Bearer,
+            Accept::Cookie { .. } => Carrier::Cookie,
+            Accept::Session { .. } => Carrier::Session,
+            Accept::ApiKey { .. } => Carrier::ApiKey,
+            Accept::ExtAuth { ambient: true, .. } => Carrier::Cookie,
+            Accept::ExtAuth { ambient: false, .. } => Carrier::ExtAuth,
+        }
+    }
+
+    /// Whether it comes by itself, without a program's doing, and so is asked after those that are sent on purpose.
+    pub fn is_ambient(&self) -> bool {
+        self.carrier().is_ambient()
+    }
+}
