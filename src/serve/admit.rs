@@ -189,6 +189,13 @@ impl Gateway {
                 return Err(refusal);
             }
         }
+        let granting = active.held().filter(|held| held.grants(&found.route.name));
+        if let Some(held) = granting {
+            let headers = client.asked().headers;
+            ctx.presented = held.presented(&self.shared.sessions, &active.snapshot.rules, request, headers);
+        }
+        // A session may come of it, whatever its method.
+        let grants = granting.is_some();
         let (effect, durable) = (changes_state(request.method) || facts.upgrade, found.route.audit.durable);
         if let Csrf::Token(submit) = &found.route.csrf
             && !effect
@@ -202,7 +209,7 @@ impl Gateway {
         if ctx.profile().needs_nonce() {
             ctx.nonce = Some(Nonce::new(random()));
         }
-        if effect {
+        if effect || grants {
             let entry = ctx.entry(false);
             if let Some(slot) = &ctx.slot {
                 slot.intent(entry, durable)

@@ -4,6 +4,7 @@ mod span;
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::gather::Stamp;
+use crate::serve::grant::Cookie;
 use crate::serve::listener::{ConnInfo, Glimpse};
 use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
@@ -45,6 +46,10 @@ pub struct Context {
     pub action: Option<&'static str>,
     /// The handle of a session that the answer is to hand out.
     pub hand: Option<Hand>,
+    /// The session that the browser had when it asked for one that the application may grant.
+    pub presented: Option<[u8; 32]>,
+    /// The session that the application granted, for the answer.
+    pub opened: Option<Cookie>,
     /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
     pub glimpse: Glimpse,
     /// The request, once read.
@@ -166,6 +171,8 @@ impl Context {
             own: false,
             action: None,
             hand: None,
+            presented: None,
+            opened: None,
             glimpse: Glimpse::default(),
             request: None,
             facts: None,

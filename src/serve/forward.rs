@@ -13,7 +13,7 @@ use decide::headers::request::{Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext};
 use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
-use http::header::{ALT_SVC, CONTENT_TYPE, HOST, LINK, SET_COOKIE};
+use http::header::{ALT_SVC, CACHE_CONTROL, CONTENT_TYPE, HOST, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -57,6 +57,9 @@ impl Gateway {
             trace: ctx.trace_onward(),
             presented: presented(route, &ctx.active),
         };
+        if let Some(grant) = ctx.active.held().and_then(|held| held.settings.grant.as_ref()) {
+            fields.remove(&grant.header);
+        }
         fields.insert(HOST, host);
         edit(fields, &ctx.active.snapshot.identity, &outbound);
         Ok(())
@@ -102,8 +105,15 @@ impl Gateway {
             fields.append(SET_COOKIE, cookie);
             headers::keep_private(fields);
         }
-        if let Some(hand) = ctx.hand.take() {
-            hand.give(fields);
+        match (ctx.opened.take(), ctx.hand.take()) {
+            (Some(opened), _) => {
+                fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                fields.append(SET_COOKIE, opened.value);
+                ctx.findings.identity = Some(opened.identity);
+                ctx.action = Some("session.opened");
+            }
+            (None, Some(hand)) => hand.give(fields),
+            (None, None) => {}
         }
         respond::request_id(fields, ctx.stamp.id);
         if let Some(limit) = &ctx.findings.tightest {

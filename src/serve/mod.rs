@@ -49,6 +49,7 @@ pub mod proxy_settings;
 pub mod admit;
 pub mod own;
 pub mod sessions;
+pub mod grant;
 pub mod forward;
 pub mod lane;
 pub mod proxy;

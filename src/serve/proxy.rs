@@ -168,6 +168,24 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         let status = response.status;
+        let granted = match ctx.active.held().is_some_and(|held| held.settings.grant.is_some()) {
+            true => wire::edit_response(response, |headers| self.granted(status, headers, ctx)),
+            false => Ok(None),
+        };
+        let opened = match granted {
+            Ok(None) => Ok(None),
+            Ok(Some(granted)) => granted.open().await.map(Some),
+            Err(refusal) => Err(refusal),
+        };
+        match opened {
+            Ok(opened) => ctx.opened = opened,
+            Err(refusal) => {
+                let status = refusal.code.status();
+                ctx.refusal = Some(refusal);
+                return Error::e_explain(ErrorType::HTTPStatus(status), "the grant of a session")
+                    .map_err(Error::into_up);
+            }
+        }
         if let Err(refusal) = wire::edit_response(response, |headers| self.dress_response(status, headers, ctx)) {
             let status = refusal.code.status();
             ctx.refusal = Some(refusal);

@@ -1,9 +1,13 @@
 //! Sessions of browsers as requests meet them: the realm of a host, the cookie, and what becomes of a presented handle.
 use crate::config::settings::{Browser, SameSite};
+use crate::serve::gateway::Shared;
+use crate::serve::revocation::{Order, Via};
 use crate::store::seal::Keyring;
-use crate::store::sessions::{Fault, Realm};
+use crate::store::sessions::{Fault, Realm, Sessions};
+use decide::facts::Identity;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
+use decide::revocation::{OWN_SESSIONS, Target};
 use decide::rules::{Rules as Policies, Seat};
 use decide::session::browser::Rules;
 use http::HeaderValue;
@@ -60,6 +64,25 @@ impl Held {
             Some(seat) => Ok(self.realm(Some(seat), None)),
             None => Ok(self.realm(policies.seat_of_host(request)?.as_ref(), found)),
         }
+    }
+
+    /// Whether answers of this route may grant sessions.
+    pub fn grants(&self, route: &str) -> bool {
+        self.settings.grant.as_ref().is_some_and(|grant| grant.routes.iter().any(|known| **known == *route))
+    }
+
+    /// The session whose handle a request carries, good or not.
+    pub fn presented(
+        &self,
+        sessions: &Sessions,
+        policies: &Policies,
+        request: &Request,
+        headers: &http::HeaderMap,
+    ) -> Option<[u8; 32]> {
+        let lines = headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
+        let text = decide::cookie::find(lines, &self.settings.cookie).ok().flatten()?;
+        let realm = self.realm(policies.seat_of_host(request).ok()?.as_ref(), None);
+        sessions.key_of(&realm, text)
     }
 
     /// The cookie with this handle. It has no `Max-Age`: how long a session lasts is decided here, and the browser's copy ends
@@ -134,6 +157,19 @@ impl Hand {
         }
         fields.append(SET_COOKIE, self.cookie);
     }
+}
+
+/// Tells all replicas that a session has ended, and has closed what was opened by it. Its row says so already, so that this
+/// process and whoever reads it anew refuses it, whatever becomes of this.
+pub async fn proclaim(shared: &Shared, identity: &Identity, via: Via, at_ms: u64) {
+    let Some(id) = identity.session.as_deref() else { return };
+    let targets = [Target::Session { issuer: OWN_SESSIONS, id }];
+    let actor = match via {
+        Via::SignOut | Via::Users => &*identity.subject.0,
+        Via::Admin | Via::Signals | Via::BackChannel | Via::Reuse => "system",
+    };
+    // What goes wrong is logged where it does.
+    let _ = shared.end(Order { targets: &targets, at_ms, actor, via }).await;
 }
 
 /// What a request is told while the store is silent: come again, you are not signed out.

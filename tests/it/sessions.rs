@@ -1,5 +1,6 @@
 //! Sessions that the gateway holds for browsers: opened, used, replaced, stolen, ended, over real sockets.
 mod exchange;
+mod grants;
 mod rotation;
 
 use crate::harness::{Bundle, Call, Gateway, Reply, Upstream, with};

@@ -32,7 +32,12 @@ fn browser(old: &Browser, new: &Browser, lines: &mut Lines) {
     for issuer in new.exchange.iter().filter(|issuer| !old.exchange.contains(issuer)) {
         lines.when(true, || format!("tokens of `{issuer}` are exchanged for sessions"));
     }
-    lines.when(new.grant.is_some() && old.grant != new.grant, || {
-        "applications may grant sessions, or by another header".to_owned()
+    let routes = |browser: &Browser| browser.grant.as_ref().map(|grant| grant.routes.clone()).unwrap_or_default();
+    for route in routes(new).iter().filter(|route| !routes(old).contains(route)) {
+        lines.when(true, || format!("answers of route `{route}` may grant sessions"));
+    }
+    let meaning = |browser: &Browser| browser.grant.as_ref().map(|grant| (grant.header.clone(), grant.issuer.clone()));
+    lines.when(old.grant.is_some() && new.grant.is_some() && meaning(old) != meaning(new), || {
+        "sessions are granted by another header, or for users of another name".to_owned()
     });
 }

@@ -183,7 +183,7 @@ impl Compiler<'_> {
             upstream,
             regions,
             timeouts: self.route_timeouts(&options.timeouts),
-            csrf: self.csrf(options.csrf.as_ref(), &access),
+            csrf: self.csrf(options.csrf.as_ref(), &access, options.grants.is_some()),
             isolation: cross_site::isolation(options.isolation, &access, profiles.list.get(headers).map(|p| &**p)),
             cors: cors?,
             tenant,

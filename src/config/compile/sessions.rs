@@ -39,6 +39,14 @@ impl Compiler<'_> {
             }
             all.push(limit.clone());
         }
+        if options.browser.as_ref().is_none_or(|browser| browser.grant.is_none()) {
+            for (_, route) in self.options.routes.iter() {
+                if let Some(grants) = &route.grants {
+                    let hint = "write `sessions: {browser: {grant: {issuer: NAME}}}`";
+                    self.report.hinted(grants.at, "no application may grant sessions", Some(hint));
+                }
+            }
+        }
         let browser = options.browser.as_ref().map(|browser| Arc::new(self.browser(&browser.value, &keys)));
         Sessions { browser, keys, limits: all }
     }
@@ -113,10 +121,21 @@ impl Compiler<'_> {
             let hint = "an application does not speak for an identity provider: choose another name";
             self.report.hinted(issuer.at, format!("`{}` is the name of an issuer", issuer.value), Some(hint));
         }
+        if self.granting_routes().is_empty() {
+            let hint = "write `grants: session` at the route whose answers sign users in, or remove `grant`";
+            self.report.hinted(issuer.at, "no route may grant sessions", Some(hint));
+        }
         Grant {
             header: header.unwrap_or(http::HeaderName::from_static("x-moat-session-grant")),
             issuer: Arc::from(issuer.as_str()),
+            routes: self.granting_routes(),
         }
+    }
+
+    /// Routes that say `grants: session`.
+    fn granting_routes(&self) -> Vec<Arc<str>> {
+        let granting = self.options.routes.iter().filter(|(_, route)| route.grants.is_some());
+        granting.map(|(name, _)| Arc::from(name.as_str())).collect()
     }
 
     /// The name under which the users of an application that grants sessions are known, if one does.

@@ -27,6 +27,11 @@ pub struct RouteOptions {
     /// Opens the route to everybody, for a written reason. Danger: no session is checked and no identity is forwarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<Spanned<String>>,
+    /// `session`: an answer of the application that is no error may sign a user in, by the header of `sessions.browser.grant`.
+    /// Then `csrf` is `strict` unless written. Danger: whoever writes that header of an answer is everybody; mark the
+    /// sign-in alone. Default: answers grant nothing, and the header is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Spanned<GrantsOption>>,
     /// Name of a header profile. Default: the built-in strict one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Spanned<String>>,
@@ -160,6 +165,14 @@ pub enum OneAuth {
     ApiKey(ApiKeyAuth),
     /// Whoever this service knows: the name of one of `ext_auth`.
     ExtAuth(Spanned<String>),
+}
+
+/// `grants`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GrantsOption {
+    /// A session of `sessions.browser`.
+    Session,
 }
 
 /// Which sessions of the gateway's.

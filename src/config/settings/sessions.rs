@@ -64,6 +64,8 @@ pub struct Grant {
     pub header: http::HeaderName,
     /// The name under which its users are known.
     pub issuer: Arc<str>,
+    /// Names of the routes whose answers may grant.
+    pub routes: Vec<Arc<str>>,
 }
 
 /// Keys of 256 bits: the first seals, all of them open. Never printed.

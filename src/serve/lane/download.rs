@@ -5,8 +5,13 @@ use super::caller::{Caller, Said};
 use super::exchange::{End, Exchange, Fail};
 use super::serialize::{self, Connection, Framing};
 use crate::serve::forward::{MOST_BYTES, MOST_FIELDS, dress_interim};
+use crate::serve::grant::Cookie;
+use bytes::Bytes;
+use decide::refusal::Refusal;
 use decide::reply::{self, Ending, ReplyView};
 use http::{HeaderMap, StatusCode};
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 use tokio::time::Instant;
 
@@ -15,10 +20,24 @@ const MOST_INTERIMS: usize = 16;
 /// Room for reading a head; what it leaves is of the body.
 const HEAD_ROOM: usize = 4 * 1024;
 
+/// The head of an answer, and the session that it grants.
+pub(super) struct Opening {
+    cookie: Pin<Box<dyn Future<Output = Result<Cookie, Refusal>> + Send>>,
+    raw: Bytes,
+    fields: HeaderMap,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opening")
+    }
+}
+
 impl<C: Caller> Exchange<'_, C> {
     /// Passes the answer on until it is over, or something must be waited for.
     pub(super) fn poll_download(&mut self, cx: &mut Task<'_>) -> Poll<Result<End, Fail>> {
         loop {
+            ready!(self.poll_opening(cx))?;
             if self.answering() {
                 if !self.download.ended && self.download.out.has_room() {
                     self.add_answer(false)?;
@@ -128,9 +147,29 @@ impl<C: Caller> Exchange<'_, C> {
         match status {
             StatusCode::SWITCHING_PROTOCOLS => self.switch(&view, status, fields)?,
             _ if status.is_informational() => self.interim(status, fields)?,
-            _ => self.head(&view, status, fields)?,
+            _ => {
+                let mut fields = fields;
+                match self.gateway.granted(status, &mut fields, self.ctx).map_err(Fail::Refused)? {
+                    None => self.head(&view, status, fields)?,
+                    Some(granted) => {
+                        self.download.opening =
+                            Some(Opening { cookie: Box::pin(granted.open()), raw: raw.clone(), fields });
+                    }
+                }
+            }
         }
         Ok(true)
+    }
+
+    /// Waits for the session that the head of an answer grants, and goes on with that head.
+    fn poll_opening(&mut self, cx: &mut Task<'_>) -> Poll<Result<(), Fail>> {
+        let Some(opening) = &mut self.download.opening else { return Poll::Ready(Ok(())) };
+        let cookie = ready!(opening.cookie.as_mut().poll(cx)).map_err(Fail::Refused)?;
+        let Some(Opening { raw, fields, .. }) = self.download.opening.take() else { return Poll::Ready(Ok(())) };
+        self.ctx.opened = Some(cookie);
+        let view = reply::check(&raw, MOST_FIELDS).map_err(|cause| Fail::Nonsense(cause.into_owned()))?;
+        let status = StatusCode::from_u16(view.status).map_err(|_| Fail::Nonsense("no status".to_owned()))?;
+        Poll::Ready(self.head(&view, status, fields))
     }
 
     fn interim(&mut self, status: StatusCode, mut fields: HeaderMap) -> Result<(), Fail> {

@@ -4,6 +4,7 @@ use super::body::{Outgoing, Source};
 use super::caller::Caller;
 use super::clock::Due;
 use super::conn::Connection;
+use super::download::Opening;
 use super::serialize::{self, Framing};
 use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
@@ -80,6 +81,8 @@ pub(super) struct Download {
     /// Whether the application's connection can carry another request.
     pub(super) reusable: bool,
     pub(super) tunnel: Option<Vec<u8>>,
+    /// The head of an answer that waits for a session to be opened.
+    pub(super) opening: Option<Opening>,
     /// Whether it waits for the client, not for the application.
     pub(super) wants_client: bool,
 }
@@ -157,6 +160,7 @@ impl<'a, C: Caller> Exchange<'a, C> {
                 seen: 0,
                 reusable: false,
                 tunnel: None,
+                opening: None,
                 wants_client: false,
             },
             patience: client.patience(),

@@ -3,7 +3,8 @@ use super::{Visit, cookie, json};
 use crate::serve::keys::KeyRing;
 use crate::serve::metrics::SessionEvent;
 use crate::serve::respond::Made;
-use crate::serve::sessions::{Held, unavailable};
+use crate::serve::revocation::Via;
+use crate::serve::sessions::{Held, proclaim, unavailable};
 use crate::serve::ways;
 use crate::store::sessions::{Presented, Realm};
 use decide::facts::{Answer, Carrier, Credential, Identity};
@@ -50,6 +51,9 @@ pub(super) async fn open(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     if identity.expires_at <= visit.facts.at_s() {
         return Err(Refusal::new(Code::SessionExpired, "the token has expired").challenge(Challenge::InvalidToken));
     }
+    if let Some(refusal) = visit.shared.ended(&identity, visit.seat.as_ref().map(|seat| &*seat.id)) {
+        return Err(refusal);
+    }
     begin(visit, &held, &identity, Carrier::Bearer).await
 }
 
@@ -91,7 +95,10 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let (client, now_ms) = (visit.facts.client.0, visit.facts.at_ms);
     let presented = visit.shared.sessions.present(&realm, text, client, now_ms).await.map_err(|f| unavailable(&f))?;
     let (identity, hand) = match presented {
-        Presented::Good { identity, hand } => (identity, hand),
+        Presented::Good { identity, hand } => match visit.shared.ended(&identity, None) {
+            None => (identity, hand),
+            Some(refusal) => return Err(refusal),
+        },
         Presented::Foreign(cause) => return Err(Refusal::new(Code::SessionInvalid, cause)),
         Presented::Unknown => return Err(Refusal::new(Code::SessionExpired, "the session is not known any more")),
         Presented::Over(over) => {
@@ -100,6 +107,7 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         Presented::Reused { identity, .. } => {
             visit.shared.metrics.session(SessionEvent::Reused);
             visit.shared.metrics.session_reused(identity.tenant.as_deref());
+            proclaim(visit.shared, &identity, Via::Reuse, now_ms).await;
             visit.identify(identity, Carrier::Session);
             return Err(Refusal::new(
                 Code::SessionReused,
@@ -128,9 +136,11 @@ pub(super) async fn close(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let content = sessions.content(&realm, &key).await.map_err(|fault| unavailable(&fault))?;
     let Some(content) = content else { return Ok(made) };
     let identity = content.identity(&key, content.life.expires_at_ms(&realm.rules));
-    visit.identify(Arc::new(identity), Carrier::Session);
+    let identity = Arc::new(identity);
+    visit.identify(identity.clone(), Carrier::Session);
     visit.intent("session.end").await?;
     if sessions.end(&realm, key, Ending::SignedOut).await.map_err(|fault| unavailable(&fault))? {
+        proclaim(visit.shared, &identity, Via::SignOut, visit.facts.at_ms).await;
         visit.shared.metrics.session(SessionEvent::SignedOut);
     }
     visit.done("session.ended");

@@ -1,6 +1,8 @@
 //! A session that the gateway holds, by the cookie with its handle.
 use super::{Way, invalid};
 use crate::serve::metrics::SessionEvent;
+use crate::serve::revocation::Via;
+use crate::serve::sessions::proclaim;
 use crate::store::sessions::Presented;
 use decide::cookie;
 use decide::facts::{Answer, Carrier, Credential};
@@ -40,6 +42,7 @@ pub(super) async fn verify(way: Way<'_>, name: &str) -> Option<Answer> {
         Presented::Reused { identity, other } => {
             metrics.session(SessionEvent::Reused);
             metrics.session_reused(identity.tenant.as_deref());
+            proclaim(way.shared, &identity, Via::Reuse, way.facts.at_ms).await;
             let id = identity.session.as_deref().unwrap_or_default();
             let other = other.map_or_else(|| "elsewhere".to_owned(), |other| other.to_string());
             let cause = format!(

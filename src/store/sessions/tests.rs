@@ -121,6 +121,7 @@ async fn a_lost_write_logs_nobody_out() {
     let key = world.here.key_of(&realm("acme"), &world.handle).unwrap();
     let opened = world.state.get(Kind::Session, &key).await.unwrap().unwrap();
     present(&world.here, &world.handle, 0).await;
+    world.writes().await;
     let next = present(&world.here, &world.handle, 60_000).await.1.unwrap();
     world.writes().await;
     // The store fails over, to before the handle was replaced; then the process is another one.

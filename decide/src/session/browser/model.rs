@@ -1,7 +1,7 @@
 //! A check of the session's life against random histories: a browser with one jar, a thief, replicas with caches of
 //! their own, answers that arrive late or never, crashes, and a store that loses its last write.
 //!
-//! What is assumed, and documented: an answer that has left arrives within half the leeway, or never; a store that fails over
+//! What is assumed, and documented: a request is under way for less than the leeway; an answer that has left arrives within half the leeway, or never; a store that fails over
 //! loses what was written in the last moment, not an ending that was acknowledged before.
 use super::*;
 use proptest::prelude::*;
@@ -14,6 +14,10 @@ const FRESH_MS: u64 = 50;
 enum Act {
     /// The browser sends a request to a replica.
     Send(usize),
+    /// The browser sends a request that is a while under way.
+    Leave,
+    /// Such a request reaches a replica.
+    Reach(usize, usize),
     /// An answer under way leaves its replica, so much later than its request came.
     Arrive(usize),
     /// An answer is lost.
@@ -48,6 +52,8 @@ struct World {
     replicas: [Replica; 2],
     jar: u32,
     loot: Option<u32>,
+    /// Requests under way: what they carry, and when they left.
+    under_way: Vec<(u32, u64)>,
     /// Answers with handles, and when their requests came.
     answers: Vec<(u32, u64)>,
     handed: Vec<u32>,
@@ -66,6 +72,7 @@ impl World {
             replicas: Default::default(),
             jar: 1,
             loot: None,
+            under_way: Vec::new(),
             answers: Vec::new(),
             handed: vec![1],
             seen: 0,
@@ -107,6 +114,19 @@ impl World {
         verdict.0
     }
 
+    /// A request of the browser's.
+    fn browse(&mut self, replica: usize, carried: u32) -> Result<(), TestCaseError> {
+        let said = self.request(replica, carried);
+        match &said {
+            Use::Good { hand, .. } => self.answers.extend(hand.map(|hand| (hand, self.now))),
+            Use::Reused(_) | Use::Over(_) => {
+                let expected = self.misused || self.revoked_at.is_some();
+                prop_assert!(expected, "an honest browser was refused: {said:?}");
+            }
+        }
+        self.never_after_revocation(&said)
+    }
+
     fn flush(&mut self, replica: usize) {
         for (presented, at) in std::mem::take(&mut self.replicas[replica].put_off) {
             if let Use::Good { life, .. } = self.row.present(presented, at, &RULES) {
@@ -117,19 +137,15 @@ impl World {
 
     fn act(&mut self, act: Act) -> Result<(), TestCaseError> {
         match act {
-            Act::Send(replica) => {
-                let said = self.request(replica, self.jar);
-                match &said {
-                    Use::Good { hand, .. } => self.answers.extend(hand.map(|hand| (hand, self.now))),
-                    Use::Reused(_) | Use::Over(_) => {
-                        prop_assert!(
-                            self.misused || self.revoked_at.is_some(),
-                            "an honest browser was refused: {said:?}"
-                        );
-                    }
+            Act::Send(replica) => self.browse(replica, self.jar)?,
+            Act::Leave => self.under_way.push((self.jar, self.now)),
+            Act::Reach(index, replica) if !self.under_way.is_empty() => {
+                let (carried, left) = self.under_way.remove(index % self.under_way.len());
+                if self.now - left < RULES.leeway_ms {
+                    self.browse(replica, carried)?;
                 }
-                self.never_after_revocation(&said)?;
             }
+            Act::Reach(..) => {}
             Act::Misuse(replica) => {
                 let Some(loot) = self.loot else { return Ok(()) };
                 self.misused = true;
@@ -178,6 +194,8 @@ fn act(theft: bool) -> BoxedStrategy<Act> {
     let replica = 0..2usize;
     let honest = prop_oneof![
         6 => replica.clone().prop_map(Act::Send),
+        2 => Just(Act::Leave),
+        2 => (0..4usize, replica.clone()).prop_map(|(index, replica)| Act::Reach(index, replica)),
         4 => (0..4usize).prop_map(Act::Arrive),
         1 => (0..4usize).prop_map(Act::Lose),
         4 => prop_oneof![Just(1), Just(20), Just(60), Just(110), Just(250), Just(5000)].prop_map(Act::Wait),

@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 impl Compiler<'_> {
     /// `csrf`, with the default of the route's kind.
-    pub(super) fn csrf(&self, written: Option<&Spanned<CsrfOption>>, access: &Access) -> Csrf {
+    pub(super) fn csrf(&self, written: Option<&Spanned<CsrfOption>>, access: &Access, grants: bool) -> Csrf {
         match (written.map(|written| (&written.value, written.at)), access) {
             (Some((CsrfOption::Strict, _)), _) | (None, Access::Session(_)) => Csrf::Strict,
+            // Who is signed in by a page of another site is signed in as somebody else.
+            (None, Access::Public { .. }) if grants => Csrf::Strict,
             (Some((CsrfOption::Off, _)), _) | (None, Access::Public { .. }) => Csrf::Off,
             (Some((CsrfOption::Token(token), at)), _) => self.submit(token, at, access),
         }
