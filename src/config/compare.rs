@@ -205,7 +205,9 @@ fn raised(old: &Limit, new: &Limit) -> bool {
         return true;
     }
     let rates = old.rates.len() != new.rates.len() || old.rates.iter().zip(&new.rates).any(|(old, new)| more(old, new));
-    let cap = old.concurrent.is_some_and(|old| new.concurrent.is_none_or(|new| new > old));
+    let cap = !old.concurrent.is_empty()
+        && (old.concurrent.len() != new.concurrent.len()
+            || old.concurrent.iter().zip(&new.concurrent).any(|(old, new)| new > old));
     let turns = |limit: &Limit| match limit.excess {
         Excess::Refuse => 0,
         Excess::Delay { each, .. } => 1_000_000_000 / each.as_millis().max(1),

@@ -1,4 +1,7 @@
 //! Answers a guard's question: takes from the limits, reads fields of the body, leaves credentials to `ways`.
+#[cfg(test)]
+mod tests;
+
 use crate::serve::active::Active;
 use crate::serve::client::Client;
 use crate::serve::gateway::Shared;

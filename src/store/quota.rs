@@ -112,7 +112,8 @@ impl<C: Clock> Found<'_, C> {
 /// What one limit says about a request.
 #[derive(Clone, Copy)]
 struct Said {
-    unit: Unit,
+    /// The cap, where it is the cap that was meant and not the rate.
+    cap: Option<u32>,
     /// Which of the rates was meant.
     rate: usize,
     taken: Taken,
@@ -207,7 +208,7 @@ impl<C: Clock + Clone> Quotas<C> {
                 }
                 continue;
             }
-            if !said.taken.allowed && said.unit == Unit::Requests && counted.turns.is_some() {
+            if !said.taken.allowed && said.cap.is_none() && counted.turns.is_some() {
                 delayed.push((found, key));
                 continue;
             }
@@ -230,7 +231,7 @@ impl<C: Clock + Clone> Quotas<C> {
                 }
                 Err(reset) => Taken { reset, ..Taken::NEVER },
             };
-            let said = Said { unit: Unit::Requests, rate: found.counted().rate(input.class), taken };
+            let said = Said { cap: None, rate: found.counted().rate(input.class), taken };
             if tightest.as_ref().is_none_or(|(_, least)| said.taken.is_tighter_than(&least.taken)) {
                 tightest = Some((found, said));
             }
@@ -265,7 +266,7 @@ impl<C: Clock + Clone> Quotas<C> {
     /// (`moat_ratelimit_held`).
     pub fn held(&self) -> Vec<(Arc<str>, usize)> {
         let table = self.table.load();
-        let capped = table.iter().filter(|(_, counted)| counted.limit.concurrent.is_some());
+        let capped = table.iter().filter(|(_, counted)| !counted.limit.concurrent.is_empty());
         let mut held: Vec<_> = capped.map(|(name, counted)| (name.clone(), counted.holders.requests())).collect();
         held.sort();
         held
@@ -384,8 +385,8 @@ impl<C: Clock> Counted<C> {
         let rate = self.rate(class);
         let meter = self.meters.get(rate).and_then(|(_, meter)| meter.as_ref());
         let mut place = None;
-        if let Some(most) = limit.concurrent {
-            let said = |taken| Said { unit: Unit::Concurrent, rate, taken };
+        if let Some(most) = limit.cap(class) {
+            let said = |taken| Said { cap: Some(most), rate, taken };
             let Some((hold, held)) = self.holders.enter(key.own, NonZeroU32::MIN, most) else {
                 return said(Taken { reset: AGAIN, ..Taken::NEVER });
             };
@@ -405,7 +406,7 @@ impl<C: Clock> Counted<C> {
         };
         match place.filter(|place| place.taken.is_tighter_than(&taken)) {
             Some(place) => place,
-            None => Said { unit: Unit::Requests, rate, taken },
+            None => Said { cap: None, rate, taken },
         }
     }
 
@@ -424,13 +425,14 @@ impl<C: Clock> Counted<C> {
 
     fn state(&self, said: Said) -> LimitState {
         let meter = self.meters.get(said.rate).and_then(|(_, meter)| meter.as_ref());
-        let (quota, window_s) = match said.unit {
-            Unit::Concurrent => (self.limit.concurrent.unwrap_or_default(), 0),
-            Unit::Requests => meter.map_or((0, 1), |meter| (meter.gcra().burst(), ceil_s(meter.gcra().window()))),
+        let (unit, quota, window_s) = match (said.cap, meter) {
+            (Some(most), _) => (Unit::Concurrent, most, 0),
+            (None, Some(meter)) => (Unit::Requests, meter.gcra().burst(), ceil_s(meter.gcra().window())),
+            (None, None) => (Unit::Requests, 0, 1),
         };
         LimitState {
             name: self.limit.name.clone(),
-            unit: said.unit,
+            unit,
             quota,
             window_s,
             remaining: said.taken.remaining,

@@ -1,6 +1,7 @@
 //! Limits from end to end, over both protocols and both data paths: caps, costs, guessed passwords, turns.
 mod caps;
 mod costs;
+mod draining;
 mod login;
 mod turns;
 

@@ -18,7 +18,7 @@ pub(super) fn value(body: &[u8], name: &str) -> Result<String, Refusal> {
                 return Err(invalid("a field looks like the one that is asked for"));
             }
             // Some parsers end a field at a semicolon too.
-            if piece.contains(&b';') && piece.split(|b| *b == b';').skip(1).any(|part| is_like_raw(part, name)) {
+            if piece.contains(&b';') && piece.split(|b| *b == b';').any(|part| is_like_raw(part, name)) {
                 return Err(invalid("a semicolon may begin the field that is asked for"));
             }
             continue;

@@ -101,6 +101,7 @@ fn what_two_parsers_could_read_differently_is_refused() {
         ("username=ann;username=bob", "semicolon"),
         ("x=1;username=bob&username=ann", "semicolon"),
         ("username=ann;x=1", "semicolon"),
+        ("username=ann&username;x=1", "semicolon"),
         ("username=%", "no text"),
         ("username=%zz", "no text"),
         ("username=%ff", "no text"),

@@ -14,8 +14,8 @@ pub struct Limit {
     /// Rates by tenant class; one for all where there is a single element. A limit without any, and without
     /// `concurrent`, refuses everything.
     pub rates: Vec<Rate>,
-    /// Requests of one key that may be under way at once.
-    pub concurrent: Option<u32>,
+    /// Requests of one key that may be under way at once, by tenant class as the rates; any number where it is empty.
+    pub concurrent: Vec<u32>,
     /// What a request takes from the rate before it is forwarded, at least 1.
     pub cost: u32,
     /// What is put right once the answer is known.
@@ -181,7 +181,7 @@ impl Limit {
             name: name.into(),
             key,
             rates,
-            concurrent: None,
+            concurrent: Vec::new(),
             cost: 1,
             settle: Settle::Never,
             excess: Excess::Refuse,
@@ -221,10 +221,20 @@ impl Limit {
 
     /// The rate for a tenant of this class.
     pub fn rate(&self, class: Option<usize>) -> Option<Rate> {
-        match self.rates.as_slice() {
-            [] => None,
-            [one] => Some(*one),
-            many => class.and_then(|class| many.get(class)).or(many.first()).copied(),
-        }
+        of_class(&self.rates, class)
+    }
+
+    /// How many requests of a tenant of this class may be under way.
+    pub fn cap(&self, class: Option<usize>) -> Option<u32> {
+        of_class(&self.concurrent, class)
+    }
+}
+
+/// What is written once is for all; of several the one of the class, or the first where there is no class.
+fn of_class<T: Copy>(written: &[T], class: Option<usize>) -> Option<T> {
+    match written {
+        [] => None,
+        [one] => Some(*one),
+        many => class.and_then(|class| many.get(class)).or(many.first()).copied(),
     }
 }

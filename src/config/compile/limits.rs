@@ -1,11 +1,11 @@
 //! `policies/rate-limits.yaml` → limits.
 use super::Compiler;
 use crate::config::options::{
-    BodyKind, HeadersOption, KeyOption, LimitDefaults, LimitOptions, ModeOption, RateLimitsFile, RateOption,
+    BodyKind, CapOption, HeadersOption, KeyOption, LimitDefaults, LimitOptions, ModeOption, RateLimitsFile, RateOption,
     StoreLossOption, UseOption,
 };
 use crate::config::problem::At;
-use crate::config::read::Spanned;
+use crate::config::read::{Entries, Spanned};
 use crate::config::units::{Burst, Period, RateText, seconds};
 use decide::policy::nearest;
 use decide::rules::{FieldKey, FieldSource, KeyPart, Limit, Rate, Settle, Sharing, SharingMode, StoreLoss};
@@ -33,6 +33,9 @@ impl Compiler<'_> {
         for (_, limit) in file.limits.iter() {
             if let Some(RateOption::ByClass(rates)) = limit.rate.as_ref().map(|rate| &rate.value) {
                 classes.extend(rates.names().map(str::to_owned));
+            }
+            if let Some(CapOption::ByClass(caps)) = limit.concurrent.as_ref().map(|caps| &caps.value) {
+                classes.extend(caps.names().map(str::to_owned));
             }
         }
         classes.sort();
@@ -86,7 +89,7 @@ impl Compiler<'_> {
         let rates = options.rate.as_ref().map_or_else(Vec::new, |rate| self.rates_of(name, options, rate, classes));
         let mut limit = Limit { shadow: options.shadow, ..Limit::new(name, key, rates) };
         limit.legacy = defaults.headers == HeadersOption::Legacy;
-        limit.concurrent = options.concurrent.as_ref().map(|most| self.within(most, 1, 1_000_000));
+        limit.concurrent = options.concurrent.as_ref().map_or_else(Vec::new, |caps| self.caps_of(name, caps, classes));
         self.beyond_the_rate(name, options, &mut limit);
         // A cap is held by each replica alone, and a limit of nothing else needs no store.
         limit.sharing = self.sharing(options, defaults).filter(|_| !limit.rates.is_empty());
@@ -145,18 +148,32 @@ impl Compiler<'_> {
         match &written.value {
             RateOption::One(text) => vec![rate(text)],
             RateOption::ByClass(rates) => {
-                let missing: Vec<&str> =
-                    classes.iter().map(|c| &**c).filter(|class| rates.find(class).is_none()).collect();
-                if !missing.is_empty() && !self.report.is_tainted(name.at) {
-                    let message = format!("limit `{}` has no rate for class `{}`", name.value, missing.join("`, `"));
-                    let hint = missing
-                        .iter()
-                        .find_map(|class| nearest(class, rates.names()))
-                        .map(|hint| format!("{hint} every class of tenants needs a rate"));
-                    self.report.hinted(written.at, message, hint);
-                }
+                self.every_class(name, ("rate", written.at), rates, classes);
                 classes.iter().filter_map(|class| rates.find(class)).map(rate).collect()
             }
+        }
+    }
+
+    fn caps_of(&self, name: &Spanned<String>, written: &Spanned<CapOption>, classes: &[Arc<str>]) -> Vec<u32> {
+        match &written.value {
+            CapOption::One(most) => vec![self.within(&Spanned { value: *most, at: written.at }, 1, MOST_AT_ONCE)],
+            CapOption::ByClass(caps) => {
+                self.every_class(name, ("cap", written.at), caps, classes);
+                let caps = classes.iter().filter_map(|class| caps.find(class));
+                caps.map(|most| self.within(most, 1, MOST_AT_ONCE)).collect()
+            }
+        }
+    }
+
+    /// Reports classes of tenants for which nothing is written.
+    fn every_class<T>(&self, name: &Spanned<String>, of: (&str, At), written: &Entries<T>, classes: &[Arc<str>]) {
+        let (what, at) = of;
+        let missing: Vec<&str> = classes.iter().map(|c| &**c).filter(|class| written.find(class).is_none()).collect();
+        if !missing.is_empty() && !self.report.is_tainted(name.at) {
+            let message = format!("limit `{}` has no {what} for class `{}`", name.value, missing.join("`, `"));
+            let near = missing.iter().find_map(|class| nearest(class, written.names()));
+            let hint = near.map(|hint| format!("{hint} every class of tenants needs a {what}"));
+            self.report.hinted(at, message, hint);
         }
     }
 
@@ -181,6 +198,8 @@ impl Compiler<'_> {
     }
 }
 
+/// Most requests of a key that a cap may let be under way.
+const MOST_AT_ONCE: u32 = 1_000_000;
 /// How long a burst may take to fill up again; one that takes longer is no limit but a total.
 const LONGEST_REFILL: Period = seconds(365 * 86_400);
 

@@ -184,7 +184,7 @@ fn built_in() -> Limit {
         name: Arc::from("moat-own"),
         key: vec![KeyPart::ClientPrefix],
         rates: vec![OWN],
-        concurrent: None,
+        concurrent: Vec::new(),
         cost: 1,
         settle: Settle::Never,
         excess: Excess::Refuse,

@@ -1,5 +1,5 @@
 //! What the keys of a limit may say: parts of its key, costs, what counts, what happens beyond it.
-use crate::config::read::Spanned;
+use crate::config::read::{Entries, Spanned};
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
@@ -121,6 +121,16 @@ impl JsonSchema for KeyOption {
             "pattern": "^(client[.]ip_prefix|tenant|user|route([.].+)?|(form|json|body)[.].+_hash)$",
         })
     }
+}
+
+/// How many requests may be under way.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum CapOption {
+    /// For everybody.
+    One(u32),
+    /// By class.
+    ByClass(Entries<Spanned<u32>>),
 }
 
 /// What a request costs.
@@ -273,6 +283,16 @@ macro_rules! shapes {
         }
     };
 }
+
+shapes!(CapOption "Cap" "a number, or a map from classes to numbers" [u32, Entries<u32>] {
+    fn visit_str<E: Error>(self, text: &str) -> Result<CapOption, E> {
+        let cap = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+        cap.map(CapOption::One).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CapOption, A::Error> {
+        Entries::deserialize(MapAccessDeserializer::new(map)).map(CapOption::ByClass)
+    }
+});
 
 shapes!(CostOption "Cost" "a number, or `{by_response: …}`" [u32, CostByResponse] {
     fn visit_str<E: Error>(self, text: &str) -> Result<CostOption, E> {

@@ -1,6 +1,6 @@
 //! Options of the files under `policies/`, save header profiles, which `decide::headers` describes.
 use super::Version;
-use super::limits::{CostOption, CountOption, ExceedOption, KeyOption};
+use super::limits::{CapOption, CostOption, CountOption, ExceedOption, KeyOption};
 use super::people::TenantOptions;
 use crate::config::read::{Entries, Spanned};
 use crate::config::units::{Burst, Period, RateText, Size, expect_word};
@@ -72,9 +72,9 @@ pub struct LimitOptions {
     #[serde(default = "once")]
     pub burst: Burst,
     /// Requests of one key that may be under way at once, from their admission to their end, WebSockets and streams too:
-    /// 1 to 1,000,000. Default: any number.
+    /// 1 to 1,000,000, or one for each class of tenants: `{trial: 1, standard: 5}`. Default: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub concurrent: Option<Spanned<u32>>,
+    pub concurrent: Option<Spanned<CapOption>>,
     /// What a request takes from the rate: a number, at most the burst; or what its answer says:
     /// `{by_response: {header: x-cost, max: 100}}`, `{by_response: {bytes: 64KiB, max: 100}}`. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]

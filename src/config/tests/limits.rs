@@ -11,6 +11,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "burst: 2x, cost: 21",
         "limits.yaml:3:68 a cost of 21 is more than the burst of 20 (no request would ever pass; raise `burst`)",
     ),
+    (
+        "burst: 2x",
+        "concurrent: {gold: 0}",
+        "limits.yaml:3:70 expected at least `1`, found `0` (anything from `1` to `1000000` will do)",
+    ),
+    (
+        "rate: {gold: 10/s}, burst: 2x",
+        "concurrent: {golden: 3}",
+        "limits.yaml:3:43 limit `calm` has no cap for class `gold` (did you mean `golden`? every class of tenants needs a cap)",
+    ),
     ("burst: 2x", "cost: 0", "limits.yaml:3:57 a cost of 0 limits nothing (leave the limit out)"),
     ("burst: 2x", "count: []", "limits.yaml:3:58 an empty `count` counts nothing"),
     (
@@ -66,6 +76,8 @@ fn what_a_limit_may_say_compiles() {
     let limits = "rate: {gold: 10/s}, burst: 2x";
     for sound in [
         "concurrent: 2",
+        "concurrent: {gold: 5}",
+        "concurrent: {gold: 5, trial: 1}, rate: {gold: 10/s, trial: 1/s}",
         "concurrent: 2, rate: {gold: 10/s}",
         "rate: {gold: 10/s}, burst: 20, cost: 20",
         "rate: {gold: 10/s}, cost: {by_response: {header: X-Cost, max: 100, reserve: 2}}",

@@ -9,6 +9,15 @@ const HELD: &str = "moat_ratelimit_held{limit=\"one\"}";
 
 /// A gateway with `/one`, which one request may use at a time, before an application that answers when it is let.
 async fn gateway(leave: Arc<Semaphore>, reached: Arc<Notify>) -> (Gateway, Scripted) {
+    gateway_with(leave, reached, |bundle| limited(bundle, "one", "{key: [client.ip_prefix], concurrent: 1}")).await
+}
+
+/// The same with limits of one's own.
+async fn gateway_with(
+    leave: Arc<Semaphore>,
+    reached: Arc<Notify>,
+    change: impl FnOnce(&Bundle),
+) -> (Gateway, Scripted) {
     let script = Scripted::start(move |_, mut stream| {
         let (leave, reached) = (leave.clone(), reached.clone());
         async move {
@@ -25,7 +34,7 @@ async fn gateway(leave: Arc<Semaphore>, reached: Arc<Notify>) -> (Gateway, Scrip
     .await;
     let bundle = Bundle::standard(script.address);
     bundle.replace("first_byte_timeout: 1s", "first_byte_timeout: 20s");
-    limited(&bundle, "one", "{key: [client.ip_prefix], concurrent: 1}");
+    change(&bundle);
     (Gateway::start(bundle).await, script)
 }
 
@@ -111,4 +120,33 @@ async fn a_websocket_holds_its_place_to_its_end_and_over_a_reload() {
             g.get("https://acme.localhost/one").send().await.verdict() == "200"
         })
         .await;
+}
+
+/// One cap for each class of tenants: what a small customer may not do, a great one may.
+#[tokio::test]
+async fn each_class_of_tenants_has_a_cap_of_its_own() {
+    let (leave, reached) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
+    let (gateway, _script) = gateway_with(leave.clone(), reached.clone(), |bundle| {
+        bundle.replace("  globex: {class: standard}", "  globex: {class: great}");
+        limited(bundle, "one", "{key: [tenant], concurrent: {standard: 1, great: 2}}");
+    })
+    .await;
+    let ask = |tenant: &str| gateway.get(&format!("https://{tenant}.localhost/one")).send();
+    let held = async |count: f64| gateway.until("it is held", async |g| value(g, HELD).await == Some(count)).await;
+    let test = async {
+        held(2.0).await;
+        let reply = ask("acme").await;
+        assert_eq!(reply.verdict(), "429 quota.exceeded");
+        assert_eq!(reply.header("ratelimit-policy").as_deref(), Some("\"one\";q=1;qu=\"concurrent-requests\""));
+        let (more, ()) = tokio::join!(ask("globex"), async {
+            held(3.0).await;
+            let reply = ask("globex").await;
+            assert_eq!(reply.verdict(), "429 quota.exceeded");
+            assert_eq!(reply.header("ratelimit-policy").as_deref(), Some("\"one\";q=2;qu=\"concurrent-requests\""));
+            leave.add_permits(3);
+        });
+        assert_eq!(more.verdict(), "200");
+    };
+    let (small, great, ()) = tokio::join!(ask("acme"), ask("globex"), test);
+    assert_eq!((small.verdict().as_str(), great.verdict().as_str()), ("200", "200"));
 }

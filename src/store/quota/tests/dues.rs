@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const CLIENT: &[KeyPart] = &[KeyPart::ClientPrefix];
 
 fn capped(most: u32, rates: &[(u32, u32, u32)]) -> Arc<Limit> {
-    Arc::new(Limit { concurrent: Some(most), ..Limit::clone(&limit("cap", CLIENT, rates)) })
+    Arc::new(Limit { concurrent: vec![most], ..Limit::clone(&limit("cap", CLIENT, rates)) })
 }
 
 fn settled(settle: Settle, rate: (u32, u32, u32)) -> [Arc<Limit>; 1] {
