@@ -356,7 +356,7 @@ impl Rules {
         let named = self.resolve.iter().find_map(|rule| match rule {
             Resolve::Host(domain) => {
                 let label = request.host.strip_suffix(&**domain)?.strip_suffix('.')?;
-                (!label.contains('.')).then(|| (label, "host"))
+                (!label.contains('.')).then_some((label, "host"))
             }
             Resolve::CustomDomain => custom.map(|id| (&**id, "custom-domain")),
             Resolve::Path(_) | Resolve::Header(_) => None,
