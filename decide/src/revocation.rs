@@ -137,6 +137,13 @@ pub enum Target<'a> {
         /// Its `iss`.
         issuer: &'a str,
     },
+    /// Something that a verified identity has the handle of.
+    Known {
+        /// What kind of thing it is.
+        scope: Scope,
+        /// Its handle.
+        handle: Handle,
+    },
 }
 
 impl Target<'_> {
@@ -149,6 +156,7 @@ impl Target<'_> {
             Target::Tenant { .. } => Scope::Tenant,
             Target::Key { .. } => Scope::Key,
             Target::Issuer { .. } => Scope::Issuer,
+            Target::Known { scope, .. } => *scope,
         }
     }
 
@@ -166,6 +174,7 @@ impl Target<'_> {
             },
             Target::Tenant { id } => hash(&[id]),
             Target::Issuer { issuer } => hash(&[issuer]),
+            Target::Known { handle, .. } => handle,
         }
     }
 }
@@ -267,6 +276,16 @@ impl Handles {
     pub fn held_as(mut self, kind: &str, id: &str) -> Handles {
         self.own = Some(Target::Session { issuer: kind, id }.handle());
         self
+    }
+
+    /// What ends all sessions of the user in the tenant: what users may end themselves.
+    pub fn everywhere(&self) -> Target<'static> {
+        Target::Known { scope: Scope::Subject, handle: self.subject_within }
+    }
+
+    /// What ends the session that the gateway holds, where it holds one.
+    pub fn held(&self) -> Option<Target<'static>> {
+        self.own.map(|handle| Target::Known { scope: Scope::Session, handle })
     }
 
     /// Those that there are, with what each stands for.

@@ -1,6 +1,6 @@
-//! `moat sessions`: ends sessions of a running gateway and of its replicas.
+//! `moat sessions`: lists and ends sessions of a running gateway and of its replicas.
 use crate::cli::desk;
-use crate::serve::admin::sessions::{Demand, Receipt, What};
+use crate::serve::admin::sessions::{Demand, Receipt, What, Whose};
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ const EXIT_ABSENT: u8 = 4;
 /// It would end many sessions, and nobody said that it should.
 const EXIT_UNSURE: u8 = 5;
 /// More than a receipt ever has.
-const MOST_BYTES: usize = 64 << 10;
+const MOST_BYTES: usize = 1 << 20;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -37,6 +37,32 @@ enum Command {
     /// ended are closed.
     #[command(after_help = AFTER_HELP)]
     Revoke(Revoke),
+    /// List the sessions that the gateway holds for a user
+    ///
+    /// Sessions that only a token of an issuer knows are not listed: nobody has a list of them. `revoke --subject` ends both.
+    List(List),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// The user
+    #[arg(long, value_name = "SUBJECT")]
+    subject: String,
+    /// In which tenant
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Whose user, by the issuer's name in `gateway.yaml`. Need not be said where there is one issuer
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// Print what the gateway answers
+    #[arg(long)]
+    json: bool,
+    /// The admin listener
+    #[arg(long, default_value = "127.0.0.1:9901", env = "MOAT_ADMIN", value_name = "ADDRESS")]
+    admin: SocketAddr,
+    /// Seconds for the whole answer
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +110,7 @@ struct Revoke {
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Revoke(revoke) => end(revoke),
+        Command::List(args) => list(args),
     }
 }
 
@@ -92,29 +119,9 @@ fn end(args: Revoke) -> Result<ExitCode> {
     let many = matches!(what, What::Tenant { .. } | What::Issuer { .. } | What::Key { .. });
     let unsure = many && !args.yes && !args.dry_run;
     let demand = Demand { what, dry_run: args.dry_run || unsure, actor: args.actor.clone() };
-    let until = Instant::now() + Duration::from_secs(args.timeout);
-    let stream = match TcpStream::connect_timeout(&args.admin, Duration::from_secs(args.timeout)) {
-        Ok(stream) => stream,
-        Err(error) => {
-            eprintln!(
-                "error: no gateway answers at {}: {error}\n  hint: name its admin listener with `--admin`",
-                args.admin
-            );
-            return Ok(ExitCode::from(EXIT_ABSENT));
-        }
+    let Some(body) = asked(args.admin, args.timeout, "/sessions/revoke", &serde_json::to_string(&demand)?)? else {
+        return Ok(ExitCode::from(EXIT_ABSENT));
     };
-    let path = "/sessions/revoke";
-    let answer = desk::order_with(stream, path, &serde_json::to_string(&demand)?, until, MOST_BYTES);
-    let (status, body) = answer.with_context(|| format!("http://{}{path}", args.admin))?;
-    if status != 200 {
-        let detail: Option<String> = serde_json::from_str(&body)
-            .ok()
-            .and_then(|problem: serde_json::Value| Some(problem.get("detail")?.as_str()?.to_owned()));
-        match detail {
-            Some(detail) => bail!("{detail}"),
-            None => bail!("http://{}{path} answered {status}", args.admin),
-        }
-    }
     let receipt: Receipt = serde_json::from_str(&body).context("the gateway answers in another version's words")?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -133,6 +140,57 @@ fn end(args: Revoke) -> Result<ExitCode> {
             "error: nothing was ended: this is everybody of a tenant, issuer or key\n  hint: say so with `--yes`"
         );
         return Ok(ExitCode::from(EXIT_UNSURE));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The answer of the admin listener; `None` where nobody is there, which has been said.
+fn asked(admin: SocketAddr, timeout: u64, path: &str, body: &str) -> Result<Option<String>> {
+    let timeout = Duration::from_secs(timeout);
+    let until = Instant::now() + timeout;
+    let stream = match TcpStream::connect_timeout(&admin, timeout) {
+        Ok(stream) => stream,
+        Err(error) => {
+            eprintln!("error: no gateway answers at {admin}: {error}\n  hint: name its admin listener with `--admin`");
+            return Ok(None);
+        }
+    };
+    let answer = desk::order_with(stream, path, body, until, MOST_BYTES);
+    let (status, body) = answer.with_context(|| format!("http://{admin}{path}"))?;
+    if status == 200 {
+        return Ok(Some(body));
+    }
+    let problem: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+    match problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()) {
+        Some(detail) => bail!("{detail}"),
+        None => bail!("http://{admin}{path} answered {status}"),
+    }
+}
+
+fn list(args: List) -> Result<ExitCode> {
+    let whose = Whose { issuer: args.issuer, subject: args.subject, tenant: args.tenant };
+    let Some(body) = asked(args.admin, args.timeout, "/sessions/list", &serde_json::to_string(&whose)?)? else {
+        return Ok(ExitCode::from(EXIT_ABSENT));
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{body}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer: serde_json::Value =
+        serde_json::from_str(&body).context("the gateway answers in another version's words")?;
+    let rows = answer.get("sessions").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        writeln!(out, "no sessions")?;
+    }
+    for row in rows {
+        let text = |name: &str| row.get(name).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned();
+        let time = |name: &str| {
+            let at_s = row.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
+            decide::record::time::format(at_s.saturating_mul(1000))
+        };
+        let (id, client) = (text("id"), text("client"));
+        writeln!(out, "{id}  opened {}  used {}  from {client}", time("opened_at"), time("last_used_at"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

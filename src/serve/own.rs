@@ -7,6 +7,7 @@
 mod key_set;
 mod signals;
 mod session;
+pub(in crate::serve) mod sessions;
 mod visit;
 
 pub use visit::{Visit, cookie, json, redirect};
@@ -41,6 +42,10 @@ pub enum Own {
     SessionOpen,
     /// `session` by DELETE: the browser's session ends.
     SessionEnd,
+    /// `sessions` by GET: the caller's own sessions.
+    Sessions,
+    /// `sessions` by POST: one of them ends, or all.
+    SessionsEnd,
 }
 
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
@@ -50,6 +55,8 @@ const TABLE: &[(&str, Methods, Own)] = &[
     ("session", Methods::none().with(Method::Get).with(Method::Head), Own::SessionShow),
     ("session", Methods::none().with(Method::Post), Own::SessionOpen),
     ("session", Methods::none().with(Method::Delete), Own::SessionEnd),
+    ("sessions", Methods::none().with(Method::Get).with(Method::Head), Own::Sessions),
+    ("sessions", Methods::none().with(Method::Post), Own::SessionsEnd),
 ];
 
 impl Own {
@@ -83,7 +90,8 @@ impl Own {
         match self {
             // Signals are signed by their sender, whoever carries them.
             Own::KeySet | Own::Signals => Sites::Any,
-            Own::SessionShow | Own::SessionOpen => Sites::NotForeign,
+            // Ending by cookie takes evidence; who sends a token on purpose needs none.
+            Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::SessionsEnd => Sites::NotForeign,
             Own::SessionEnd => Sites::Proven,
         }
     }
@@ -92,15 +100,17 @@ impl Own {
     const fn is_open(self) -> bool {
         match self {
             Own::KeySet => true,
-            Own::Signals | Own::SessionShow | Own::SessionOpen | Own::SessionEnd => false,
+            Own::Signals | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions | Own::SessionsEnd => {
+                false
+            }
         }
     }
 
     /// Whether it reads a body.
     const fn reads_body(self) -> bool {
         match self {
-            Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd => false,
-            Own::Signals => true,
+            Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions => false,
+            Own::Signals | Own::SessionsEnd => true,
         }
     }
 
@@ -111,6 +121,8 @@ impl Own {
             Own::SessionShow => session::show(visit).await,
             Own::SessionOpen => session::open(visit).await,
             Own::SessionEnd => session::close(visit).await,
+            Own::Sessions => sessions::list(visit).await,
+            Own::SessionsEnd => sessions::end(visit).await,
         }
     }
 }

@@ -158,6 +158,7 @@ fn event<'a>(target: &Target<'a>, handle: &'a str, order: &Order<'a>) -> Event<'
             };
             (Some(issuer), Some(Person(subject)), tenant)
         }
+        Target::Known { .. } => (None, None, None),
         Target::Tenant { id } => (None, None, Some(id)),
     };
     let scope = target.scope().as_str();

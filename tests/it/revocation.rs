@@ -1,6 +1,8 @@
 //! Sessions that end before their time: whoever was ended is out everywhere, and nobody else is.
 mod orders;
+mod signals;
 mod streams;
+mod users;
 
 use crate::harness::{Gateway, Output, moat};
 

@@ -5,15 +5,15 @@ mod rotation;
 
 use crate::harness::{Bundle, Call, Gateway, Reply, Upstream, with};
 
-const SESSION: &str = "https://acme.localhost/.moat/session";
-const ME: &str = "https://acme.localhost/me";
+pub const SESSION: &str = "https://acme.localhost/.moat/session";
+pub const ME: &str = "https://acme.localhost/me";
 
 /// A gateway that exchanges tokens of `workforce` and serves `/me` to sessions; `browser` is `sessions.browser`.
-async fn gateway(browser: &str) -> (Gateway, Upstream) {
+pub async fn gateway(browser: &str) -> (Gateway, Upstream) {
     with(|bundle| held(bundle, browser)).await
 }
 
-fn held(bundle: &mut Bundle, browser: &str) {
+pub fn held(bundle: &mut Bundle, browser: &str) {
     bundle.replace("sessions:\n", &format!("sessions:\n  browser: {{{browser}}}\n"));
     bundle.route(
         "  me:
@@ -24,16 +24,16 @@ fn held(bundle: &mut Bundle, browser: &str) {
     );
 }
 
-const BROWSER: &str = "cookie: __Host-sid, exchange: [workforce]";
+pub const BROWSER: &str = "cookie: __Host-sid, exchange: [workforce]";
 
 /// The cookie of an answer, `NAME=HANDLE`, where it sets one.
-fn cookie(reply: &Reply) -> Option<String> {
+pub fn cookie(reply: &Reply) -> Option<String> {
     let lines = reply.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
     let line = lines.filter(|line| line.starts_with("__Host-sid=")).last()?;
     Some(line.split(';').next().unwrap().to_owned())
 }
 
-async fn open(gateway: &Gateway) -> String {
+pub async fn open(gateway: &Gateway) -> String {
     let reply = gateway.call("POST", SESSION).bearer(&gateway.token("acme", &["cashier"])).send().await;
     assert_eq!(reply.verdict(), "201", "{}", reply.text());
     cookie(&reply).unwrap()
@@ -51,6 +51,6 @@ async fn until_refused(gateway: &Gateway, cookie: &str) -> Reply {
     refused.into_inner().unwrap()
 }
 
-fn me<'g>(gateway: &'g Gateway, cookie: &str) -> Call<'g> {
+pub fn me<'g>(gateway: &'g Gateway, cookie: &str) -> Call<'g> {
     gateway.get(ME).header("cookie", cookie)
 }

@@ -240,13 +240,15 @@ async fn provoke(gateway: &Gateway) {
 }
 
 /// Expressions that show nothing although all is well, with the reason.
-const SILENT: [(&str, &str); 7] = [
+const SILENT: [(&str, &str); 9] = [
     ("moat_store_", "there is no shared store here; tests of shared limits have one"),
     ("moat_ratelimit_fallback_total", "the same"),
     ("moat_ratelimit_busy_keys", "the same"),
     ("moat_ratelimit_held", "no limit here is a cap; tests of limits have some"),
     ("decision=\"delay\"", "no limit here has requests wait; tests of limits do"),
     ("moat_streams_closed_total", "no stream was open when the configuration changed; tests of live streams see it"),
+    ("moat_revocation_orders_total", "nobody ends a session here; tests of revocation do"),
+    ("moat_signals_total", "no issuer sends events here; tests of revocation have one"),
     ("moat_upstream_share_refused_total", "no tenant asked for more than its share; tests of fairness see it"),
 ];
 

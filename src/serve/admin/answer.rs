@@ -61,7 +61,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
     let Some(place) = Place::of(&desk, path) else {
         return problem(StatusCode::NOT_FOUND);
     };
-    let allowed = if matches!(place, Place::Reload | Place::Revoke) { "POST" } else { "GET, HEAD" };
+    let allowed = if matches!(place, Place::Reload | Place::Revoke | Place::Sessions) { "POST" } else { "GET, HEAD" };
     if !allowed.split(", ").any(|method| request.method().as_str() == method) {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED);
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -75,6 +75,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         Place::Json(status) => status_json(status.clone()).await,
         Place::Reload => reload(&desk, request.headers(), query).await,
         Place::Revoke => sessions::revoke(&desk, request).await,
+        Place::Sessions => sessions::list(&desk, request).await,
     }
 }
 
@@ -87,6 +88,7 @@ enum Place<'d> {
     Json(&'d Arc<Status>),
     Reload,
     Revoke,
+    Sessions,
 }
 
 impl Place<'_> {
@@ -100,6 +102,7 @@ impl Place<'_> {
             ("/status.json", Some(status)) => Some(Place::Json(status)),
             ("/reload", _) => Some(Place::Reload),
             ("/sessions/revoke", _) => Some(Place::Revoke),
+            ("/sessions/list", _) => Some(Place::Sessions),
             (_, _) => None,
         }
     }

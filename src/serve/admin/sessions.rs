@@ -3,12 +3,13 @@ use super::answer::{problem, response, told};
 use super::{Desk, guard};
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
+use crate::serve::own::sessions::held_for;
 use crate::serve::revocation::{Order, Via};
 use crate::serve::run::now_ms;
 use bytes::Bytes;
 use decide::facts::Identity;
 use decide::revocation::{Mark, NEVER, OWN_SESSIONS, Target, Within};
-use decide::rules::UnknownTenant;
+use decide::rules::{Seat, UnknownTenant};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -91,6 +92,55 @@ pub struct Receipt {
     pub handle: String,
 }
 
+/// Whose sessions are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whose {
+    /// Whose user, by its name in `gateway.yaml`; may be absent where there is one issuer.
+    pub issuer: Option<String>,
+    /// The user.
+    pub subject: String,
+    /// In which tenant; absent for sessions of none.
+    pub tenant: Option<String>,
+}
+
+/// Lists the sessions that the gateway holds for a user.
+pub(super) async fn list(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    // Whose sessions there are is nobody's business who cannot give orders.
+    if !guard::may_change(request.headers()) {
+        return problem(StatusCode::FORBIDDEN);
+    }
+    let Some(shared) = desk.gateway.upgrade() else { return problem(StatusCode::SERVICE_UNAVAILABLE) };
+    let Ok(body) = Limited::new(request.into_body(), MOST).collect().await else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE);
+    };
+    let whose: Whose = match serde_json::from_slice(&body.to_bytes()) {
+        Ok(whose) => whose,
+        Err(error) => return told(StatusCode::BAD_REQUEST, &format!("the question is not understood: {error}")),
+    };
+    let active = shared.active();
+    let rules = &active.snapshot.rules;
+    let known = &active.snapshot.issuers;
+    let issuer = match (&whose.issuer, known.as_slice()) {
+        (Some(name), _) => name.clone(),
+        (None, [only]) => only.rules.name.to_string(),
+        (None, _) => return told(StatusCode::UNPROCESSABLE_ENTITY, "there is not just one issuer: name one"),
+    };
+    let seat = whose.tenant.as_ref().and_then(|id| {
+        let (id, tenant) = rules.tenants.get_key_value(id.as_str())?;
+        Some(Seat { id: id.clone(), tenant: tenant.clone(), source: "operator" })
+    });
+    let who = (&*issuer, whose.tenant.as_deref(), &*whose.subject);
+    match held_for(&shared, &active, seat.as_ref(), who).await {
+        Ok(rows) => {
+            let rows: Vec<_> = rows.iter().map(|row| row.told(false)).collect();
+            let text = serde_json::json!({ "sessions": rows }).to_string();
+            response(StatusCode::OK, "application/json", text.into())
+        }
+        Err(cause) => told(StatusCode::SERVICE_UNAVAILABLE, &cause),
+    }
+}
+
 /// Ends something, or counts what would end.
 pub(super) async fn revoke(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if !guard::may_change(request.headers()) {
@@ -160,7 +210,8 @@ impl What {
             | Target::Session { .. }
             | Target::Token { .. }
             | Target::Key { .. }
-            | Target::Issuer { .. } => None,
+            | Target::Issuer { .. }
+            | Target::Known { .. } => None,
         };
         // A misspelt name would end nothing, and say that it had.
         let rules = &active.snapshot.rules;

@@ -30,12 +30,18 @@ pub(super) async fn open(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let mut rings = held.settings.exchange.iter().filter_map(|name| visit.active.issuer(name));
     let says = |ring: &&Arc<KeyRing>| Some(&*ring.settings().rules.issuer) == claimed.as_deref();
     let ring = rings.find(says).ok_or_else(|| invalid("no accepted issuer made this token".to_owned()))?;
-    let identity = match ring.verify(token, visit.facts.at_s(), Carrier::Bearer).await {
+    let (settings, tenant) = (&visit.active.snapshot.revocation, visit.seat.as_ref().map(|seat| &*seat.id));
+    let answer = ring.verify(token, visit.facts.at_s(), Carrier::Bearer).await;
+    // Nobody gets a young session for a token that was ended.
+    let identity = match visit.shared.hold(answer, settings, true, tenant) {
         Answer::Credential(Credential::Valid { identity, .. }) => identity,
         Answer::Credential(Credential::Expired(cause)) => {
             return Err(Refusal::new(Code::SessionExpired, cause).challenge(Challenge::InvalidToken));
         }
-        Answer::Credential(Credential::Invalid(cause) | Credential::Revoked(cause) | Credential::Reused(cause)) => {
+        Answer::Credential(Credential::Revoked(cause)) => {
+            return Err(Refusal::new(Code::SessionRevoked, cause).challenge(Challenge::InvalidToken));
+        }
+        Answer::Credential(Credential::Invalid(cause) | Credential::Reused(cause)) => {
             return Err(invalid(cause));
         }
         Answer::Credential(Credential::Denied(cause)) => return Err(Refusal::new(Code::AccessDenied, cause)),
@@ -115,6 +121,9 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
             ));
         }
     };
+    if let Some(refusal) = visit.shared.ended(&identity, visit.seat.as_ref().map(|seat| &*seat.id)) {
+        return Err(refusal);
+    }
     visit.identify(identity.clone(), Carrier::Session);
     let mut made = json(StatusCode::OK, &described(&identity));
     if let Some(hand) = hand.and_then(|hand| held.hand(&hand)) {
