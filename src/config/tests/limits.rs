@@ -19,7 +19,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "rate: {gold: 10/s}, burst: 2x",
         "concurrent: {golden: 3}",
-        "limits.yaml:3:43 limit `calm` has no cap for class `gold` (did you mean `golden`? every class of tenants needs a cap)",
+        "gateway.yaml:11:17 unknown class `gold` (did you mean `golden`?)",
     ),
     ("burst: 2x", "cost: 0", "limits.yaml:3:57 a cost of 0 limits nothing (leave the limit out)"),
     ("burst: 2x", "count: []", "limits.yaml:3:58 an empty `count` counts nothing"),

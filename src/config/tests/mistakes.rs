@@ -19,11 +19,6 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "gateway.yaml:2:25 expected a duration such as `250ms`, `10s`, `15m`, `12h`, `30d` or `1y`, found `30`",
     ),
     (
-        "server: {state_dir: state}",
-        "storage: {embedded: {path: x}}",
-        "gateway.yaml:2:11 `embedded` is not supported by this version (it is part of the grammar, but the gateway would not act on it; remove it)",
-    ),
-    (
         "{state_dir: state}",
         "{max_connections: 0}",
         "gateway.yaml:2:27 expected at least `1`, found `0` (anything from `1` to `10000000` will do)",
@@ -259,7 +254,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "rate_limits: [calm]",
         "rate_limits: []",
-        "limits.yaml:3:3 rate limit `calm` is not used by any route (remove it, or list it in `rate_limits` of a route)",
+        "limits.yaml:3:3 rate limit `calm` is not used by any route (remove it, or list it in `rate_limits` of a route or of `sessions`)",
     ),
     ("headers: page\n", "headers: pages\n", "gateway.yaml:21:14 unknown header profile `pages` (did you mean `page`?)"),
     (

@@ -17,6 +17,7 @@ fn differences(changes: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
         // The folders differ, which is not what is compared here.
         loaded.snapshot.server.state_dir = "state".into();
         loaded.snapshot.audit.directory = "audit".into();
+        loaded.snapshot.embedded.path = "state.redb".into();
         loaded.snapshot.tls.as_mut().unwrap().certificates = "certs".into();
         loaded.snapshot
     };
