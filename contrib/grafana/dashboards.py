@@ -394,6 +394,11 @@ def security():
     b.lines("Served while stale", "Requests with a session that came while others could not be heard.", [(f"sum by (action) (rate(moat_revocation_stale_requests_total{{{I}}}[{RATE}]))", "{{action}}")])
     b.lines("Signals of issuers", "CAEP and RISC events.", [(f"sum by (issuer, event, result) (rate(moat_signals_total{{{I}}}[{RATE}]))", "{{issuer}} {{event}} {{result}}")])
 
+    b.row("State")
+    b.lines("Whether it is of use", "0: what needs it is refused with 503.", [(f"min by (instance, engine) (moat_state_up{{{I}}})", "{{instance}} {{engine}}")], "short")
+    b.lines("What is done with it", "`conflict`: somebody else was first. Anything but that and `ok` is a disk, a server or a right.", [(f"sum by (engine, kind, op, result) (rate(moat_state_operations_total{{{I}}}[{RATE}]))", "{{engine}} {{kind}} {{op}} {{result}}")])
+    b.lines("Time of reads and writes, p99", "A slow `put` in a file is the disk.", [(f'histogram_quantile(0.99, sum by (le, engine, op) (rate(moat_state_operation_duration_seconds_bucket{{{I}, op=~"get|put|remove"}}[{RATE}])))', "{{engine}} {{op}}")], "s")
+
     b.row("TLS")
     b.lines("Handshakes by version", "TLS 1.2 only where a listener's profile tolerates it.", [(f'sum by (version) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{version}}")], "ops", stack=True)
     b.lines("Handshakes by group", "`X25519MLKEM768` is safe against recorded traffic and future quantum computers.", [(f'sum by (group) (rate(moat_tls_handshakes_total{{{I}, result=~"ok|resumed"}}[{RATE}]))', "{{group}}")], "ops", stack=True)

@@ -4,6 +4,7 @@ mod issuers;
 mod charges;
 mod limits;
 mod listeners;
+mod postgres;
 mod profiles;
 mod roles;
 mod routes;
@@ -115,6 +116,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     let default_profile = profiles.list.first()?.clone();
     let shared = limits.list.iter().any(|(_, limit)| limit.sharing.is_some());
     let redis = c.redis(shared);
+    let postgres = c.postgres();
     Some(Snapshot {
         sessions,
         revocation: c.revocation(),
@@ -122,6 +124,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         redis,
         api_keys: c.api_keys.take(),
         ext_auth: c.ext_auths(),
+        postgres,
         digest: files.digest(),
         rules: Arc::new(rules),
         audit: c.audit(&server),

@@ -71,6 +71,8 @@ pub struct Snapshot {
     pub embedded: Embedded,
     /// What replicas share.
     pub redis: Option<Redis>,
+    /// The PostgreSQL that keeps state.
+    pub postgres: Option<Postgres>,
     /// The audit log.
     pub audit: Audit,
     /// Logs and metrics.

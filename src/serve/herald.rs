@@ -12,7 +12,7 @@ pub struct Herald(Mutex<News>);
 /// Something that the log should have.
 enum Change {
     Keys(KeyChange),
-    Store(Result<(), String>),
+    Store(&'static str, Result<(), String>),
 }
 
 #[derive(Default)]
@@ -31,12 +31,12 @@ impl Herald {
         }
     }
 
-    /// The shared store is of use again, or no longer.
-    pub fn store_changed(&self, state: Result<(), &str>) {
+    /// A store that replicas share is of use again, or no longer.
+    pub fn store_changed(&self, store: &'static str, state: Result<(), &str>) {
         let mut news = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &news.log {
-            Some(log) => tell_store(log, state),
-            None => news.untold.push(Change::Store(state.map_err(str::to_owned))),
+            Some(log) => tell_store(log, store, state),
+            None => news.untold.push(Change::Store(store, state.map_err(str::to_owned))),
         }
     }
 
@@ -46,7 +46,7 @@ impl Herald {
         for change in news.untold.drain(..) {
             match change {
                 Change::Keys(change) => tell(&log, &change),
-                Change::Store(state) => tell_store(&log, state.as_ref().copied().map_err(String::as_str)),
+                Change::Store(store, state) => tell_store(&log, store, state.as_ref().copied().map_err(String::as_str)),
             }
         }
         news.log = Some(log);
@@ -60,10 +60,10 @@ fn tell(audit: &AuditLog, change: &KeyChange) {
     }
 }
 
-fn tell_store(audit: &AuditLog, state: Result<(), &str>) {
+fn tell_store(audit: &AuditLog, store: &str, state: Result<(), &str>) {
     let event = match state {
-        Ok(()) => Event::StoreBack { store: "redis" },
-        Err(reason) => Event::StoreLost { store: "redis", reason },
+        Ok(()) => Event::StoreBack { store },
+        Err(reason) => Event::StoreLost { store, reason },
     };
     if let Err(error) = audit.system(event) {
         tracing::error!(%error, "a change of the shared store has no audit entry");

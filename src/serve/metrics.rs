@@ -10,6 +10,7 @@ mod reading;
 mod revocations;
 mod route;
 mod sessions;
+mod state;
 mod store;
 mod tenants;
 mod upstreams;
@@ -22,6 +23,7 @@ pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use revocations::RevocationMetrics;
 pub use route::{Origin, RequestOutcome, RouteMetrics};
 pub use sessions::SessionEvent;
+pub use state::StateMetrics;
 pub use store::StoreMetrics;
 
 use decide::refusal::Code;
@@ -218,6 +220,11 @@ impl Metrics {
         for (limit, count) in busy {
             self.families.ratelimit_busy.with_label_values(&[&*limit]).set(gauge(count));
         }
+    }
+
+    /// The handle for state.
+    pub fn state(&self) -> StateMetrics {
+        StateMetrics::new(self.families.clone())
     }
 
     /// The handle for the shared store.

@@ -39,6 +39,7 @@ pub mod herald;
 pub mod reload;
 pub mod fallback;
 pub mod reloads;
+pub mod state;
 pub mod status;
 pub mod storage;
 pub mod watch;

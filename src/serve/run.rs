@@ -24,13 +24,13 @@ use crate::serve::notify::Notifier;
 use crate::serve::proxy_settings;
 use crate::serve::reloads::{LastReload, Outcome, Trigger};
 use crate::serve::revocation;
+use crate::serve::state;
 use crate::serve::status::Status;
 use crate::serve::storage::Storage;
 use crate::serve::traces::{Exporting, Traces};
 use crate::store::audit::{self, AuditLog};
 use crate::store::quota::{Janitor, Quotas};
-use crate::store::state::embedded::Embedded;
-use crate::store::state::{self, Engine, State, Unobserved};
+use crate::store::state::State;
 use anyhow::{Context as _, Result, anyhow, bail};
 use decide::record::Event;
 use std::net::SocketAddr;
@@ -165,11 +165,7 @@ impl Prepared {
             tokio::task::spawn_blocking(move || Storage::prepare(reading.redis.as_ref(), &reading.server.instance))
                 .await?
                 .map_err(|e| anyhow!(e))?;
-        let embedded = state::embedded::Options::new(snapshot.embedded.path.clone());
-        let opened = tokio::task::spawn_blocking(move || Embedded::open(embedded)).await?;
-        let embedded = Arc::new(opened.context("the state")?);
-        let place = |_| Engine::Embedded(embedded.clone());
-        let state = Arc::new(State::new(place, Arc::new(now_ms), Arc::new(Unobserved)));
+        let state = Arc::new(state::open(&snapshot, (metrics.state(), metrics.store()), &herald).await?);
         let common = storage.adopt(ready);
         quotas.share(common.clone());
         // So that the first request finds it, where it can be found. A silent store is no reason not to start.
@@ -430,6 +426,7 @@ fn before_scrape(
         store.health(storage.health().as_ref().map(|(_, health)| health));
         metrics.revocations_known(|scope| shared.revocations.count(scope), shared.revocations.silence());
         metrics.sessions_active(shared.sessions.active());
+        metrics.state().up(shared.state.health().iter().map(|(engine, health)| (*engine, health.is_ok())));
         metrics.config_last_good(shared.active().snapshot.fallback.is_some());
         metrics.panics(crate::panics::count());
         metrics.clock(now_ms());

@@ -39,7 +39,7 @@ impl Storage {
     /// Reads what a snapshot's store needs: its secret and its authorities. The error is for the operator. May wait for
     /// the disk. Whether the server can be reached is not asked.
     pub fn prepare(settings: Option<&Redis>, instance: &str) -> Result<Ready, String> {
-        let Some(settings) = settings else { return Ok(Ready(None)) };
+        let Some(settings) = settings.filter(|settings| settings.limits) else { return Ok(Ready(None)) };
         let secret = match (&settings.hash_key, &settings.password) {
             (Some(place), _) => {
                 let secret = place.read().map_err(|error| format!("storage.redis.hash_key: {error}"))?;
@@ -97,7 +97,11 @@ fn address(settings: &Redis) -> String {
 }
 
 fn options(made: &Made, tls: Option<Arc<rustls::ClientConfig>>) -> Options {
-    let settings = &made.settings;
+    reached(&made.settings, &made.instance, tls)
+}
+
+/// How a Redis is reached.
+pub(super) fn reached(settings: &Redis, instance: &str, tls: Option<Arc<rustls::ClientConfig>>) -> Options {
     let password = settings.password.clone();
     Options {
         place: match &settings.place {
@@ -109,7 +113,7 @@ fn options(made: &Made, tls: Option<Arc<rustls::ClientConfig>>) -> Options {
         password: password.map(|place| -> Password { Arc::new(move || place.read()) }),
         database: settings.database,
         prefix: settings.key_prefix.clone(),
-        instance: made.instance.clone(),
+        instance: instance.to_owned(),
         connect_timeout: settings.connect_timeout,
         command_timeout: settings.command_timeout,
     }
@@ -128,7 +132,7 @@ impl Observer for Watcher {
 
     fn changed(&self, state: Result<(), &str>) {
         self.metrics.up(state.is_ok());
-        self.herald.store_changed(state);
+        self.herald.store_changed("redis", state);
         match state {
             Ok(()) => tracing::info!(store = "redis", "the shared store is of use"),
             Err(reason) => tracing::error!(

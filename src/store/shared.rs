@@ -9,13 +9,14 @@
 //! - **A server that answers and cannot be used is a silent one**: out of memory, read-only, loading, without rights.
 //! - **Replicas count each other**: each writes its name with the server's time once a second; a name that is older than
 //!   five seconds is gone. While the server is silent, the last known number holds.
-mod link;
-mod resp;
+pub(super) mod link;
+pub(super) mod resp;
 mod script;
 mod watcher;
 
 pub use resp::Reply;
 pub use script::Script;
+pub(super) use watcher::random_pause as pause;
 
 use arc_swap::ArcSwapOption;
 use link::Link;
@@ -111,11 +112,13 @@ pub enum Op {
     Presence,
     /// Opens a connection.
     Connect,
+    /// Reads or writes state; `store::state` says which.
+    State,
 }
 
 impl Op {
     /// All of them.
-    pub const ALL: [Op; 4] = [Op::Take, Op::Sync, Op::Presence, Op::Connect];
+    pub const ALL: [Op; 5] = [Op::Take, Op::Sync, Op::Presence, Op::Connect, Op::State];
 
     /// Its word.
     pub const fn word(self) -> &'static str {
@@ -124,6 +127,7 @@ impl Op {
             Op::Sync => "sync",
             Op::Presence => "presence",
             Op::Connect => "connect",
+            Op::State => "state",
         }
     }
 }
@@ -233,6 +237,13 @@ impl SharedStore {
         values: &[Vec<u8>],
     ) -> Result<Reply, Fault> {
         self.core.run(op, script, keys, values, self.core.options.connect_timeout).await
+    }
+}
+
+impl SharedStore {
+    /// How the server is reached.
+    pub(super) fn options(&self) -> &Options {
+        &self.core.options
     }
 }
 

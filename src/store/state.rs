@@ -12,12 +12,16 @@
 //!   missed something is told so.
 pub mod embedded;
 pub mod memory;
+pub mod postgres;
 mod record;
+pub mod redis;
 
 pub use record::{Expect, Found, Kind, MAX_KEY, MAX_NOTE, MAX_VALUE, NEVER, News, Position, Put, Record, Scan};
 
 use embedded::Embedded;
 use memory::Memory;
+use postgres::Postgres;
+use redis::Redis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +38,10 @@ pub enum EngineName {
     Memory,
     /// A file on this machine.
     Embedded,
+    /// A Redis or Valkey.
+    Redis,
+    /// A PostgreSQL.
+    Postgres,
 }
 
 impl EngineName {
@@ -42,6 +50,8 @@ impl EngineName {
         match self {
             EngineName::Memory => "memory",
             EngineName::Embedded => "embedded",
+            EngineName::Redis => "redis",
+            EngineName::Postgres => "postgres",
         }
     }
 }
@@ -157,6 +167,10 @@ pub enum Engine {
     Memory(Arc<Memory>),
     /// A file.
     Embedded(Arc<Embedded>),
+    /// A Redis or Valkey.
+    Redis(Arc<Redis>),
+    /// A PostgreSQL.
+    Postgres(Arc<Postgres>),
 }
 
 impl Engine {
@@ -165,6 +179,8 @@ impl Engine {
         match self {
             Engine::Memory(_) => EngineName::Memory,
             Engine::Embedded(_) => EngineName::Embedded,
+            Engine::Redis(_) => EngineName::Redis,
+            Engine::Postgres(_) => EngineName::Postgres,
         }
     }
 }
@@ -200,6 +216,27 @@ impl State {
         self.of(kind).name()
     }
 
+    /// How each engine in use does; else why not.
+    pub fn health(&self) -> Vec<(EngineName, Result<(), String>)> {
+        let mut all: Vec<(EngineName, Result<(), String>)> = Vec::new();
+        for engine in &self.engines {
+            if all.iter().any(|(known, _)| *known == engine.name()) {
+                continue;
+            }
+            let health = match engine {
+                Engine::Memory(_) => Ok(()),
+                Engine::Embedded(engine) => engine.health(),
+                Engine::Redis(engine) => match engine.health() {
+                    health if health.up => Ok(()),
+                    health => Err(health.trouble.unwrap_or_else(|| "not connected yet".to_owned())),
+                },
+                Engine::Postgres(engine) => engine.health(),
+            };
+            all.push((engine.name(), health));
+        }
+        all
+    }
+
     /// The record of a key; `None` where there is none, or one that has expired. Never waits for a write.
     pub async fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Record>, Silent> {
         let (engine, now) = (self.of(kind), (self.clock)());
@@ -208,6 +245,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.get(kind, key, now)),
                 Engine::Embedded(engine) => engine.get(kind, key, now),
+                Engine::Redis(engine) => engine.get(kind, key, now).await,
+                Engine::Postgres(engine) => engine.get(kind, key, now).await,
             }
         };
         self.told(engine, Some(kind), Op::Get, |_| "ok", call).await
@@ -223,6 +262,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.put(kind, key, expect, record, now)),
                 Engine::Embedded(engine) => engine.put(kind, key, expect, record, now).await,
+                Engine::Redis(engine) => engine.put(kind, key, expect, record, now).await,
+                Engine::Postgres(engine) => engine.put(kind, key, expect, record, now).await,
             }
         };
         self.told(engine, Some(kind), Op::Put, Put::word, call).await
@@ -236,6 +277,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.remove(kind, key, now)),
                 Engine::Embedded(engine) => engine.remove(kind, key, now).await,
+                Engine::Redis(engine) => engine.remove(kind, key, now).await,
+                Engine::Postgres(engine) => engine.remove(kind, key, now).await,
             }
         };
         self.told(engine, Some(kind), Op::Remove, |_| "ok", call).await
@@ -254,6 +297,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.list(kind, index, after, limit, now)),
                 Engine::Embedded(engine) => engine.list(kind, index, after, limit, now).await,
+                Engine::Redis(engine) => engine.list(kind, index, after, limit, now).await,
+                Engine::Postgres(engine) => engine.list(kind, index, after, limit, now).await,
             }
         };
         self.told(engine, Some(kind), Op::List, |_| "ok", call).await
@@ -267,6 +312,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.scan(kind, from, limit, now)),
                 Engine::Embedded(engine) => engine.scan(kind, from, limit, now).await,
+                Engine::Redis(engine) => engine.scan(kind, from, limit, now).await,
+                Engine::Postgres(engine) => engine.scan(kind, from, limit, now).await,
             }
         };
         self.told(engine, Some(kind), Op::Scan, |_| "ok", call).await
@@ -290,6 +337,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.append(note)),
                 Engine::Embedded(engine) => engine.append(note, now).await,
+                Engine::Redis(engine) => engine.append(note).await,
+                Engine::Postgres(engine) => engine.append(note, now).await,
             }
         };
         self.told(engine, None, Op::Append, |_| "ok", call).await
@@ -302,6 +351,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.feed_end()),
                 Engine::Embedded(engine) => engine.feed_end(),
+                Engine::Redis(engine) => engine.feed_end().await,
+                Engine::Postgres(engine) => engine.feed_end().await,
             }
         };
         self.told(engine, None, Op::Follow, |_| "ok", call).await
@@ -316,6 +367,8 @@ impl State {
             match engine {
                 Engine::Memory(engine) => Ok(engine.follow(after, wait).await),
                 Engine::Embedded(engine) => engine.follow(after, wait).await,
+                Engine::Redis(engine) => engine.follow(after, wait).await,
+                Engine::Postgres(engine) => engine.follow(after, wait).await,
             }
         };
         self.told(engine, None, Op::Follow, |_| "ok", call).await
@@ -344,6 +397,9 @@ impl State {
                 match engine {
                     Engine::Memory(engine) => engine.sweep(now),
                     Engine::Embedded(engine) => engine.sweep(now).await?,
+                    // The server forgets by itself.
+                    Engine::Redis(_) => {}
+                    Engine::Postgres(engine) => engine.sweep(now).await?,
                 }
                 Ok(())
             };

@@ -50,6 +50,7 @@ mod sessions;
 mod settings;
 mod shared;
 mod spoofing;
+mod state;
 mod status;
 mod streams;
 mod tail;

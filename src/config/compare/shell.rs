@@ -1,7 +1,7 @@
 //! What the process itself is set to: what only a restart can change, and what a reload of listeners, `tls`, `audit` and
 //! `logs` lets through that was kept out before.
 use super::Lines;
-use crate::config::settings::{Audit, Durability, Listener, ListenerKind, Revocation, Server, Snapshot};
+use crate::config::settings::{Audit, Durability, Listener, ListenerKind, Redis, Revocation, Server, Snapshot};
 use std::sync::Arc;
 
 /// Keys whose values are fixed when the process starts and differ. Any of them refuses a reload: a value that is in the
@@ -28,10 +28,17 @@ pub fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         (old.admin.address != new.admin.address, "admin.address"),
         (old.admin.status_page != new.admin.status_page, "admin.status_page"),
         (old.embedded != new.embedded, "storage.embedded.path"),
+        (keeper(old) != keeper(new), "storage.redis"),
+        (old.postgres != new.postgres, "storage.postgres"),
         (old.audit.directory != new.audit.directory, "audit.directory"),
         (old.audit.key != new.audit.key, "audit.chain.checkpoint.key"),
     ];
     differs.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
+}
+
+/// The Redis, where it keeps more than counts of limits: where sessions are is not changed under them.
+fn keeper(snapshot: &Snapshot) -> Option<&Redis> {
+    snapshot.redis.as_ref().filter(|redis| !redis.keeps.is_empty())
 }
 
 pub(super) fn loosened(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {

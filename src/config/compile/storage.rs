@@ -4,7 +4,7 @@ use super::traces::is_loopback;
 use crate::config::options::{RedisOptions, UseOption};
 use crate::config::read::Spanned;
 use crate::config::secrets::SecretPlace;
-use crate::config::settings::{Embedded, Redis, RedisPlace, RedisTls, SecretSource, Server};
+use crate::config::settings::{Embedded, Kept, Redis, RedisPlace, RedisTls, SecretSource, Server};
 use crate::config::units::{Period, seconds};
 use http::Uri;
 use std::path::PathBuf;
@@ -19,6 +19,20 @@ struct Address {
     place: RedisPlace,
     tls: bool,
     database: u32,
+}
+
+/// The kind of state; limits are none.
+pub(super) fn kept(one: UseOption) -> Option<Kept> {
+    match one {
+        UseOption::Limits => None,
+        UseOption::Sessions => Some(Kept::Sessions),
+        UseOption::RefreshFamilies => Some(Kept::RefreshFamilies),
+        UseOption::Revocations => Some(Kept::Revocations),
+        UseOption::ApiKeys => Some(Kept::ApiKeys),
+        UseOption::Once => Some(Kept::Once),
+        UseOption::SignIns => Some(Kept::SignIns),
+        UseOption::Factors => Some(Kept::Factors),
+    }
 }
 
 impl Compiler<'_> {
@@ -42,16 +56,7 @@ impl Compiler<'_> {
     pub(super) fn redis(&self, shared: bool) -> Option<Redis> {
         let section = self.options.storage.redis.as_ref()?;
         let options = &section.value;
-        if options.use_for.is_empty() {
-            self.report.hinted(options.use_for.at, "it is used for nothing", Some("write `use_for: [limits]`"));
-        }
-        let mut seen: Vec<UseOption> = Vec::new();
-        for one in &options.use_for.value {
-            if seen.contains(&one.value) {
-                self.report.problem(one.at, "this use stands there already");
-            }
-            seen.push(one.value);
-        }
+        let seen = self.uses(&options.use_for, "limits");
         if !shared && seen.contains(&UseOption::Limits) && !self.report.is_tainted(section.at) {
             let hint = "give a limit `mode: synced` or `mode: strict`, or remove `storage.redis`";
             self.report.hinted(section.at, "`storage.redis` is not used by any limit", Some(hint));
@@ -69,7 +74,8 @@ impl Compiler<'_> {
         if let Some(name) = options.username.as_ref().filter(|_| options.password.is_none()) {
             self.report.hinted(name.at, "a user name needs a password", Some("write `password: {file: …}` beside it"));
         }
-        if options.password.is_none() && options.hash_key.is_none() {
+        let limits = seen.contains(&UseOption::Limits);
+        if limits && options.password.is_none() && options.hash_key.is_none() {
             let hint = "write `hash_key: {file: …}`, with the same secret on all replicas";
             let message = "keys would be hashed with nothing: there is neither a password nor a `hash_key`";
             self.report.hinted(section.at, message, Some(hint));
@@ -86,6 +92,8 @@ impl Compiler<'_> {
             self.report.hinted(ca.at, "without TLS nobody vouches for the server", Some("write `rediss://` in `url`"));
         }
         Some(Redis {
+            limits,
+            keeps: seen.into_iter().filter_map(kept).collect(),
             place,
             tls: tls.then_some(RedisTls { ca }),
             username: options.username.as_ref().map(|name| name.value.clone()),
@@ -98,7 +106,24 @@ impl Compiler<'_> {
         })
     }
 
-    fn secret(&self, place: &Option<Spanned<SecretPlace>>) -> Option<SecretSource> {
+    /// What a store is used for, once each.
+    pub(super) fn uses(&self, use_for: &Spanned<Vec<Spanned<UseOption>>>, example: &str) -> Vec<UseOption> {
+        if use_for.is_empty() {
+            let hint = format!("write `use_for: [{example}]`");
+            self.report.hinted(use_for.at, "it is used for nothing", Some(hint.as_str()));
+        }
+        let mut seen: Vec<UseOption> = Vec::new();
+        for one in &use_for.value {
+            if seen.contains(&one.value) {
+                self.report.problem(one.at, "this use stands there already");
+            }
+            seen.push(one.value);
+        }
+        seen.dedup();
+        seen
+    }
+
+    pub(super) fn secret(&self, place: &Option<Spanned<SecretPlace>>) -> Option<SecretSource> {
         let place = place.as_ref()?;
         let source = place.source(&self.files.folder, &|name| self.files.variable(name));
         source.map_err(|message| self.report.problem(place.at, message)).ok()

@@ -10,9 +10,71 @@ pub struct Embedded {
     pub path: PathBuf,
 }
 
+/// A kind of state that a shared store may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Gateway sessions.
+    Sessions,
+    /// Families of refresh tokens.
+    RefreshFamilies,
+    /// Revocations and the feed.
+    Revocations,
+    /// API keys.
+    ApiKeys,
+    /// Ids that may be seen once only.
+    Once,
+    /// Sign-ins under way.
+    SignIns,
+    /// Second factors.
+    Factors,
+}
+
+/// `storage.postgres:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postgres {
+    /// Where it is.
+    pub place: PostgresPlace,
+    /// TLS; `None` speaks in the clear.
+    pub tls: Option<PostgresTls>,
+    /// The role.
+    pub user: String,
+    /// The password.
+    pub password: Option<SecretSource>,
+    /// The database.
+    pub database: String,
+    /// What is kept there.
+    pub keeps: Vec<Kept>,
+    /// Connections.
+    pub connections: usize,
+    /// Time for a connection.
+    pub connect_timeout: Duration,
+    /// Time for an answer.
+    pub command_timeout: Duration,
+}
+
+/// Where a PostgreSQL is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PostgresPlace {
+    /// Host and port.
+    Tcp(String, u16),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// How a PostgreSQL is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresTls {
+    /// PEM file with the only certificate authorities to trust; the system's where absent.
+    pub ca: Option<PathBuf>,
+}
+
 /// `storage.redis:`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {
+    /// Whether shared limits are counted there.
+    pub limits: bool,
+    /// What else is kept there.
+    pub keeps: Vec<Kept>,
     /// Where it is.
     pub place: RedisPlace,
     /// TLS; `None` speaks in the clear.

@@ -90,6 +90,9 @@ pub(super) struct Families {
     pub(super) revocation_stale: IntCounterVec,
     pub(super) revocation_orders: IntCounterVec,
     pub(super) signals: IntCounterVec,
+    pub(super) state_operations: IntCounterVec,
+    pub(super) state_duration: HistogramVec,
+    pub(super) state_up: IntGaugeVec,
 }
 
 impl Families {
@@ -345,6 +348,17 @@ impl Families {
                 "Security events that issuers sent.",
                 &["issuer", "event", "result"],
             )?,
+            state_operations: r.counters(
+                "moat_state_operations_total",
+                "What was done with sessions and other state.",
+                &["engine", "kind", "op", "result"],
+            )?,
+            state_duration: r.one(HistogramVec::new(
+                HistogramOpts::new("moat_state_operation_duration_seconds", "Time that work on state took.")
+                    .buckets(STORE_BUCKETS.to_vec()),
+                &["engine", "op"],
+            )?)?,
+            state_up: r.gauges("moat_state_up", "Whether an engine of state is of use.", &["engine"])?,
         })
     }
 }

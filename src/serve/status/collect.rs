@@ -76,6 +76,13 @@ impl Status {
         Facts {
             certificate_complaints: self.certificates.as_ref().map(|store| store.complaints()).unwrap_or_default(),
             last_good: self.shared.active().snapshot.fallback.is_some(),
+            silent: self
+                .shared
+                .state
+                .health()
+                .into_iter()
+                .filter_map(|(engine, health)| Some((engine.word(), health.err()?)))
+                .collect(),
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Facts {
     pub certificate_complaints: Vec<String>,
     /// Whether the bundle in force is the last good one, since the one on disk was broken at the start.
     pub last_good: bool,
+    /// Engines of state that are of no use, and why.
+    pub silent: Vec<(&'static str, String)>,
 }
 
 /// All findings, the worst first.
@@ -29,6 +31,7 @@ pub(super) fn findings(document: &Document, facts: &Facts) -> Vec<Finding> {
     issuers(document, &mut found);
     store(document, &mut found);
     revocations(document, &mut found);
+    state(facts, &mut found);
     certificates(document, facts, &mut found);
     upstreams(document, &mut found);
     traffic(document, &mut found);
@@ -96,6 +99,13 @@ fn revocations(document: &Document, found: &mut Found) {
     if known.marks * 100 >= known.max_marks * FULL_PERCENT {
         let what = format!("{} of {} revocations are remembered; more will be refused", known.marks, known.max_marks);
         found.problem("revocations.full", what, "raise `sessions.revocation.max_marks`, or shorten `keep`");
+    }
+}
+
+fn state(facts: &Facts, found: &mut Found) {
+    for (engine, why) in &facts.silent {
+        let what = format!("state cannot be used ({engine}): {}", why.lines().next().unwrap_or_default());
+        found.problem("state.lost", what, "requests that need it are refused with 503; see `docs/state.md`");
     }
 }
 

@@ -7,8 +7,8 @@ const MAX_BULK: usize = 1 << 20;
 const MAX_ITEMS: usize = 1 << 16;
 /// The longest line: a status, an error, or a length.
 const MAX_LINE: usize = 4 << 10;
-/// Lists in lists; our scripts answer with one list.
-const MAX_DEPTH: usize = 4;
+/// Lists in lists: streams, of which each has rows of an id and fields.
+const MAX_DEPTH: usize = 5;
 
 /// What the server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,7 +56,7 @@ pub(super) async fn watch_over(core: Arc<Core>) {
         }
         was_up = Some(false);
         core.tried();
-        tokio::time::sleep(pause(failures, random())).await;
+        tokio::time::sleep(random_pause(failures)).await;
     }
 }
 
@@ -120,6 +120,11 @@ fn pause(failures: u32, random: u32) -> Duration {
     let (first, longest) = PAUSES;
     let whole = first.saturating_mul(1 << failures.min(10)).min(longest);
     whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX)) / 2
+}
+
+/// The pause after so many failures.
+pub(in crate::store) fn random_pause(failures: u32) -> Duration {
+    pause(failures, random())
 }
 
 fn random() -> u32 {

@@ -20,6 +20,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use tables::Swept;
@@ -120,6 +121,10 @@ struct Shared {
     closed: Mutex<Option<(Silent, Instant)>>,
     /// Counts commits that told something.
     told: watch::Sender<u64>,
+    /// The file is being made, for the first write: nothing is kept yet.
+    making: AtomicBool,
+    /// Why the last write failed; `None` where it did not.
+    trouble: Mutex<Option<String>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -143,9 +148,22 @@ impl Embedded {
         let database = if exists { Some(Arc::new(open(&options)?)) } else { None };
         let (orders, queue) = mpsc::channel(QUEUE);
         let database = ArcSwapOption::new(database);
-        let shared = Arc::new(Shared { options, database, closed: Mutex::default(), told: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            options,
+            database,
+            closed: Mutex::default(),
+            told: watch::Sender::new(0),
+            making: AtomicBool::new(false),
+            trouble: Mutex::default(),
+        });
         writer::start(shared.clone(), queue).map_err(|source| StateFault::Thread { source })?;
         Ok(Embedded { shared, orders })
+    }
+
+    /// Whether the last write succeeded; else why not.
+    pub fn health(&self) -> Result<(), String> {
+        let trouble = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        trouble.map_or(Ok(()), Err)
     }
 
     pub(super) fn get(&self, kind: Kind, key: &[u8], now: u64) -> Result<Option<Record>, Silent> {
@@ -265,6 +283,9 @@ impl Shared {
         if let Some(database) = &*database {
             return guarded(|| read(&database.begin_read()?)).map(Some);
         }
+        if self.making.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         let Some(database) = self.there()? else { return Ok(None) };
         guarded(|| read(&database.begin_read()?)).map(Some)
     }
@@ -287,7 +308,13 @@ impl Shared {
     fn made(&self) -> Result<Arc<Database>, Silent> {
         match self.database.load_full() {
             Some(database) => Ok(database),
-            None => self.opened(&mut self.closed.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => {
+                let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+                self.making.store(matches!(self.options.path.try_exists(), Ok(false)), Ordering::Release);
+                let opened = self.opened(&mut closed);
+                self.making.store(false, Ordering::Release);
+                opened
+            }
         }
     }
 

@@ -45,6 +45,23 @@ impl Kind {
             Kind::Factor => "factor",
         }
     }
+
+    /// Stands in files and tables: never to be given to another kind.
+    pub(super) const fn byte(self) -> u8 {
+        match self {
+            Kind::Session => 1,
+            Kind::Family => 2,
+            Kind::Mark => 3,
+            Kind::ApiKey => 4,
+            Kind::Once => 5,
+            Kind::SignIn => 6,
+            Kind::Factor => 7,
+        }
+    }
+
+    pub(super) fn of_byte(byte: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.byte() == byte)
+    }
 }
 
 /// What is kept under a key.
@@ -70,6 +87,31 @@ impl Record {
     #[must_use]
     pub fn indexed(self, index: [u8; 32]) -> Record {
         Record { index: Some(index), ..self }
+    }
+
+    /// As it stands in files and in Redis: version and expiry, big-endian; one byte that says whether an index follows; the
+    /// index; the value.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(49 + self.value.len());
+        out.extend_from_slice(&self.version.to_be_bytes());
+        out.extend_from_slice(&self.expires_at_ms.to_be_bytes());
+        out.push(u8::from(self.index.is_some()));
+        out.extend(self.index.iter().flatten());
+        out.extend_from_slice(&self.value);
+        out
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Record> {
+        let (version, rest) = bytes.split_first_chunk::<8>()?;
+        let (expires, rest) = rest.split_first_chunk::<8>()?;
+        let (flag, rest) = rest.split_first()?;
+        let (index, value) = match flag {
+            0 => (None, rest),
+            1 => rest.split_first_chunk::<32>().map(|(index, value)| (Some(*index), value))?,
+            _ => return None,
+        };
+        let (version, expires_at_ms) = (u64::from_be_bytes(*version), u64::from_be_bytes(*expires));
+        Some(Record { version, value: value.to_vec(), expires_at_ms, index })
     }
 
     /// Whether it is there at this time.

@@ -60,7 +60,7 @@ pub(super) fn list(
     limit: usize,
     now: u64,
 ) -> Result<Vec<Found>, Error> {
-    let (records, index) = (reader.open_table(RECORDS)?, [&[byte(kind)], index.as_slice()].concat());
+    let (records, index) = (reader.open_table(RECORDS)?, [&[kind.byte()], index.as_slice()].concat());
     let from = [index.as_slice(), after.unwrap_or_default()].concat();
     let from = if after.is_some() { Bound::Excluded(from.as_slice()) } else { Bound::Included(from.as_slice()) };
     let mut found = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn scan(
     let mut scan = Scan::default();
     for (seen, row) in reader.open_table(RECORDS)?.range::<&[u8]>((start, Bound::Unbounded))?.enumerate() {
         let (name, record) = row?;
-        let Some(key) = name.value().strip_prefix(&[byte(kind)]) else { return Ok(scan) };
+        let Some(key) = name.value().strip_prefix(&[kind.byte()]) else { return Ok(scan) };
         let record = decode(record.value())?;
         if record.lives(now) {
             scan.found.push(Found { key: key.to_vec(), record });
@@ -134,7 +134,7 @@ pub(super) fn put(
     if !expect.is_met(living) {
         return Ok(Put::Conflict(living.cloned()));
     }
-    records.insert(name.as_slice(), encode(record).as_slice())?;
+    records.insert(name.as_slice(), record.bytes().as_slice())?;
     relink(writer, kind, key, before.as_ref(), Some(record))?;
     Ok(Put::Written { version: record.version })
 }
@@ -171,7 +171,7 @@ pub(super) fn sweep(writer: &WriteTransaction, now: u64) -> Result<Swept, Error>
     }
     for row in &due {
         let Some(name) = row.get(8..) else { return Err(damaged()) };
-        let (Some(kind), Some(key)) = (name.first().and_then(|byte| of_byte(*byte)), name.get(1..)) else {
+        let (Some(kind), Some(key)) = (name.first().and_then(|byte| Kind::of_byte(*byte)), name.get(1..)) else {
             return Err(damaged());
         };
         remove(writer, kind, key, now)?;
@@ -204,11 +204,11 @@ fn relink(
     after: Option<&Record>,
 ) -> Result<(), Error> {
     let index = |record: Option<&Record>| {
-        record.and_then(|record| record.index).map(|index| [&[byte(kind)], index.as_slice(), key].concat())
+        record.and_then(|record| record.index).map(|index| [&[kind.byte()], index.as_slice(), key].concat())
     };
     let expiry = |record: Option<&Record>| {
         let minute = record.filter(|record| record.expires_at_ms != NEVER)?.expires_at_ms / MINUTE_MS;
-        Some([minute.to_be_bytes().as_slice(), &[byte(kind)], key].concat())
+        Some([minute.to_be_bytes().as_slice(), &[kind.byte()], key].concat())
     };
     for (table, before, after) in [(INDEX, index(before), index(after)), (EXPIRY, expiry(before), expiry(after))] {
         if before == after {
@@ -226,51 +226,11 @@ fn relink(
 }
 
 fn named(kind: Kind, key: &[u8]) -> Vec<u8> {
-    [&[byte(kind)], key].concat()
-}
-
-/// Stands in files: never to be given to another kind.
-const fn byte(kind: Kind) -> u8 {
-    match kind {
-        Kind::Session => 1,
-        Kind::Family => 2,
-        Kind::Mark => 3,
-        Kind::ApiKey => 4,
-        Kind::Once => 5,
-        Kind::SignIn => 6,
-        Kind::Factor => 7,
-    }
-}
-
-fn of_byte(of: u8) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| byte(*kind) == of)
-}
-
-/// Version and expiry, big-endian; one byte that says whether an index follows; the index; the value.
-fn encode(record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(49 + record.value.len());
-    out.extend_from_slice(&record.version.to_be_bytes());
-    out.extend_from_slice(&record.expires_at_ms.to_be_bytes());
-    out.push(u8::from(record.index.is_some()));
-    out.extend(record.index.iter().flatten());
-    out.extend_from_slice(&record.value);
-    out
+    [&[kind.byte()], key].concat()
 }
 
 fn decode(bytes: &[u8]) -> Result<Record, Error> {
-    let parts = || {
-        let (version, rest) = bytes.split_first_chunk::<8>()?;
-        let (expires, rest) = rest.split_first_chunk::<8>()?;
-        let (flag, rest) = rest.split_first()?;
-        let (index, value) = match flag {
-            0 => (None, rest),
-            1 => rest.split_first_chunk::<32>().map(|(index, value)| (Some(*index), value))?,
-            _ => return None,
-        };
-        let (version, expires_at_ms) = (u64::from_be_bytes(*version), u64::from_be_bytes(*expires));
-        Some(Record { version, value: value.to_vec(), expires_at_ms, index })
-    };
-    parts().ok_or_else(damaged)
+    Record::read(bytes).ok_or_else(damaged)
 }
 
 fn damaged() -> Error {

@@ -4,7 +4,7 @@ use super::tables::{self, Swept};
 use super::{Shared, guarded};
 use redb::{Database, WriteTransaction};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,7 +57,10 @@ struct Writer {
 
 impl Writer {
     fn write(&mut self, orders: Vec<Order>) {
-        match self.try_to(&orders) {
+        let result = self.try_to(&orders);
+        let trouble = result.as_ref().err().map(|silent| silent.text.clone());
+        *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        match result {
             Ok(done) => {
                 self.refusal = None;
                 let told = done.iter().any(|done| matches!(done, Done::Appended(_)));
