@@ -28,8 +28,8 @@ pub const BROWSER: &str = "cookie: __Host-sid, exchange: [workforce]";
 
 /// The cookie of an answer, `NAME=HANDLE`, where it sets one.
 pub fn cookie(reply: &Reply) -> Option<String> {
-    let lines = reply.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
-    let line = lines.filter(|line| line.starts_with("__Host-sid=")).last()?;
+    let mut lines = reply.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+    let line = lines.rfind(|line| line.starts_with("__Host-sid="))?;
     Some(line.split(';').next().unwrap().to_owned())
 }
 

@@ -90,9 +90,7 @@ impl World {
     /// As the shell does: what is fresh decides a read, and nobody is refused by what may be old.
     fn request(&mut self, replica: usize, presented: u32) -> Use {
         let now = self.now;
-        let fresh = |known: &Option<(Life, u64)>| {
-            known.clone().filter(|(_, at)| now - at < FRESH_MS).map(|(life, at)| (life, at))
-        };
+        let fresh = |known: &Option<(Life, u64)>| known.clone().filter(|(_, at)| now - at < FRESH_MS);
         let (life, at) = fresh(&self.replicas[replica].known).unwrap_or((self.row.clone(), now));
         let mut verdict = (life.present(presented, now, &RULES), at);
         if !matches!(verdict.0, Use::Good { .. }) {
