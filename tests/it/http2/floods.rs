@@ -31,47 +31,48 @@ async fn gateway() -> (Arc<Gateway>, Upstream) {
     })
     .await;
     let bundle = Bundle::standard(upstream.address);
-    bundle.replace("handshake_timeout: 1s}", "handshake_timeout: 1s, h2: {stall_timeout: 1s}}");
+    // Those that are not the matter are slow, so that a busy machine is not taken for a slow client.
+    bundle.replace("header_timeout: 1s", "header_timeout: 3s");
+    bundle.replace("handshake_timeout: 1s}", "handshake_timeout: 20s, h2: {stall_timeout: 1s}}");
+    bundle.replace("first_byte_timeout: 1s", "first_byte_timeout: 20s");
     (Arc::new(Gateway::start(bundle).await), upstream)
 }
 
 /// An honest client that asks again and again on a connection of its own; how often it was served, once told to stop.
 struct Honest {
     stop: Arc<AtomicBool>,
-    served: Arc<AtomicUsize>,
+    served: tokio::sync::watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
 impl Honest {
     async fn start(gateway: &Arc<Gateway>) -> Honest {
-        let (stop, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (told, count, gateway) = (stop.clone(), served.clone(), gateway.clone());
+        let (stop, (count, served)) = (Arc::<AtomicBool>::default(), tokio::sync::watch::channel(0));
+        let (told, gateway) = (stop.clone(), gateway.clone());
         let task = tokio::spawn(async move {
             let mut peer = Peer::open(&gateway).await;
             while !told.load(Ordering::Relaxed) {
                 assert_eq!(peer.ask("/honest").await, "200");
-                count.fetch_add(1, Ordering::Relaxed);
+                count.send_modify(|served| *served += 1);
             }
         });
-        let honest = Honest { stop, served, task };
+        let mut honest = Honest { stop, served, task };
         honest.another().await;
         honest
     }
 
     /// Waits until it has been served once more.
-    async fn another(&self) {
-        let before = self.served.load(Ordering::Relaxed);
-        while self.served.load(Ordering::Relaxed) == before {
-            assert!(!self.task.is_finished(), "the honest client was cut off");
-            tokio::task::yield_now().await;
-        }
+    async fn another(&mut self) {
+        let before = *self.served.borrow_and_update();
+        let served = self.served.wait_for(|served| *served > before).await.is_ok();
+        assert!(served, "the honest client was cut off");
     }
 
-    async fn end(self) -> usize {
+    async fn end(mut self) -> usize {
         self.another().await;
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();
-        self.served.load(Ordering::Relaxed)
+        *self.served.borrow()
     }
 }
 
