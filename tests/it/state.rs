@@ -3,12 +3,11 @@ mod conformance;
 mod embedded;
 mod faults;
 
-use crate::harness::{OWNER, PATIENCE, Postgres, Redis};
+use crate::harness::{OWNER, PATIENCE};
 use moat::store::shared;
 use moat::store::state::embedded::{self as file, Embedded};
-use moat::store::state::memory::Memory;
 use moat::store::state::postgres::{self as pg, Watcher};
-use moat::store::state::{Engine, EngineName, Kind, Observer, Op, Silent, State, Unobserved};
+use moat::store::state::{Engine, State, Unobserved};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 use super::{Clock, in_file, state, until};
 use crate::harness::PATIENCE;
 use moat::store::state::embedded::{Embedded, Options, StateFault};
-use moat::store::state::{Cause, Engine, Expect, Kind, NEVER, Put, Record, State};
+use moat::store::state::{Cause, Engine, Expect, Kind, NEVER, Put, Record};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -171,7 +171,7 @@ impl Core {
         if state.as_ref() != Some(&new) {
             *state = Some(new.clone());
             drop(state);
-            self.watcher.changed(new.as_ref().map(|()| ()).map_err(String::as_str));
+            self.watcher.changed(new.as_ref().copied().map_err(String::as_str));
         }
         self.tries.send_modify(|tries| *tries += 1);
     }
