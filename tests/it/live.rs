@@ -16,7 +16,7 @@ const SUSPENDED: &[u8] = b"\x88\x12\x03\xf0tenant.suspended";
 
 /// An application of WebSockets that echo, of event streams, and of answers that wait.
 pub struct App {
-    script: Scripted,
+    pub script: Scripted,
     /// What arrived over WebSockets, unmasked where it is a close frame.
     heard: Mutex<mpsc::UnboundedReceiver<Vec<u8>>>,
     /// Lets an answer, an event or the rest of a frame go.

@@ -2,6 +2,7 @@
 mod orders;
 mod signals;
 mod streams;
+mod together;
 mod users;
 
 use crate::harness::{Gateway, Output, moat};
