@@ -63,14 +63,17 @@ async fn written(state: &State, kind: Kind, key: &[u8], expect: Expect, record: 
     }
 }
 
-/// Many at a time, so that they share commits.
+/// Some at a time, so that they share commits and none waits long.
 async fn all_written(state: &Arc<State>, kind: Kind, records: impl Iterator<Item = (Vec<u8>, Record)>) {
-    let writes = records.map(|(key, record)| {
-        let state = state.clone();
-        tokio::spawn(async move { written(&state, kind, &key, Expect::Absent, record).await })
-    });
-    for write in writes.collect::<Vec<_>>() {
-        write.await.unwrap();
+    let mut records = records.peekable();
+    while records.peek().is_some() {
+        let writes = records.by_ref().take(64).map(|(key, record)| {
+            let state = state.clone();
+            tokio::spawn(async move { written(&state, kind, &key, Expect::Absent, record).await })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            write.await.unwrap();
+        }
     }
 }
 
