@@ -61,7 +61,8 @@ async fn replica(app: &App, wire: &Wire, number: usize, keys: Option<&Gateway>) 
     if let Some(first) = keys {
         bundle.write("jwks.json", &first.bundle.read("jwks.json"));
     }
-    if let (skew @ (1.. | ..0), Some(library)) = (SKEWS[number], faketime()) {
+    let skew = SKEWS[number];
+    if let Some(library) = faketime().filter(|_| skew != 0) {
         bundle.environment.push(("LD_PRELOAD".to_owned(), library));
         bundle.environment.push(("FAKETIME".to_owned(), format!("{skew:+}s")));
         bundle.environment.push(("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()));
@@ -210,7 +211,8 @@ async fn nobody_who_was_ended_is_served_beyond_the_bound_whatever_fails() {
     while load.join_next().await.is_some() {}
 
     // The checker: every request that was served, after every order that was done.
-    let (asks, ended) = (book.asks.lock().unwrap(), book.ended.lock().unwrap());
+    let asks = std::mem::take(&mut *book.asks.lock().unwrap());
+    let ended = std::mem::take(&mut *book.ended.lock().unwrap());
     assert_eq!(ended.len(), USERS);
     let late = |ask: &Ask| ended.get(&ask.user).and_then(|at| ask.began.checked_duration_since(*at));
     let served: Vec<&Ask> = asks.iter().filter(|ask| ask.status == 200).collect();
