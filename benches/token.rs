@@ -37,6 +37,7 @@ fn rules() -> IssuerRules {
         max_lifetime_s: Some(3600),
         claims: ClaimNames { tenant: ClaimName::new("org_id"), ..ClaimNames::default() },
         firebase: false,
+        ours: false,
         session_pepper: [1; 32],
     }
 }

@@ -378,6 +378,11 @@ def security():
     b.lines("Slowed down", "Requests that wait for their turn, and those that had to: somebody guesses passwords.", [(f"sum(moat_ratelimit_waiting{{{I}}})", "waiting"), (f'sum by (limit) (rate(moat_ratelimit_decisions_total{{{T}, decision="delay"}}[{RATE}]))', "{{limit}} /s")], "short")
     b.lines("Time waited for a turn", "What limits with `on_exceed: {delay: …}` cost those who are slowed down.", [(f"histogram_quantile(0.95, sum by (le) (rate(moat_ratelimit_delay_seconds_bucket{{{I}}}[{RATE}])))", "95%")], "s")
 
+    b.row("Tokens of the gateway")
+    b.lines("Refreshes by result", "`unavailable`: the store is silent, and clients come back. `reused`: see the next panel.", [(f"sum by (result) (rate(moat_session_refresh_total{{{I}}}[{RATE}]))", "{{result}}"), (f"sum(rate(moat_session_families_opened_total{{{I}}}[{RATE}]))", "opened")])
+    b.lines("Reuse by tenant", "Each ended a family: a thief, or a client that does not keep what it gets.", [(f"sum by (tenant) (increase(moat_session_refresh_reuse_total{{{I}}}[{RATE}]))", "{{tenant}}")], "short")
+    b.lines("Proofs of possession", "`unshared`: the store was silent, and each process decided alone whether a proof was new.", [(f"sum by (result) (rate(moat_dpop_proofs_total{{{I}}}[{RATE}]))", "{{result}}")])
+
     b.row("Shared store")
     b.lines("Whether it is of use", "0: limits go by their `on_store_loss`.", [(f"min by (instance) (moat_store_up{{{I}}})", "{{instance}}")], "short")
     b.lines("Replicas that use it", "As each instance knows.", [(f"max by (instance) (moat_store_replicas{{{I}}})", "{{instance}}")], "short")

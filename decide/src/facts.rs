@@ -187,12 +187,14 @@ pub enum Carrier {
     /// Headers by which a service of the operator's knows somebody, cookies not among them.
     #[serde(rename = "ext_auth")]
     ExtAuth,
+    /// `Authorization: DPoP` with a proof of possession (RFC 9449).
+    Dpop,
 }
 
 impl Carrier {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Carrier; 5] =
-        [Carrier::Bearer, Carrier::Cookie, Carrier::Session, Carrier::ApiKey, Carrier::ExtAuth];
+    pub const ALL: [Carrier; 6] =
+        [Carrier::Bearer, Carrier::Cookie, Carrier::Session, Carrier::ApiKey, Carrier::ExtAuth, Carrier::Dpop];
 
     /// The word in entries, metrics and files.
     pub const fn as_str(self) -> &'static str {
@@ -202,13 +204,14 @@ impl Carrier {
             Carrier::Session => "session",
             Carrier::ApiKey => "api_key",
             Carrier::ExtAuth => "ext_auth",
+            Carrier::Dpop => "dpop",
         }
     }
 
     /// Whether browsers send it by themselves, whoever asks: then a request needs evidence of our own origin.
     pub const fn is_ambient(self) -> bool {
         match self {
-            Carrier::Bearer | Carrier::ApiKey | Carrier::ExtAuth => false,
+            Carrier::Bearer | Carrier::ApiKey | Carrier::ExtAuth | Carrier::Dpop => false,
             Carrier::Cookie | Carrier::Session => true,
         }
     }

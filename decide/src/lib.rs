@@ -27,6 +27,7 @@ pub mod token;
 pub mod session;
 pub mod sign_in;
 pub mod api_key;
+pub mod oauth;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;

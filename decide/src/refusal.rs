@@ -155,6 +155,11 @@ pub enum Challenge {
     Bearer,
     /// RFC 6750: `error="invalid_token"`.
     InvalidToken,
+    /// RFC 9449, 7.1: proof of possession.
+    Dpop {
+        /// What was wrong with what was presented; `None` where nothing was.
+        error: Option<&'static str>,
+    },
     /// RFC 9470: `error="insufficient_user_authentication"`.
     StepUp {
         /// Greatest age of the authentication, in seconds.

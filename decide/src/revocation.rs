@@ -288,6 +288,41 @@ impl Handles {
         self.own.map(|handle| Target::Known { scope: Scope::Session, handle })
     }
 
+    /// The same for an access token of ours: it ends by its own id and key, not by those of the token that it came from.
+    pub fn signed_as(mut self, issuer: &str, token: &str, key: Option<&str>) -> Handles {
+        self.token = Some(Target::Token { issuer, id: token }.handle());
+        self.key = key.map(|id| Target::Key { issuer, id }.handle());
+        self
+    }
+
+    /// Whether it is a session that the gateway itself opened.
+    pub fn is_held(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// As a token of ours carries them: a bit for each that may be missing, then those that there are.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Handles { token, session, own, subject, subject_within, tenant, key, issuer } = self;
+        let optional = [token, session, own, tenant, key];
+        let bits = optional.iter().zip(0..).fold(0_u8, |bits, (one, place)| bits | (u8::from(one.is_some()) << place));
+        let present = optional.into_iter().flatten().chain([subject, subject_within, issuer]);
+        std::iter::once(bits).chain(present.flat_map(|handle| handle.0)).collect()
+    }
+
+    /// What [`Handles::to_bytes`] made; `None` for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Handles> {
+        let (bits, rest) = bytes.split_first()?;
+        let (handles, []) = rest.as_chunks::<16>() else { return None };
+        let mut handles = handles.iter().map(|bytes| Handle(*bytes));
+        let mut next = |place: u8| if bits & (1 << place) == 0 { Some(None) } else { handles.next().map(Some) };
+        let (token, session, own, tenant, key) = (next(0)?, next(1)?, next(2)?, next(3)?, next(4)?);
+        let (subject, subject_within, issuer) = (handles.next()?, handles.next()?, handles.next()?);
+        if *bits >= 1 << 5 || handles.next().is_some() {
+            return None;
+        }
+        Some(Handles { token, session, own, subject, subject_within, tenant, key, issuer })
+    }
+
     /// Those that there are, with what each stands for.
     fn each(&self) -> [(Scope, Option<&Handle>); 8] {
         [

@@ -7,6 +7,7 @@ mod claims;
 mod event;
 pub mod dpop;
 mod id_token;
+pub mod mint;
 pub(crate) mod json;
 mod keys;
 mod parse;
@@ -101,6 +102,8 @@ pub struct IssuerRules {
     /// The rules of Firebase ID tokens on top: RS256 only, `kid` required, `sub` of at most 128 bytes, `auth_time`
     /// required; `typ` may be `JWT` or absent, whatever `token_types` says.
     pub firebase: bool,
+    /// Whether these are our own access tokens ([`mint`]): they name whose word they pass on, and by what it can be ended.
+    pub ours: bool,
     /// Key of the hash under which session ids are known (see [`IssuerRules::session_hash`]).
     pub session_pepper: [u8; 32],
 }
@@ -119,6 +122,7 @@ impl IssuerRules {
             max_lifetime_s: Some(3600),
             claims,
             firebase: true,
+            ours: false,
             session_pepper,
         }
     }

@@ -29,6 +29,7 @@ static RULES: LazyLock<IssuerRules> = LazyLock::new(|| IssuerRules {
     max_lifetime_s: Some(3600),
     claims: ClaimNames::default(),
     firebase: false,
+    ours: false,
     session_pepper: [1; 32],
 });
 

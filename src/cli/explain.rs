@@ -80,6 +80,7 @@ enum By {
     Cookie,
     ApiKey,
     ExtAuth,
+    Dpop,
 }
 
 /// Explains. Exits with 0 for a permit, 1 for a refusal, 78 where the bundle has problems.
@@ -119,6 +120,7 @@ impl Args {
                 By::Cookie => CarrierOption::Cookie,
                 By::ApiKey => CarrierOption::ApiKey,
                 By::ExtAuth => CarrierOption::ExtAuth,
+                By::Dpop => CarrierOption::Dpop,
             }),
             ..CaseCaller::default()
         };
@@ -229,6 +231,9 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
                     Accept::Session { cookie } => {
                         let text = format!("session of the gateway, by cookie `{cookie}`");
                         (text, Some("sessions.browser".to_owned()))
+                    }
+                    Accept::Dpop { issuer } => {
+                        (format!("token of `{issuer}` with proof of its key (DPoP)"), Some(format!("issuers.{issuer}")))
                     }
                     Accept::ApiKey { header, keys } => (format!("API key of `{keys}` in `{header}`"), None),
                     Accept::ExtAuth { name, .. } => (format!("whom `{name}` knows"), Some(format!("ext_auth.{name}"))),

@@ -230,6 +230,7 @@ mod tests {
             max_lifetime_s: Some(600),
             claims: ClaimNames { tenant: ClaimName::new("org_id"), ..ClaimNames::default() },
             firebase: false,
+            ours: false,
             session_pepper: [0; 32],
         };
         let grant = Grant {

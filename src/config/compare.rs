@@ -154,6 +154,7 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
     for accept in new.accept.iter().filter(|accept| !old.accept.contains(accept)) {
         lines.when(true, || match accept {
             Accept::Bearer { issuer } => format!("route `{name}` accepts bearer tokens of `{issuer}` too"),
+            Accept::Dpop { issuer } => format!("route `{name}` accepts bound tokens of `{issuer}` too"),
             Accept::Cookie { name: cookie, issuer } => {
                 format!("route `{name}` accepts cookie `{cookie}` with tokens of `{issuer}` too")
             }

@@ -90,7 +90,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     let admin = c.admin();
     let listeners = c.listeners();
     let tls = c.tls();
-    let issuers = c.issuers(&server);
+    let (mut issuers, pepper) = c.issuers(&server);
     let profiles = c.profiles();
     let roles = c.roles();
     let limits = c.limits();
@@ -108,6 +108,8 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         router: Default::default(),
     };
     let sessions = c.sessions(&server, &limits);
+    issuers.extend(c.own_issuer(sessions.tokens.as_deref(), &sessions.keys, pepper));
+    issuers.sort_by(|a, b| a.rules.name.cmp(&b.rules.name));
     let whole = c.routes(&mut rules, &upstreams, &profiles, &limits, &roles.permissions);
     if whole {
         c.unused(&roles.permissions, &profiles, &limits);

@@ -72,10 +72,18 @@ fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
             Some(AuthOptions::ApiKey(auth)) => add(auth),
             Some(AuthOptions::AnyOf(all)) => all.iter().for_each(|one| match &one.value {
                 OneAuth::ApiKey(auth) => add(auth),
-                OneAuth::Bearer(_) | OneAuth::Cookie(_) | OneAuth::Session(_) | OneAuth::ExtAuth(_) => {}
+                OneAuth::Bearer(_)
+                | OneAuth::Dpop(_)
+                | OneAuth::Cookie(_)
+                | OneAuth::Session(_)
+                | OneAuth::ExtAuth(_) => {}
             }),
             Some(
-                AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) | AuthOptions::ExtAuth(_),
+                AuthOptions::Bearer(_)
+                | AuthOptions::Dpop(_)
+                | AuthOptions::Cookie(_)
+                | AuthOptions::Session(_)
+                | AuthOptions::ExtAuth(_),
             )
             | None => {}
         }

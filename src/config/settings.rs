@@ -3,6 +3,7 @@ mod revocation;
 mod sessions;
 mod sign_in;
 mod storage;
+mod tokens;
 mod upstreams;
 pub use revocation::*;
 pub use sessions::*;
@@ -12,6 +13,7 @@ mod ext_auth;
 pub use api_keys::*;
 pub use ext_auth::*;
 pub use storage::*;
+pub use tokens::*;
 pub use upstreams::*;
 
 use crate::config::outline::Outline;
@@ -290,6 +292,8 @@ pub enum KeySource {
     File(PathBuf),
     /// A JWKS URL, https.
     Url(String),
+    /// Our own: this document.
+    Ours(String),
     /// OpenID Connect discovery below the issuer's URL, https.
     Discovery,
 }

@@ -1,6 +1,7 @@
 //! What is in force: one snapshot with the living parts that belong to it (key rings, pools, limits, counters).
 use crate::config::settings::{ExtAuth, Listener, Snapshot};
 use crate::serve::callout::Callout;
+use crate::serve::issuing::Issuing;
 use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::serve::sessions::Held;
@@ -29,6 +30,7 @@ pub struct Active {
     cookies: Vec<Arc<str>>,
     callouts: HashMap<Arc<str>, Arc<Callout>>,
     held: Option<Arc<Held>>,
+    issuing: Option<Issuing>,
 }
 
 /// A listener with its counters.
@@ -78,6 +80,7 @@ impl Active {
             cookies: cookies(&snapshot),
             callouts: snapshot.ext_auth.iter().map(|service| (service.name.clone(), callout(service))).collect(),
             held: snapshot.sessions.browser.clone().map(|settings| Arc::new(Held::new(settings))),
+            issuing: snapshot.sessions.tokens.as_ref().and_then(|t| Issuing::new(t.clone(), &snapshot.sessions.keys)),
             snapshot,
         }
     }
@@ -111,6 +114,11 @@ impl Active {
         self.held.as_ref()
     }
 
+    /// What issues tokens of our own, where there are any.
+    pub fn issuing(&self) -> Option<&Issuing> {
+        self.issuing.as_ref()
+    }
+
     /// All key rings.
     pub fn issuers(&self) -> &HashMap<Arc<str>, Arc<KeyRing>> {
         &self.issuers
@@ -139,7 +147,11 @@ fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
         let Access::Session(rules) = &route.access else { continue };
         names.extend(rules.accept.iter().filter_map(|accept| match accept {
             Accept::Cookie { name, .. } => Some(name.clone()),
-            Accept::Bearer { .. } | Accept::Session { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => None,
+            Accept::Bearer { .. }
+            | Accept::Dpop { .. }
+            | Accept::Session { .. }
+            | Accept::ApiKey { .. }
+            | Accept::ExtAuth { .. } => None,
         }));
     }
     names.into_iter().collect()

@@ -106,6 +106,11 @@ impl Gateway {
             // Boxed, so that requests to applications do not carry the room for it.
             return Box::pin(self.own(own, client, (request, facts), ctx)).await.map(Admitted::Own);
         }
+        let tokens = active.snapshot.sessions.tokens.as_ref();
+        if tokens.is_some_and(|tokens| tokens.issue_at.iter().any(|path| **path == *request.path)) {
+            let (own, request, facts) = (Own::find("token", request.method)?, request.clone(), facts.clone());
+            return Box::pin(self.own(own, client, (request, facts), ctx)).await.map(Admitted::Own);
+        }
         let twice = |rule: &Resolve| matches!(rule, Resolve::Header(name) if asked.headers.get_all(name).iter().nth(1).is_some());
         if active.snapshot.rules.resolve.iter().any(twice) {
             return Err(Refusal::new(Code::RequestAmbiguous, "the header that names the tenant stands twice"));

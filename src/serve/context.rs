@@ -20,6 +20,7 @@ use decide::cors;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
 use decide::headers::{Nonce, Profile};
+use decide::oauth::OAuthError;
 use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outcome};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
@@ -52,6 +53,8 @@ pub struct Context {
     pub opened: Option<Cookie>,
     /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
     pub glimpse: Glimpse,
+    /// Where refusals are in the words of OAuth: the one that this is about to be.
+    pub oauth: Option<OAuthError>,
     /// The request, once read.
     pub request: Option<Request>,
     /// The facts, once gathered.
@@ -174,6 +177,7 @@ impl Context {
             presented: None,
             opened: None,
             glimpse: Glimpse::default(),
+            oauth: None,
             request: None,
             facts: None,
             found: None,

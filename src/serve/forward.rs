@@ -145,6 +145,7 @@ impl Gateway {
             profile: ctx.profile(),
             now_s: ctx.stamp.at_ms / 1000,
             limit: ctx.findings.tightest.as_ref(),
+            oauth: ctx.oauth,
         };
         let mut made = respond::refusal(&refusal, &audience);
         ctx.share(&mut made.headers);
@@ -239,7 +240,7 @@ fn presented<'a>(route: &'a Route, active: &'a Active) -> Presented<'a> {
         Access::Public { .. } => &[][..],
         Access::Session(rules) => &rules.accept,
     };
-    let bearer = accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. }));
+    let bearer = accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. } | Accept::Dpop { .. }));
     Presented { bearer, cookies: active.cookies(), accept }
 }
 

@@ -10,6 +10,7 @@ use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
 use crate::serve::live::Live;
 use crate::serve::logs::AccessLog;
 use crate::serve::metrics::Metrics;
+use crate::serve::proofs::Proofs;
 use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
@@ -50,6 +51,8 @@ pub struct Shared {
     pub revocations: Arc<Revocations>,
     /// Sessions of browsers.
     pub sessions: Arc<Sessions>,
+    /// Proofs of possession that were used.
+    pub proofs: Proofs,
     /// The access log.
     pub access: AccessLog,
     /// All counters.
@@ -99,6 +102,7 @@ impl Shared {
             sessions: Arc::new(Sessions::new(state.clone())),
             state,
             revocations,
+            proofs: Proofs::default(),
             access,
             metrics,
             assertions,
@@ -179,6 +183,7 @@ impl Front for Gateway {
             profile: context.profile(),
             now_s: context.stamp.at_ms / 1000,
             limit: None,
+            oauth: None,
         };
         let made = respond::refusal(&refusal, &audience);
         context.status = made.status.as_u16();

@@ -199,6 +199,12 @@ impl KeyRing {
     /// signed out because a key server is down.
     pub async fn verify(&self, token: &str, now_s: u64, carrier: Carrier) -> Answer {
         match self.inner.judge(token, now_s, Instant::now()).await {
+            Judgement::Signed(identity) if identity.bound_to.is_some() && carrier != Carrier::Dpop => {
+                // Whoever can take the token could send it without the proof, too (RFC 9449, 7.2).
+                Answer::Credential(Credential::Invalid(
+                    "the token is bound to a key, and came without proof".to_owned(),
+                ))
+            }
             Judgement::Signed(identity) => Answer::Credential(Credential::Valid { identity, carrier }),
             Judgement::Invalid(cause) => Answer::Credential(Credential::Invalid(cause)),
             Judgement::Unavailable(cause) => Answer::Unavailable(cause),
@@ -357,7 +363,9 @@ impl Inner {
                 self.life.send_modify(|life| life.succeed(now, now_s));
                 match self.issuer.keys {
                     KeySource::File(_) => FILE_POLL.min(refresh),
-                    KeySource::Url(_) | KeySource::Discovery => rhythm.after_success(max_age, chance()),
+                    KeySource::Url(_) | KeySource::Discovery | KeySource::Ours(_) => {
+                        rhythm.after_success(max_age, chance())
+                    }
                 }
             }
             Err(cause) => {

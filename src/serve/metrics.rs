@@ -13,6 +13,7 @@ mod sessions;
 mod state;
 mod store;
 mod tenants;
+mod tokens;
 mod upstreams;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use route::{Origin, RequestOutcome, RouteMetrics};
 pub use sessions::SessionEvent;
 pub use state::StateMetrics;
 pub use store::StoreMetrics;
+pub use tokens::TokenMetrics;
 
 use decide::refusal::Code;
 use decide::rules::StoreLoss;
@@ -126,6 +128,17 @@ impl Metrics {
     /// it looks nothing up.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         Arc::new(RouteMetrics::new(name, self.families.clone(), self.tenants.clone()))
+    }
+
+    /// Counts what becomes of our own tokens.
+    pub fn tokens(&self) -> TokenMetrics<'_> {
+        TokenMetrics::new(&self.families)
+    }
+
+    /// A refresh token of this tenant came back after it had been exchanged.
+    pub fn reused(&self, tenant: Option<&str>) {
+        let name = self.tenants.name(self.tenants.slot(tenant));
+        self.families.refresh_reuse.with_label_values(&[&*name]).inc();
     }
 
     /// The handle for a listener.

@@ -60,6 +60,8 @@ mod context;
 pub mod gather;
 pub mod answer;
 mod ways;
+mod proofs;
+mod issuing;
 pub mod respond;
 pub mod revocation;
 pub mod upstream;

@@ -8,9 +8,10 @@ mod key_set;
 mod signals;
 mod session;
 pub(in crate::serve) mod sessions;
+mod token;
 mod visit;
 
-pub use visit::{Visit, cookie, json, redirect};
+pub use visit::{Visit, Why, cookie, json, redirect};
 
 use crate::serve::client::Client;
 use crate::serve::context::Context;
@@ -19,6 +20,7 @@ use crate::serve::respond::{self, Made};
 use crate::store::quota::{KeyInput, Silent, is_shared};
 use decide::facts::{Facts, Stage};
 use decide::guards::own::{Sites, judge};
+use decide::oauth::OAuthError;
 use decide::refusal::{Code, Refusal};
 use decide::request::{Method, Methods, Request};
 use decide::rules::Seat;
@@ -46,6 +48,10 @@ pub enum Own {
     Sessions,
     /// `sessions` by POST: one of them ends, or all.
     SessionsEnd,
+    /// `token`: opens families of refresh tokens, and exchanges them.
+    Token,
+    /// `revoke`: ends them.
+    Revoke,
 }
 
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
@@ -57,6 +63,8 @@ const TABLE: &[(&str, Methods, Own)] = &[
     ("session", Methods::none().with(Method::Delete), Own::SessionEnd),
     ("sessions", Methods::none().with(Method::Get).with(Method::Head), Own::Sessions),
     ("sessions", Methods::none().with(Method::Post), Own::SessionsEnd),
+    ("token", Methods::none().with(Method::Post), Own::Token),
+    ("revoke", Methods::none().with(Method::Post), Own::Revoke),
 ];
 
 impl Own {
@@ -89,7 +97,7 @@ impl Own {
     const fn sites(self) -> Sites {
         match self {
             // Signals are signed by their sender, whoever carries them.
-            Own::KeySet | Own::Signals => Sites::Any,
+            Own::KeySet | Own::Signals | Own::Token | Own::Revoke => Sites::Any,
             // Ending by cookie takes evidence; who sends a token on purpose needs none.
             Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::SessionsEnd => Sites::NotForeign,
             Own::SessionEnd => Sites::Proven,
@@ -100,9 +108,28 @@ impl Own {
     const fn is_open(self) -> bool {
         match self {
             Own::KeySet => true,
-            Own::Signals | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions | Own::SessionsEnd => {
-                false
-            }
+            Own::Token
+            | Own::Revoke
+            | Own::Signals
+            | Own::SessionShow
+            | Own::SessionOpen
+            | Own::SessionEnd
+            | Own::Sessions
+            | Own::SessionsEnd => false,
+        }
+    }
+
+    /// The word for its refusals, where it speaks OAuth.
+    const fn oauth(self) -> Option<OAuthError> {
+        match self {
+            Own::KeySet
+            | Own::Signals
+            | Own::SessionShow
+            | Own::SessionOpen
+            | Own::SessionEnd
+            | Own::Sessions
+            | Own::SessionsEnd => None,
+            Own::Token | Own::Revoke => Some(OAuthError::AccessDenied),
         }
     }
 
@@ -110,7 +137,7 @@ impl Own {
     const fn reads_body(self) -> bool {
         match self {
             Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions => false,
-            Own::Signals | Own::SessionsEnd => true,
+            Own::Signals | Own::SessionsEnd | Own::Token | Own::Revoke => true,
         }
     }
 
@@ -123,6 +150,8 @@ impl Own {
             Own::SessionEnd => session::close(visit).await,
             Own::Sessions => sessions::list(visit).await,
             Own::SessionsEnd => sessions::end(visit).await,
+            Own::Token => token::answer(visit).await,
+            Own::Revoke => token::revoke(visit).await,
         }
     }
 }
@@ -137,6 +166,7 @@ impl Gateway {
         ctx: &mut Context,
     ) -> Result<Made, Refusal> {
         let active = ctx.active.clone();
+        ctx.oauth = own.oauth();
         let mut seat = None;
         if !own.is_open() {
             seat = active.snapshot.rules.seat_of_host(&request)?;

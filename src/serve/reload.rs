@@ -98,7 +98,9 @@ async fn changed_meanwhile(snapshot: &Snapshot, load: &Loader) -> bool {
     }
     let loader = load.clone();
     let loaded = tokio::task::spawn_blocking(move || loader()).await;
-    matches!(loaded, Ok(Ok(now)) if now.snapshot.digest != snapshot.digest || snapshot.fallback.is_some())
+    matches!(loaded, Ok(Ok(now)) if now.snapshot.digest != snapshot.digest
+        || now.snapshot.sessions != snapshot.sessions
+        || snapshot.fallback.is_some())
 }
 
 async fn received(signal: &mut Signal) {
@@ -135,7 +137,9 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
     report.changes = before.snapshot.outline.changes(&next.outline);
     report.loosened = loosened(&before.snapshot, &next);
     // Files that hold again are put in force, also where they are what was kept of them.
-    if before.snapshot.digest == next.digest && before.snapshot.fallback.is_none() {
+    // The digest knows files of the bundle; keys are elsewhere.
+    let same = before.snapshot.digest == next.digest && before.snapshot.sessions == next.sessions;
+    if same && before.snapshot.fallback.is_none() {
         if trigger != Trigger::Files && !dry_run {
             tracing::info!(digest = next.digest, "reloaded: nothing has changed");
             running.shared.metrics.config_loaded(&next.digest, env!("CARGO_PKG_VERSION"), now_ms() / 1000);

@@ -3,6 +3,7 @@ use crate::serve::listener::Reply;
 use bytes::Bytes;
 use decide::facts::{LimitState, RequestId};
 use decide::headers::{DressContext, Fields, Profile, dress};
+use decide::oauth::OAuthError;
 use decide::ratelimit;
 use decide::refusal::{Challenge, Code, Refusal};
 use decide::request::Method;
@@ -39,6 +40,8 @@ pub struct Audience<'a> {
     pub now_s: u64,
     /// The limit to report.
     pub limit: Option<&'a LimitState>,
+    /// The word of OAuth for it, where its clients are asked to be answered in these.
+    pub oauth: Option<OAuthError>,
 }
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -53,10 +56,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// the audit entry.
 pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     let row = refusal.code.row();
-    let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut headers = HeaderMap::with_capacity(20);
     let id = audience.id.to_string();
-    let (body, content_type) = if audience.html {
+    let (body, content_type) = if let Some(error) = audience.oauth {
+        status = oauth_status(status);
+        (oauth(refusal.code, error, &id), "application/json")
+    } else if audience.html {
         (page(row.status, row.title, row.id, &id), "text/html; charset=utf-8")
     } else {
         (problem(refusal, &id), "application/problem+json")
@@ -66,7 +72,7 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("accept"));
     request_id(&mut headers, audience.id);
-    if let Some(challenge) = &refusal.challenge {
+    if let Some(challenge) = refusal.challenge.as_ref().filter(|_| audience.oauth.is_none()) {
         text(&mut headers, WWW_AUTHENTICATE, &authenticate(challenge));
     }
     if let Some(seconds) = refusal.retry_after_s {
@@ -188,6 +194,28 @@ fn problem(refusal: &Refusal, id: &str) -> String {
     body.to_string()
 }
 
+/// RFC 6749, 5.2: the error's word, with our code beside.
+fn oauth(code: Code, error: OAuthError, id: &str) -> String {
+    let error = match code {
+        Code::GatewayUnavailable | Code::QuotaExceeded => OAuthError::TemporarilyUnavailable,
+        Code::RequestTooLarge | Code::RequestTimeout | Code::RequestMalformed => OAuthError::InvalidRequest,
+        _ => error,
+    };
+    let title = code.row().title;
+    serde_json::json!({"error": error.word(), "error_description": title, "code": code.id(), "request_id": id})
+        .to_string()
+}
+
+/// RFC 6749, 5.2: whoever is refused a token is refused with 400.
+fn oauth_status(status: StatusCode) -> StatusCode {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            StatusCode::BAD_REQUEST
+        }
+        other => other,
+    }
+}
+
 /// A page without scripts, styles or anything of the request in it.
 fn page(status: u16, title: &str, code: &str, id: &str) -> String {
     format!(
@@ -196,10 +224,15 @@ fn page(status: u16, title: &str, code: &str, id: &str) -> String {
     )
 }
 
+/// Algorithms that proofs of possession may be signed with, for those who ask (RFC 9449, 5.1).
+const PROOF_ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 RS256";
+
 /// `WWW-Authenticate` (RFC 6750, RFC 9470).
 fn authenticate(challenge: &Challenge) -> String {
     match challenge {
         Challenge::Bearer => "Bearer".to_owned(),
+        Challenge::Dpop { error: None } => format!("DPoP algs=\"{PROOF_ALGORITHMS}\""),
+        Challenge::Dpop { error: Some(error) } => format!("DPoP error=\"{error}\", algs=\"{PROOF_ALGORITHMS}\""),
         Challenge::InvalidToken => "Bearer error=\"invalid_token\"".to_owned(),
         Challenge::StepUp { max_age_s, acr } => {
             let mut value = "Bearer error=\"insufficient_user_authentication\", \

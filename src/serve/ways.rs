@@ -2,6 +2,7 @@
 mod api_key;
 mod bearer;
 mod cookie;
+mod dpop;
 mod ext_auth;
 mod session;
 
@@ -13,6 +14,8 @@ use decide::request::Request;
 use decide::rules::{Accept, Access, Found};
 use http::HeaderMap;
 use std::sync::OnceLock;
+
+use bearer::Scheme;
 
 /// One request that is asked who it is.
 #[derive(Clone, Copy)]
@@ -41,15 +44,21 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
         Access::Public { .. } => return Answer::Credential(Credential::Missing),
         Access::Session(rules) => &rules.accept,
     };
-    let bearer = match bearer::token(way.headers) {
-        Ok(bearer) => bearer,
+    let (scheme, token) = match bearer::token(way.headers) {
+        Ok(Some((scheme, token))) => (Some(scheme), token),
+        Ok(None) => (None, ""),
         Err(cause) => return invalid(cause),
     };
     for one in accept {
         let answer = match one {
-            Accept::Bearer { .. } => match bearer {
-                Some(token) => Some(bearer::verify(way, token, accept).await),
-                None => None,
+            Accept::Bearer { .. } => match scheme {
+                Some(Scheme::Bearer) => Some(bearer::verify(way, token, accept).await),
+                Some(Scheme::Dpop) | None => None,
+            },
+            Accept::Dpop { .. } => match scheme {
+                // Boxed, so that requests without proofs do not carry the room for them.
+                Some(Scheme::Dpop) => Some(Box::pin(dpop::verify(way, token, accept)).await),
+                Some(Scheme::Bearer) | None => None,
             },
             Accept::Cookie { name, issuer } => cookie::verify(way, name, issuer).await,
             // Boxed, so that routes without sessions do not carry the room for it.
@@ -67,7 +76,8 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
 
 /// The token of `Authorization: Bearer`, where there is one.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
-    bearer::token(headers)
+    let token = bearer::token(headers)?;
+    Ok(token.filter(|(scheme, _)| *scheme == Scheme::Bearer).map(|(_, token)| token))
 }
 
 /// A credential that does not verify.

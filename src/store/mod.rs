@@ -1,5 +1,6 @@
 //! What outlives a request: quotas, state such as sessions, what replicas share, and the audit log.
 pub mod audit;
+pub mod families;
 pub mod quota;
 pub mod seal;
 pub mod revocations;

@@ -28,6 +28,7 @@ mod dressing;
 mod endings;
 mod explain;
 mod fairness;
+mod families;
 mod floods;
 mod forwarding;
 mod http2;

@@ -2,7 +2,7 @@
 use super::{Outcome, csrf, network, tenant};
 use crate::facts::{Facts, FetchSite, Site};
 use crate::refusal::{Challenge, Code, Refusal};
-use crate::rules::Seat;
+use crate::rules::{Rules, Seat};
 
 /// From whose pages one of the gateway's own resources may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,30 @@ pub fn bind(seat: Option<&Seat>, tenant: Option<&str>, issuer: &str) -> Result<(
         return Err(refusal.challenge(Challenge::InvalidToken));
     }
     Ok(())
+}
+
+/// The tenant of whoever holds, or would hold, something that the gateway keeps: the host's where it names one, else the
+/// session's own. Judged as on every route, each time.
+///
+/// Refuses with `tenant.mismatch`, `tenant.unknown`, `tenant.suspended`, `network.denied`, or `session.invalid` where the
+/// issuer may not speak for the tenant.
+pub fn holding(
+    rules: &Rules,
+    facts: &Facts,
+    host: Option<&Seat>,
+    issuer: &str,
+    tenant: Option<&str>,
+) -> Result<Option<Seat>, Refusal> {
+    let seat = match (host, tenant) {
+        (None, None) => return Ok(None),
+        (Some(seat), _) => seat.clone(),
+        // A gateway without tenants does not know what the claim means.
+        (None, Some(_)) if rules.resolve.is_empty() && rules.tenants.is_empty() => return Ok(None),
+        (None, Some(id)) => rules.seat(id, "session")?,
+    };
+    bind(Some(&seat), tenant, issuer)?;
+    judge(facts, Some(&seat), Sites::Any)?;
+    Ok(Some(seat))
 }
 
 /// What shows that another site asks, if anything does.

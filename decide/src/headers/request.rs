@@ -287,7 +287,11 @@ impl Presented<'_> {
         let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
         self.accept.iter().any(|accept| match accept {
             Accept::ApiKey { header, .. } => header.as_str().bytes().map(fold).eq(name.bytes().map(fold)),
-            Accept::Bearer { .. } | Accept::Cookie { .. } | Accept::Session { .. } | Accept::ExtAuth { .. } => false,
+            Accept::Bearer { .. }
+            | Accept::Dpop { .. }
+            | Accept::Cookie { .. }
+            | Accept::Session { .. }
+            | Accept::ExtAuth { .. } => false,
         })
     }
 }
@@ -437,7 +441,8 @@ fn push_encoded(text: &mut String, item: &str) {
 
 /// RFC 6750, 2.1. Other schemes are a matter between client and application.
 fn is_bearer(value: &HeaderValue) -> bool {
-    value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+    let begins = |scheme: &[u8]| value.as_bytes().get(..scheme.len()).is_some_and(|b| b.eq_ignore_ascii_case(scheme));
+    begins(b"bearer") || begins(b"dpop ")
 }
 
 /// Takes one cookie, and every other spelling of it, out of `Cookie`.

@@ -273,6 +273,7 @@ impl Circumstances<'_> {
             Some(Carrier::Cookie) => out.extend_from_slice(b",\"carrier\":\"cookie\""),
             Some(Carrier::Session) => out.extend_from_slice(b",\"carrier\":\"session\""),
             Some(Carrier::ApiKey) => out.extend_from_slice(b",\"carrier\":\"api_key\""),
+            Some(Carrier::Dpop) => out.extend_from_slice(b",\"carrier\":\"dpop\""),
             Some(Carrier::ExtAuth) => out.extend_from_slice(b",\"carrier\":\"ext_auth\""),
             None => {}
         }

@@ -10,6 +10,11 @@ pub enum Accept {
         /// Name of the issuer.
         issuer: Arc<str>,
     },
+    /// `Authorization: DPoP` with a token of this issuer and proof of the key that it is bound to.
+    Dpop {
+        /// Name of the issuer.
+        issuer: Arc<str>,
+    },
     /// A cookie that holds a token of this issuer.
     Cookie {
         /// Name of the cookie.
@@ -46,7 +51,7 @@ impl Accept {
     /// the session.
     pub fn voucher(&self) -> Option<&str> {
         match self {
-            Accept::Bearer { issuer } | Accept::Cookie { issuer, .. } => Some(issuer),
+            Accept::Bearer { issuer } | Accept::Dpop { issuer } | Accept::Cookie { issuer, .. } => Some(issuer),
             Accept::Session { .. } => None,
             Accept::ApiKey { .. } => Some(API_KEY),
             Accept::ExtAuth { name, .. } => Some(name),
@@ -64,6 +69,7 @@ impl Accept {
     pub fn carrier(&self) -> Carrier {
         match self {
             Accept::Bearer { .. } => Carrier::Bearer,
+            Accept::Dpop { .. } => Carrier::Dpop,
             Accept::Cookie { .. } => Carrier::Cookie,
             Accept::Session { .. } => Carrier::Session,
             Accept::ApiKey { .. } => Carrier::ApiKey,

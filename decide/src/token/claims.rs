@@ -1,7 +1,7 @@
 //! What a verified token says (RFC 7519, 4; RFC 9068): each claim checked, and turned into an [`Identity`].
 use super::{IssuerRules, TokenError, dpop, json, parse};
 use crate::facts::{Identity, Person};
-use crate::revocation::{Handles, Source};
+use crate::revocation::{FAMILIES, Handles, Source};
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -89,16 +89,27 @@ pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) 
     let tenant = text(rules.claims.tenant.find(&claims), "the tenant claim is not a short string")?;
     let session = text(rules.claims.session.find(&claims), "the session claim is not a short string")?;
     let token = token_id(claims.get("jti"))?;
-    let handles = Handles::of(&Source {
-        issuer: &rules.issuer,
-        subject,
-        tenant: tenant.as_deref(),
-        session: session.as_deref(),
-        token: token.as_deref(),
-        key,
-    });
+    let (issuer, handles) = if rules.ours {
+        let id = token.as_deref().ok_or(TokenError::Invalid("`jti` is missing"))?;
+        let family = session.as_deref().ok_or(TokenError::Invalid("`sid` is missing"))?;
+        let issuer = required_text(claims.get("idp"), "`idp` is missing, empty or too long")?;
+        let bytes = claims.get("rev").and_then(Value::as_str).and_then(|rev| parse::decode(rev).ok());
+        let handles = bytes.and_then(|bytes| Handles::from_bytes(&bytes));
+        let handles = handles.ok_or(TokenError::Invalid("`rev` is missing or not ours"))?;
+        (issuer.into(), handles.held_as(FAMILIES, family).signed_as(&rules.issuer, id, key))
+    } else {
+        let source = Source {
+            issuer: &rules.issuer,
+            subject,
+            tenant: tenant.as_deref(),
+            session: session.as_deref(),
+            token: token.as_deref(),
+            key,
+        };
+        (rules.name.clone(), Handles::of(&source))
+    };
     let identity = Identity {
-        issuer: rules.name.clone(),
+        issuer,
         subject: Person(subject.into()),
         tenant,
         roles: roles(rules.claims.roles.find(&claims))?,

@@ -100,6 +100,7 @@ pub fn rules() -> IssuerRules {
         max_lifetime_s: Some(3600),
         claims: ClaimNames::default(),
         firebase: false,
+        ours: false,
         session_pepper: [7; 32],
     }
 }

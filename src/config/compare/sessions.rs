@@ -3,6 +3,7 @@ use super::Lines;
 use crate::config::settings::{Browser, Sessions};
 
 pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
+    tokens(old, new, lines);
     match (&old.browser, &new.browser) {
         (Some(old), Some(new)) => browser(old, new, lines),
         (None, Some(new)) => {
@@ -17,6 +18,30 @@ pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
         let gone = !new.limits.iter().any(|other| other.name == limit.name);
         lines.when(gone, || format!("the gateway's own endpoints lost limit `{}`", limit.name));
     }
+}
+
+fn tokens(old: &Sessions, new: &Sessions, lines: &mut Lines) {
+    let (a, b) = (&old.dpop, &new.dpop);
+    let more = b.algorithms.iter().any(|algorithm| !a.algorithms.contains(algorithm));
+    lines.when(b.max_age_s > a.max_age_s || b.skew_s > a.skew_s || more, || {
+        "proofs of possession are accepted for longer, or with more algorithms (`sessions.dpop`)".to_owned()
+    });
+    let Some(b) = &new.tokens else { return };
+    let a = old.tokens.as_deref();
+    for issuer in b.exchange.iter().filter(|issuer| !a.is_some_and(|a| a.exchange.contains(issuer))) {
+        lines.when(true, || format!("tokens of `{issuer}` are exchanged for tokens of the gateway"));
+    }
+    let Some(a) = a else { return };
+    let lives = b.access_ttl_s > a.access_ttl_s || b.rules.ttl_ms > a.rules.ttl_ms;
+    lines.when(lives, || "tokens of the gateway live longer (`sessions.tokens`)".to_owned());
+    let lax = b.rules.leeway_ms > a.rules.leeway_ms || b.rules.skew_ms > a.rules.skew_ms;
+    lines.when(lax || (a.rules.single_use && !b.rules.single_use), || {
+        "refresh tokens that were exchanged are good for longer (`sessions.tokens.refresh`)".to_owned()
+    });
+    lines.when(a.bound && !b.bound, || "tokens are issued without proof of a key (`sessions.tokens.dpop`)".to_owned());
+    lines.when(a.issuer != b.issuer || a.audience != b.audience, || {
+        "tokens of the gateway name another issuer or audience (`sessions.tokens`)".to_owned()
+    });
 }
 
 fn browser(old: &Browser, new: &Browser, lines: &mut Lines) {

@@ -20,10 +20,10 @@ const MAX_SKEW: Period = seconds(300);
 const MAX_PERIOD: Period = seconds(100 * 365 * 86_400);
 
 impl Compiler<'_> {
-    /// Issuers in the order of their names.
-    pub(super) fn issuers(&self, server: &Server) -> Vec<Arc<Issuer>> {
+    /// Issuers in the order of their names, with the key of the hash under which their session ids are known.
+    pub(super) fn issuers(&self, server: &Server) -> (Vec<Arc<Issuer>>, [u8; 32]) {
         if self.options.issuers.is_empty() {
-            return Vec::new();
+            return (Vec::new(), [0; 32]);
         }
         let pepper = match self.world.purpose {
             Purpose::Check => [0; 32],
@@ -35,7 +35,7 @@ impl Compiler<'_> {
         let mut issuers: Vec<Arc<Issuer>> =
             self.options.issuers.iter().map(|(name, options)| Arc::new(self.issuer(name, options, pepper))).collect();
         issuers.sort_by(|a, b| a.rules.name.cmp(&b.rules.name));
-        issuers
+        (issuers, pepper)
     }
 
     fn issuer(&self, name: &Spanned<String>, options: &IssuerOptions, pepper: [u8; 32]) -> Issuer {
@@ -138,11 +138,12 @@ impl Compiler<'_> {
             max_lifetime_s: Some(options.max_lifetime.seconds()),
             claims,
             firebase: false,
+            ours: false,
             session_pepper,
         }
     }
 
-    fn algorithm(&self, name: &Spanned<String>) -> Option<Algorithm> {
+    pub(super) fn algorithm(&self, name: &Spanned<String>) -> Option<Algorithm> {
         let found = Algorithm::parse(name);
         if found.is_none() {
             let known = Algorithm::ALL.iter().map(|a| a.as_str());

@@ -1,5 +1,6 @@
 //! `sessions` → settings.
 mod keys;
+mod tokens;
 
 use super::limits::Limits;
 use super::{Compiler, Noun};
@@ -48,7 +49,8 @@ impl Compiler<'_> {
             }
         }
         let browser = options.browser.as_ref().map(|browser| Arc::new(self.browser(&browser.value, &keys)));
-        Sessions { browser, keys, limits: all }
+        let tokens = options.tokens.as_ref().map(|tokens| Arc::new(self.own_tokens(&tokens.value)));
+        Sessions { browser, tokens, dpop: self.dpop_rules(&options.dpop), keys, limits: all }
     }
 
     fn browser(&self, options: &BrowserOptions, keys: &SealingKeys) -> Browser {
@@ -148,6 +150,7 @@ impl Compiler<'_> {
     pub(super) fn tenant_session(&self, id: &Spanned<String>, tenant: &TenantOptions) {
         let browser = self.options.sessions.browser.as_ref().map(|browser| &browser.value);
         let session = &tenant.session;
+        let tokens = self.options.sessions.tokens.is_some();
         let pairs = [
             ("idle", &session.idle, browser.map(|b| &b.idle)),
             ("absolute", &session.absolute, browser.map(|b| &b.absolute)),
@@ -156,7 +159,7 @@ impl Compiler<'_> {
             let Some(own) = own else { continue };
             let unread = self.tree.get("sessions").is_some_and(|sessions| sessions.get("browser").is_some());
             match platform {
-                None if unread => {}
+                None if unread || tokens => {}
                 None => {
                     let message = format!("tenant `{}` bounds sessions that nobody has", id.value);
                     self.report.hinted(own.at, message, Some("write `sessions: {browser: …}`, or remove it"));

@@ -371,6 +371,8 @@ pub enum CarrierOption {
     /// A header that `ext_auth` decides by.
     #[serde(rename = "ext_auth")]
     ExtAuth,
+    /// `Authorization: DPoP`
+    Dpop,
 }
 
 impl CarrierOption {
@@ -382,6 +384,7 @@ impl CarrierOption {
             CarrierOption::Session => Carrier::Session,
             CarrierOption::ApiKey => Carrier::ApiKey,
             CarrierOption::ExtAuth => Carrier::ExtAuth,
+            CarrierOption::Dpop => Carrier::Dpop,
         }
     }
 }

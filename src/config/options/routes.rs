@@ -114,6 +114,8 @@ pub struct MatchOptions {
 pub enum AuthOptions {
     /// `Authorization: Bearer` with a token of this issuer.
     Bearer(Spanned<String>),
+    /// `Authorization: DPoP` with a token of this issuer and proof of the key that it is bound to (RFC 9449).
+    Dpop(Spanned<String>),
     /// A cookie with a token of this issuer.
     Cookie(CookieAuth),
     /// A session that the gateway holds (`sessions.browser`).
@@ -132,9 +134,11 @@ impl AuthOptions {
     pub fn takes_keys(&self) -> bool {
         match self {
             AuthOptions::ApiKey(_) => true,
-            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) | AuthOptions::ExtAuth(_) => {
-                false
-            }
+            AuthOptions::Bearer(_)
+            | AuthOptions::Dpop(_)
+            | AuthOptions::Cookie(_)
+            | AuthOptions::Session(_)
+            | AuthOptions::ExtAuth(_) => false,
             AuthOptions::AnyOf(all) => all.iter().any(|one| matches!(one.value, OneAuth::ApiKey(_))),
         }
     }
@@ -143,9 +147,11 @@ impl AuthOptions {
     pub fn takes_keys_only(&self) -> bool {
         match self {
             AuthOptions::ApiKey(_) => true,
-            AuthOptions::Bearer(_) | AuthOptions::Cookie(_) | AuthOptions::Session(_) | AuthOptions::ExtAuth(_) => {
-                false
-            }
+            AuthOptions::Bearer(_)
+            | AuthOptions::Dpop(_)
+            | AuthOptions::Cookie(_)
+            | AuthOptions::Session(_)
+            | AuthOptions::ExtAuth(_) => false,
             AuthOptions::AnyOf(all) => all.iter().all(|one| matches!(one.value, OneAuth::ApiKey(_))),
         }
     }
@@ -157,6 +163,8 @@ impl AuthOptions {
 pub enum OneAuth {
     /// `Authorization: Bearer` with a token of this issuer.
     Bearer(Spanned<String>),
+    /// `Authorization: DPoP` with a token of this issuer and proof of the key that it is bound to (RFC 9449).
+    Dpop(Spanned<String>),
     /// A cookie with a token of this issuer.
     Cookie(CookieAuth),
     /// A session that the gateway holds (`sessions.browser`).

@@ -1,6 +1,6 @@
 //! Options of sessions: those that the gateway holds for browsers, how fresh an authentication must be, what ends with
 //! them.
-use super::RevocationOptions;
+use super::{DpopOptions, RevocationOptions, TokensOptions};
 use crate::config::read::{Entries, Spanned};
 use crate::config::secrets::SecretPlace;
 use crate::config::units::{Period, seconds};
@@ -17,6 +17,11 @@ pub struct SessionsOptions {
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub browser: Option<Spanned<BrowserOptions>>,
+    /// Tokens that the gateway itself issues. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Spanned<TokensOptions>>,
+    /// Proof of possession (RFC 9449).
+    pub dpop: DpopOptions,
     /// Place of the keys that everything the gateway keeps about sessions is sealed with: one a line, each of 32 bytes in
     /// base64 or hex. The first seals, the others still open. Replicas that share state share it. Default: a key that is
     /// made in `server.state_dir`.
@@ -55,6 +60,8 @@ impl Default for SessionsOptions {
         SessionsOptions {
             revocation: RevocationOptions::default(),
             browser: None,
+            tokens: None,
+            dpop: DpopOptions::default(),
             keys: None,
             rate_limits: Vec::new(),
             step_up: Entries::default(),

@@ -1,4 +1,5 @@
 //! Sessions that the gateway holds, resolved.
+use super::{Dpop, Tokens};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,10 @@ use std::time::Duration;
 pub struct Sessions {
     /// Sessions of browsers.
     pub browser: Option<Arc<Browser>>,
+    /// Tokens of our own.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Rules for proofs of possession.
+    pub dpop: Dpop,
     /// What everything that is kept about sessions is sealed with.
     pub keys: SealingKeys,
     /// Limits by address that the gateway's own endpoints are under: the one that is built in, and those that are named.

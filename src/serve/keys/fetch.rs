@@ -46,6 +46,7 @@ pub async fn fetch(issuer: &Issuer) -> Result<Fetched, FetchError> {
         match &issuer.keys {
             KeySource::File(path) => read(path).await,
             KeySource::Url(url) => client(issuer).await?.key_set(&https(url)?).await,
+            KeySource::Ours(document) => Ok((document.clone().into_bytes(), None)),
             KeySource::Discovery => client(issuer).await?.discover(&issuer.rules.issuer).await,
         }
     };

@@ -80,6 +80,10 @@ pub(super) struct Families {
     pub(super) trace_spans: IntCounterVec,
     pub(super) ratelimit_fallback: IntCounterVec,
     pub(super) ratelimit_busy: IntGaugeVec,
+    pub(super) families_opened: IntCounter,
+    pub(super) refreshes: IntCounterVec,
+    pub(super) refresh_reuse: IntCounterVec,
+    pub(super) proofs: IntCounterVec,
     pub(super) store_operations: IntCounterVec,
     pub(super) store_duration: HistogramVec,
     pub(super) store_up: IntGaugeVec,
@@ -309,6 +313,19 @@ impl Families {
                 "Sessions of browsers that ended because a replaced handle came back.",
                 &["tenant"],
             )?,
+            families_opened: r
+                .counter("moat_session_families_opened_total", "Families of refresh tokens that were opened.")?,
+            refreshes: r.counters(
+                "moat_session_refresh_total",
+                "Refresh tokens that were presented, by what came of it.",
+                &["result"],
+            )?,
+            refresh_reuse: r.counters(
+                "moat_session_refresh_reuse_total",
+                "Refresh tokens that came back after they had been exchanged: each ended its family.",
+                &["tenant"],
+            )?,
+            proofs: r.counters("moat_dpop_proofs_total", "Proofs of possession that were presented.", &["result"])?,
             store_operations: r.counters(
                 "moat_store_operations_total",
                 "Calls of a shared store.",

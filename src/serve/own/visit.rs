@@ -3,13 +3,17 @@ use crate::serve::active::Active;
 use crate::serve::context::Context;
 use crate::serve::gateway::Shared;
 use crate::serve::respond::Made;
+use crate::serve::revocation::{Order, Via};
 use bytes::Bytes;
-use decide::facts::{Carrier, Facts, Identity};
+use decide::facts::{Answer, Carrier, Facts, Identity};
+use decide::oauth::OAuthError;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
+use decide::revocation::{FAMILIES, Target};
 use decide::rules::Seat;
 use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One request, judged so far as all of them are.
@@ -55,10 +59,47 @@ impl Visit<'_> {
         })
     }
 
+    /// A refusal in the words of OAuth.
+    pub fn refuse(&mut self, error: OAuthError, code: Code, cause: impl Into<Cow<'static, str>>) -> Refusal {
+        self.ctx.oauth = Some(error);
+        Refusal::new(code, cause)
+    }
+
+    /// What an answer about a credential is worth, held against all that was ended.
+    pub fn hold(&self, answer: Answer) -> Answer {
+        self.shared.hold(answer, &self.active.snapshot.revocation, true, self.seat.as_ref().map(|seat| &*seat.id))
+    }
+
+    /// The refusal of whoever was ended since.
+    pub fn ended(&self, identity: &Identity, seat: Option<&Seat>) -> Option<Refusal> {
+        self.shared.ended(identity, seat.map(|seat| &*seat.id))
+    }
+
+    /// Ends whatever a family has opened, on all replicas.
+    pub async fn end_family(&self, id: &str, why: Why) -> Result<(), Refusal> {
+        let targets = [Target::Session { issuer: FAMILIES, id }];
+        let (actor, via) = match why {
+            Why::SignOut => ("holder", Via::SignOut),
+            Why::Reuse => ("system", Via::Reuse),
+        };
+        let order = Order { targets: &targets, at_ms: self.facts.at_ms, actor, via };
+        let fault = |fault| Refusal::new(Code::GatewayUnavailable, format!("{fault}")).retry_after(2);
+        self.shared.end(order).await.map_err(fault)
+    }
+
     /// Says what was done, e.g. `session.opened`, for the entry of the outcome.
     pub fn done(&mut self, action: &'static str) {
         self.ctx.action = Some(action);
     }
+}
+
+/// Why a family ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Whoever holds it wants to.
+    SignOut,
+    /// One of its tokens was used twice.
+    Reuse,
 }
 
 /// An answer in JSON.

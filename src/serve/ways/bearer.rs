@@ -8,8 +8,18 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use std::sync::Arc;
 
-/// The token of `Authorization: Bearer` (RFC 6750, 2.1). Another scheme is no credential of ours; two headers are none.
-pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+/// How a token is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// `Bearer`
+    Bearer,
+    /// `DPoP`
+    Dpop,
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, 2.1) or `DPoP` (RFC 9449, 7.1). Another scheme is no credential of ours;
+/// two headers are none.
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, &'static str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {
@@ -17,19 +27,27 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     }
     let Some(value) = first else { return Ok(None) };
     let value = value.to_str().map_err(|_| "Authorization is not ASCII")?;
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim_start_matches(' '))),
-        _ => Ok(None),
-    }
+    let Some((name, token)) = value.split_once(' ') else { return Ok(None) };
+    let scheme = if name.eq_ignore_ascii_case("bearer") {
+        Scheme::Bearer
+    } else if name.eq_ignore_ascii_case("dpop") {
+        Scheme::Dpop
+    } else {
+        return Ok(None);
+    };
+    Ok(Some((scheme, token.trim_start_matches(' '))))
+}
+
+/// Verifies a bearer token.
+pub(super) async fn verify(way: Way<'_>, token: &str, accept: &[Accept]) -> Answer {
+    let issuers = accept.iter().filter(|one| one.carrier() == Carrier::Bearer).filter_map(Accept::voucher);
+    judge(way, token, issuers, Carrier::Bearer).await
 }
 
 /// Verifies a token with whichever accepted issuer made it. Where there are several, the token's own word only chooses
 /// between them; its signature decides.
-pub(super) async fn verify(way: Way<'_>, token: &str, accept: &[Accept]) -> Answer {
-    let mut issuers = accept.iter().filter_map(|one| match one {
-        Accept::Bearer { issuer } => way.active.issuer(issuer),
-        Accept::Cookie { .. } | Accept::Session { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => None,
-    });
+pub(super) async fn judge(way: Way<'_>, token: &str, names: impl Iterator<Item = &str>, carrier: Carrier) -> Answer {
+    let mut issuers = names.filter_map(|name| way.active.issuer(name));
     let (first, second) = (issuers.next(), issuers.next());
     let chosen = match second {
         None => first,
@@ -40,7 +58,7 @@ pub(super) async fn verify(way: Way<'_>, token: &str, accept: &[Accept]) -> Answ
         }
     };
     match chosen {
-        Some(ring) => ring.verify(token, way.facts.at_s(), Carrier::Bearer).await,
+        Some(ring) => ring.verify(token, way.facts.at_s(), carrier).await,
         None => invalid("no accepted issuer made this token"),
     }
 }

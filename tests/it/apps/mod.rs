@@ -10,5 +10,5 @@ mod django;
 mod grpc;
 mod node;
 mod pgadmin;
-mod stage;
+pub mod stage;
 mod static_site;

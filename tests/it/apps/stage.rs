@@ -121,16 +121,16 @@ impl Stage {
     }
 }
 
-fn source(name: &str) -> PathBuf {
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps").join(name)
 }
 
-fn installed(name: &str) -> PathBuf {
+pub fn installed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("apps").join(name)
 }
 
 /// Installs the pinned packages of a folder, unless exactly these are there.
-fn install(name: &str) {
+pub fn install(name: &str) {
     let (from, to) = (source(name), installed(name));
     for (list, how) in [("requirements.txt", pip as fn(&Path, &Path)), ("package-lock.json", npm)] {
         let Ok(wanted) = fs::read_to_string(from.join(list)) else { continue };
@@ -157,6 +157,14 @@ fn npm(from: &Path, to: &Path) {
         fs::copy(from.join(file), to.join(file)).unwrap();
     }
     run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(to));
+}
+
+/// Runs a command to its end, and returns what it said on stdout.
+pub fn run_to_end(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs a command to its end; what it said is shown where it fails.

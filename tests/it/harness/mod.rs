@@ -23,7 +23,7 @@ pub use otlp::{Sink, Span, spans};
 pub use postgres::{OWNER, Postgres};
 pub use redis::{Redis, Weather, Wire};
 pub use scripted::{Scripted, read_head, read_until};
-pub use tokens::{Token, TokenKey, now};
+pub use tokens::{Token, TokenKey, b64, now};
 pub use tools::{Program, free_address, tool};
 pub use upstream::{Seen, Upstream};
 

@@ -106,6 +106,7 @@ impl Compiler<'_> {
     fn accept(&self, auth: &Spanned<AuthOptions>, rules: &Rules) -> Vec<Accept> {
         let mut accept: Vec<Accept> = match &auth.value {
             AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
+            AuthOptions::Dpop(issuer) => vec![self.dpop(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
             AuthOptions::Session(SessionAuth::Browser) => vec![self.session(auth.at)],
             AuthOptions::ExtAuth(name) => vec![self.asks(name)],
@@ -114,6 +115,7 @@ impl Compiler<'_> {
                 .iter()
                 .filter_map(|one| match &one.value {
                     OneAuth::Bearer(issuer) => Some(self.bearer(issuer)),
+                    OneAuth::Dpop(issuer) => Some(self.dpop(issuer)),
                     OneAuth::Cookie(cookie) => Some(self.cookie(cookie)),
                     OneAuth::Session(SessionAuth::Browser) => Some(self.session(one.at)),
                     OneAuth::ExtAuth(name) => Some(self.asks(name)),
@@ -129,7 +131,7 @@ impl Compiler<'_> {
     }
 
     fn bearer(&self, issuer: &Spanned<String>) -> Accept {
-        self.refer(Noun::Issuer, issuer, self.names("issuers").into_iter());
+        self.refer(Noun::Issuer, issuer, self.names_of_issuers().into_iter());
         Accept::Bearer { issuer: Arc::from(issuer.as_str()) }
     }
 
@@ -144,6 +146,11 @@ impl Compiler<'_> {
             }
         };
         Accept::Session { cookie: Arc::from(cookie) }
+    }
+
+    fn dpop(&self, issuer: &Spanned<String>) -> Accept {
+        self.refer(Noun::Issuer, issuer, self.names_of_issuers().into_iter());
+        Accept::Dpop { issuer: Arc::from(issuer.as_str()) }
     }
 
     fn cookie(&self, cookie: &CookieAuth) -> Accept {

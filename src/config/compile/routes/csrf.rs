@@ -31,7 +31,9 @@ impl Compiler<'_> {
             Access::Session(session) => {
                 let cookies = session.accept.iter().filter_map(|accept| match accept {
                     Accept::Cookie { name, .. } | Accept::Session { cookie: name } => Some(&**name),
-                    Accept::Bearer { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => None,
+                    Accept::Bearer { .. } | Accept::Dpop { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => {
+                        None
+                    }
                 });
                 (cookies.collect::<Vec<_>>(), "__Host-csrf")
             }

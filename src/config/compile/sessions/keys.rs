@@ -3,7 +3,7 @@ use crate::config::compile::Compiler;
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::secrets::SecretPlace;
-use crate::config::settings::{SealingKeys, Server};
+use crate::config::settings::{SealingKeys, SecretSource, Server};
 use crate::config::{Purpose, pepper};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -36,12 +36,15 @@ impl Compiler<'_> {
 
     /// Whether anything is sealed at all, so that gateways without sessions get no file of keys.
     fn seals(&self) -> bool {
-        self.options.sessions.browser.is_some()
+        self.options.sessions.browser.is_some() || self.options.sessions.tokens.is_some()
     }
 
     /// Reads a file of keys; what is wrong with it is reported.
     pub(super) fn read_keys(&self, place: &Spanned<SecretPlace>) -> SealingKeys {
         let source = place.source(&self.files.folder, &|name| self.files.variable(name));
+        if let Ok(SecretSource::File(path)) = &source {
+            self.files.watch(path.clone());
+        }
         let text = source.and_then(|source| source.read().map_err(|error| format!("it cannot be read: {error}")));
         match text.and_then(|text| parse(&text)) {
             Ok(keys) => SealingKeys::new(keys),

@@ -105,6 +105,7 @@ impl Server {
                 max_lifetime_s: None,
                 claims: ClaimNames { tenant: ClaimName::new("org_id"), ..ClaimNames::default() },
                 firebase: false,
+                ours: false,
                 session_pepper: [0; 32],
             },
             keys,
