@@ -109,6 +109,13 @@ impl Metrics {
         for event in SessionEvent::ALL {
             families.session_events.with_label_values(&[event.word()]);
         }
+        for result in ["ok", "reused", "revoked", "expired", "refused", "unavailable"] {
+            families.refreshes.with_label_values(&[result]);
+        }
+        for result in ["ok", "invalid", "replayed", "unshared"] {
+            families.proofs.with_label_values(&[result]);
+        }
+        families.refresh_reuse.with_label_values(&["none"]);
         Ok(Metrics {
             registry,
             revocations: RevocationMetrics::new(families.clone()),

@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 /// What a refresh token begins with, for scanners of secrets to find.
 pub const PREFIX: &str = "mrt_";
 
+/// How long a row is kept behind its end, so that whoever comes late is told that the family has expired.
+const KEPT_MS: u64 = 86_400_000;
+
 const KIND: &str = "family";
 const TOKEN: &str = "refresh token";
 
@@ -163,7 +166,7 @@ impl Families<'_> {
         value.extend_from_slice(&sealed);
         let holder = &row.holder;
         let index = index(&holder.issuer, holder.tenant.as_deref(), &holder.subject);
-        Ok(Record::new(value, expires_at_ms).indexed(index))
+        Ok(Record::new(value, expires_at_ms.saturating_add(KEPT_MS)).indexed(index))
     }
 
     fn unseal(&self, id: FamilyId, record: &Record) -> Result<Read, Unread> {

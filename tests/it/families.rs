@@ -4,6 +4,7 @@ mod documented;
 mod issued;
 mod library;
 mod refreshed;
+mod together;
 
 use crate::harness::{self, Bundle, Gateway, Reply, Token, Upstream};
 use serde_json::Value;

@@ -206,7 +206,10 @@ async fn refresh(
             let cause = "the family is bound to a key that was not proven";
             return Err(visit.refuse(OAuthError::InvalidProof, Code::SessionInvalid, cause));
         }
-        if let Some(refusal) = visit.ended(&identity, seat.as_ref()) {
+        // A family that has ended tells why itself; its own mark would say less.
+        if row.family.ended.is_none()
+            && let Some(refusal) = visit.ended(&identity, seat.as_ref())
+        {
             return Err(visit.refuse(OAuthError::InvalidGrant, refusal.code, refusal.cause));
         }
         let step = row.family.present(generation, at_ms, &rules);

@@ -20,11 +20,13 @@ async fn the_commands_of_the_page_do_what_it_says() {
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         if let Some(next) = answer["refresh_token"].as_str() {
             token = next.to_owned();
+            assert_eq!(held(&gateway, answer["access_token"].as_str().unwrap()).await, "200", "{answer}");
         }
         answers.push(answer);
     }
     for answer in &answers[..2] {
-        assert_eq!(held(&gateway, answer["access_token"].as_str().unwrap()).await, "200", "{answer}");
+        let access = answer["access_token"].as_str().unwrap();
+        assert_eq!(held(&gateway, access).await, "401 session.revoked", "with the family ends what it gave");
     }
     assert_eq!(said(&refresh(&gateway, &token).await), "400 invalid_grant session.revoked");
 }
