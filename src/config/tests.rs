@@ -2,6 +2,7 @@
 mod limits;
 mod mistakes;
 mod reload;
+mod tokens;
 mod upstreams;
 
 use crate::config::problem::Problems;

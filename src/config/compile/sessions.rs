@@ -49,7 +49,7 @@ impl Compiler<'_> {
             }
         }
         let browser = options.browser.as_ref().map(|browser| Arc::new(self.browser(&browser.value, &keys)));
-        let tokens = options.tokens.as_ref().map(|tokens| Arc::new(self.own_tokens(&tokens.value)));
+        let tokens = options.tokens.as_ref().map(|tokens| Arc::new(self.own_tokens(tokens)));
         Sessions { browser, tokens, dpop: self.dpop_rules(&options.dpop), keys, limits: all }
     }
 

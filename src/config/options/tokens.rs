@@ -102,7 +102,7 @@ pub struct DpopOptions {
     /// How far a client's clock may run ahead. At most 5m.
     pub clock_skew: Spanned<Period>,
     /// Signature algorithms that clients may use: ES256, ES384, EdDSA, PS256, RS256. At least one.
-    pub algorithms: Vec<Spanned<String>>,
+    pub algorithms: Spanned<Vec<Spanned<String>>>,
 }
 
 impl Default for DpopOptions {
@@ -111,7 +111,10 @@ impl Default for DpopOptions {
         DpopOptions {
             max_age: seconds(60).into(),
             clock_skew: seconds(5).into(),
-            algorithms: ["ES256", "ES384", "EdDSA", "PS256", "RS256"].map(name).to_vec(),
+            algorithms: Spanned {
+                value: ["ES256", "ES384", "EdDSA", "PS256", "RS256"].map(name).to_vec(),
+                at: Default::default(),
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The keys that sessions are sealed with: from a file of the operator's, or made in the state folder.
 use crate::config::compile::Compiler;
+use crate::config::options::UseOption;
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::secrets::SecretPlace;
@@ -20,6 +21,7 @@ impl Compiler<'_> {
         if let Some(place) = &options.keys {
             return self.read_keys(place);
         }
+        self.shared_without_keys();
         match self.world.purpose {
             Purpose::Check => SealingKeys::default(),
             Purpose::Run if !self.seals() => SealingKeys::default(),
@@ -31,6 +33,29 @@ impl Compiler<'_> {
                     SealingKeys::default()
                 }
             },
+        }
+    }
+
+    /// What replicas share they must all be able to open: with a key of its own each would log the others' users out.
+    fn shared_without_keys(&self) {
+        let sessions = &self.options.sessions;
+        let sealed = |kind: UseOption| match kind {
+            UseOption::Sessions => sessions.browser.as_ref().is_some_and(|browser| browser.keys.is_none()),
+            UseOption::RefreshFamilies => sessions.tokens.is_some(),
+            UseOption::Limits
+            | UseOption::Revocations
+            | UseOption::ApiKeys
+            | UseOption::Once
+            | UseOption::SignIns
+            | UseOption::Factors => false,
+        };
+        let storage = &self.options.storage;
+        let redis = storage.redis.iter().flat_map(|redis| &redis.use_for.value);
+        let postgres = storage.postgres.iter().flat_map(|postgres| &postgres.use_for.value);
+        if let Some(kind) = redis.chain(postgres).find(|kind| sealed(kind.value)) {
+            let hint = "write `sessions: {keys: …}`, the same keys for all replicas";
+            let message = "replicas share what each of them seals with a key of its own";
+            self.report.hinted(kind.at, message, Some(hint));
         }
     }
 

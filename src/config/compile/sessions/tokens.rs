@@ -15,12 +15,12 @@ const LONGEST: Period = seconds(365 * 86_400);
 
 impl Compiler<'_> {
     /// `sessions.tokens`.
-    pub(super) fn own_tokens(&self, options: &TokensOptions) -> Tokens {
+    pub(super) fn own_tokens(&self, options: &Spanned<TokensOptions>) -> Tokens {
         for issuer in &options.exchange {
             self.refer(Noun::Issuer, issuer, self.names("issuers").into_iter());
         }
         if options.exchange.is_empty() {
-            let at = options.access_ttl.at;
+            let at = options.at;
             let hint = "write `exchange: [ISSUER]`: the issuers whose tokens are exchanged";
             self.report.hinted(at, "`sessions.tokens` exchanges the tokens of nobody", Some(hint));
         }
@@ -69,7 +69,7 @@ impl Compiler<'_> {
         self.within(&options.clock_skew, Period(Duration::ZERO), seconds(300));
         let algorithms: Vec<Algorithm> = options.algorithms.iter().filter_map(|name| self.algorithm(name)).collect();
         if options.algorithms.is_empty() {
-            self.report.problem(options.max_age.at, "`sessions.dpop.algorithms` lists none");
+            self.report.problem(options.algorithms.at, "`sessions.dpop.algorithms` lists none");
         }
         Dpop { max_age_s: options.max_age.seconds(), skew_s: options.clock_skew.seconds(), algorithms }
     }
