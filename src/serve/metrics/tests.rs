@@ -2,11 +2,13 @@
 use super::*;
 use crate::serve::limits::Rejection;
 use crate::serve::tls::Handshake;
+use crate::store::state::{EngineName, Op};
 use decide::deliberation::Verdict;
 use decide::facts::{Carrier, LimitState, Reading, Stage, TlsFacts, Unit};
 use decide::guards::{Guard, ORDER};
 use decide::refusal::Code;
 use decide::request::Method;
+use decide::revocation::Scope;
 use decide::rules::{KeyPart, Limit};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -274,6 +276,12 @@ fn headings() -> BTreeSet<String> {
     metrics.quota_shared([("l".into(), decide::rules::StoreLoss::Local, 1)], [("l".into(), 1)]);
     metrics.store().called(crate::store::shared::Op::Take, "ok", Duration::from_millis(1));
     metrics.store().health(Some(&crate::store::shared::Health { up: true, trouble: None, replicas: 1 }));
+    let state = metrics.state();
+    state.count(EngineName::Embedded, None, Op::Append, "ok", Duration::from_millis(1));
+    state.up([(EngineName::Embedded, true)].into_iter());
+    metrics.revocations().ordered(Scope::Token, "admin", "ok");
+    metrics.revocations_known(|_| 0, Duration::ZERO);
+    metrics.signal("i", "other", "ok");
     metrics.issuer_keys("i", 1, Some(1));
     metrics.audit_entry("request");
     metrics.stream_closed(Code::TenantSuspended);

@@ -21,6 +21,8 @@ impl Compiler<'_> {
         rules: &IssuerRules,
     ) -> Option<Arc<Client>> {
         let options = issuer.client.as_ref()?;
+        let hint = "it is part of the grammar, but the gateway would not act on it; remove it";
+        self.report.hinted(options.id.at, "`client` is not supported by this version", Some(hint));
         if let Some(firebase) = &issuer.firebase {
             let hint = "sign-ins of Firebase happen in its own library; exchange its tokens at `/.moat/session`";
             self.report.hinted(
