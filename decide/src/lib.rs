@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod reply;
 pub mod trailers;
 pub mod fields;
+pub mod frames;
 pub mod cookie;
 pub mod site;
 pub mod cors;

@@ -26,6 +26,8 @@ mod yaml;
 mod config;
 mod frames;
 mod body;
+mod proxy;
+mod http2;
 
 /// A target: its name, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -50,4 +52,6 @@ pub const TARGETS: &[Target] = &[
     ("config", config::run),
     ("frames", frames::run),
     ("body", body::run),
+    ("proxy", proxy::run),
+    ("http2", http2::run),
 ];

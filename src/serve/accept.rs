@@ -138,6 +138,7 @@ where
             begun: AtomicU64::new(0),
             drain: self.house.drain.clone(),
             account: slot.account(),
+            unsent: Arc::default(),
             handover: Handover::default(),
         };
         let deadline = tokio::time::Instant::from_std(visit.accepted_at) + settings.handshake_timeout;

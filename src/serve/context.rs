@@ -10,7 +10,7 @@ use crate::serve::live::Stay;
 use crate::serve::logs::AccessLine;
 use crate::serve::metrics::{self, Origin, RequestOutcome};
 use crate::serve::sessions::Hand;
-use crate::serve::shares::UnderWay;
+use crate::serve::shares::{UnderWay, UnreadPlace};
 use crate::serve::status::{self, Refused};
 use crate::serve::traces::Place;
 use crate::serve::upstream::Lease;
@@ -79,6 +79,8 @@ pub struct Context {
     pub slot: Option<Slot>,
     /// The place among the requests of its address.
     pub under_way: Option<UnderWay>,
+    /// Its place among the answers that wait for their clients, where pingora carries it.
+    pub(crate) unread: Option<UnreadPlace>,
     /// The nonce of the response's Content-Security-Policy.
     pub nonce: Option<Nonce>,
     /// `Set-Cookie` of a double-submit token, for the answer if it is a page.
@@ -190,6 +192,7 @@ impl Context {
             delay: None,
             slot: None,
             under_way: None,
+            unread: None,
             nonce: None,
             csrf_cookie: None,
             lease: None,

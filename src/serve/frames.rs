@@ -1,19 +1,11 @@
 //! Reads along with the bytes of an HTTP/2 connection, both ways: what the codec hides, and what floods are made of.
-mod bucket;
-mod flood;
-mod inbound;
-mod outbound;
-mod path;
-mod splitter;
 mod stall;
+mod unsent;
 
-pub(crate) use bucket::Bucket;
-pub(crate) use flood::Flood;
-pub(crate) use outbound::{Verdict, error_name};
 pub(crate) use stall::Patience;
+pub(crate) use unsent::Unsent;
 
-use inbound::Inbound;
-use outbound::{Outbound, Said};
+use decide::frames::{Bucket, Flood, Inbound, Limits, Outbound, Said, Verdict};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -22,21 +14,6 @@ use tokio::sync::Notify;
 /// Requests of one connection that may be refused for their form at once; [`MALFORMED_PER_SECOND`] from then on.
 pub(crate) const MALFORMED: u32 = 16;
 pub(crate) const MALFORMED_PER_SECOND: f64 = 0.25;
-
-/// What a client may do in a second, and at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// RST_STREAM frames.
-    pub(crate) resets_per_second: u32,
-    /// PING, SETTINGS, PRIORITY, empty and unknown frames, so many of each.
-    pub(crate) control_per_second: u32,
-    /// WINDOW_UPDATE frames beyond those that our answers give occasion for.
-    pub(crate) window_updates_per_second: u32,
-    /// Bytes of a header block as it comes, compressed.
-    pub(crate) block_bytes: usize,
-    /// Streams that may be refused for being beyond the announced number.
-    pub(crate) refused_streams: u32,
-}
 
 /// Reads along. It belongs to the connection's stream, and tells [`Watch`] what there is to know.
 #[derive(Debug)]
@@ -48,6 +25,7 @@ pub(crate) struct Frames {
     over: bool,
     in_headers: bool,
     watch: Arc<Watch>,
+    unsent: Arc<Unsent>,
 }
 
 /// What was seen, for the connection's loop.
@@ -58,6 +36,7 @@ pub(crate) struct Watch {
     opened: AtomicU32,
     sent: AtomicU64,
     shut: AtomicBool,
+    blocked: AtomicBool,
     over: AtomicBool,
 }
 
@@ -75,7 +54,7 @@ pub(crate) struct News {
 }
 
 impl Frames {
-    pub(crate) fn new(limits: &Limits) -> (Frames, Arc<Watch>) {
+    pub(crate) fn new(limits: &Limits, unsent: Arc<Unsent>) -> (Frames, Arc<Watch>) {
         let now = Instant::now();
         let watch = Arc::new(Watch::default());
         let frames = Frames {
@@ -86,6 +65,7 @@ impl Frames {
             over: false,
             in_headers: false,
             watch: watch.clone(),
+            unsent,
         };
         (frames, watch)
     }
@@ -97,13 +77,13 @@ impl Frames {
 
     /// Takes note of received bytes, in order and without gaps.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
-        if let Err(flood) = self.inbound.note(bytes) {
+        if let Err(flood) = self.inbound.note(Instant::now, bytes) {
             self.end(flood);
         }
         self.watch.opened.store(self.inbound.opened(), Ordering::Relaxed);
         self.watch.shut.store(self.inbound.is_shut(), Ordering::Relaxed);
-        if self.inbound.in_headers != self.in_headers {
-            self.in_headers = self.inbound.in_headers;
+        if self.inbound.in_headers() != self.in_headers {
+            self.in_headers = self.inbound.in_headers();
             self.watch.tell(|news| news.headers_since = self.in_headers.then(Instant::now));
         }
     }
@@ -112,8 +92,9 @@ impl Frames {
     pub(crate) fn sent(&mut self, mut bytes: &[u8]) {
         while let Some(said) = self.outbound.next(&mut bytes) {
             match said {
-                Said::Data(bytes) => {
+                Said::Data { stream, bytes } => {
                     self.inbound.answered(bytes);
+                    self.unsent.sent(stream, bytes);
                     self.watch.sent.fetch_add(u64::from(bytes), Ordering::Relaxed);
                     self.watch.shut.store(self.inbound.is_shut(), Ordering::Relaxed);
                 }
@@ -131,6 +112,11 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// Takes note of whether the client's side of the line takes nothing more just now.
+    pub(crate) fn blocked(&self, blocked: bool) {
+        self.watch.blocked.store(blocked, Ordering::Relaxed);
     }
 
     fn end(&mut self, flood: Flood) {
@@ -172,6 +158,11 @@ impl Watch {
     /// Bytes of answers that were sent since the beginning.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether the line to the client takes nothing more just now, whatever its windows say (CVE-2019-9517).
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     /// Whether the client's windows let hardly anything through.

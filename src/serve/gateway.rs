@@ -16,8 +16,8 @@ use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
 use crate::serve::revocation;
 use crate::serve::run::now_ms;
-use crate::serve::shares::Unread;
 use crate::serve::sign_in::SignIns;
+use crate::serve::shares::{Unread, UnreadPlace};
 use crate::serve::status::Recent;
 use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
@@ -210,6 +210,10 @@ impl Front for Gateway {
         context.own = true;
         context.tell();
         made.into()
+    }
+
+    fn unread(&self, conn: &ConnInfo) -> Option<UnreadPlace> {
+        self.shared.unread.take(conn.account.as_ref())
     }
 
     async fn carry(&self, wire: &mut Wire, head: &Head) -> Turn {

@@ -2,13 +2,14 @@
 mod account;
 
 use super::drain;
-use super::frames::{Frames, Limits};
+use super::frames::Frames;
 use super::gather::glimpse;
 use super::listener::{ConnInfo, Front, House};
 use super::live::{LEASH, Leash};
 use super::stream::Wire;
 use crate::config::settings::Listener;
 use account::{Account, Clocks, End};
+use decide::frames::Limits;
 use decide::refusal::{Code, Refusal};
 use decide::request::Methods;
 use http::Method;
@@ -26,8 +27,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Flow-control window of a stream: what a client may send before we have read it.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// Flow-control window of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Flow-control window of a connection: what its requests may leave unread, and as much of it as is held for them where
+/// their connection has a place among what waits (`server.unread_answers`).
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+const WIDE_WINDOW: u32 = 512 * 1024;
 /// Bytes of an answer that a stream may hold ready for a client that does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487), at the least: where
@@ -50,16 +53,17 @@ where
     A: HttpServerApp + Send + Sync + 'static,
     F: Front,
 {
-    let (frames, watch) = Frames::new(&Limits {
+    let limits = Limits {
         resets_per_second: settings.h2_resets_per_second,
         control_per_second: settings.h2_control_frames_per_second,
         window_updates_per_second: settings.h2_window_updates_per_second,
         block_bytes: codec_bound(settings),
         refused_streams: settings.h2_concurrent_streams.saturating_mul(2).max(LEAST_REFUSED),
-    });
+    };
+    let conn = wire.conn().clone();
+    let (frames, watch) = Frames::new(&limits, conn.unsent.clone());
     wire.observe(frames);
     wire.expose(None);
-    let conn = wire.conn().clone();
     let places = wire.streams();
     let digest = Arc::new(Digest {
         ssl_digest: None,
@@ -83,6 +87,7 @@ where
     let mut patience = pin!(drain::idle_over(&mut fresh_draining));
     let (mut going, mut fresh) = (false, true);
     let mut streams = JoinSet::new();
+    let mut wide = None;
     let mut idle_since = Instant::now();
     let mut clocks = Clocks::new(settings);
     let mut tick = pin!(sleep(clocks.period()));
@@ -118,10 +123,13 @@ where
                 idle_since = Instant::now();
                 if streams.is_empty() {
                     clocks.rest();
+                    if wide.take().is_some() {
+                        h2.set_target_window_size(CONNECTION_WINDOW);
+                    }
                 }
                 continue;
             }
-            () = tick.as_mut(), if !streams.is_empty() || clocks.headers_since.is_some() => {
+            () = tick.as_mut(), if !streams.is_empty() || clocks.headers_since.is_some() || watch.is_blocked() => {
                 if let Some(flood) = clocks.strike(&watch, !streams.is_empty()) {
                     break End::Flood(flood);
                 }
@@ -149,6 +157,12 @@ where
                 }
                 if !spoken_here(session.req_header()) {
                     refusal = Some(Refusal::new(Code::RequestMalformed, "the scheme is neither http nor https"));
+                }
+                if wide.is_none() && !session.is_body_empty() {
+                    wide = house.front.unread(&conn);
+                    if wide.is_some() {
+                        h2.set_target_window_size(WIDE_WINDOW);
+                    }
                 }
                 let place = places.clone().map(Semaphore::try_acquire_owned);
                 if let Some(Err(_)) = &place {

@@ -22,6 +22,7 @@ mod stream;
 mod tunnel;
 mod upload;
 
+pub(crate) use clock::HASTE;
 pub use idle::Idle;
 pub(crate) use stream::{Streamed, TRAILERS};
 

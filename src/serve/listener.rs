@@ -1,12 +1,13 @@
 //! The gateway's front door: what a connection is known by, what the door needs from the gateway, and how it opens.
 use super::certificates::{CertStore, Certificate};
 use super::drain::Drain;
+use super::frames::Unsent;
 use super::head::Head;
 use super::inherited::Inherited;
 use super::lane::{Handover, Turn};
 use super::limits::{Budget, Rejection};
 use super::listening::Listening;
-use super::shares::Account;
+use super::shares::{Account, UnreadPlace};
 use super::stream::Wire;
 use super::tls::{Handshake, TlsAcceptor};
 use crate::config::settings::{EdgeCertificate, Listener, ListenerKind};
@@ -56,6 +57,8 @@ pub struct ConnInfo {
     pub(crate) drain: Drain,
     /// What the client's address has under way; `None` for trusted hops.
     pub(crate) account: Option<Arc<Account>>,
+    /// What the codec of HTTP/2 holds for the client.
+    pub(crate) unsent: Arc<Unsent>,
     /// Where a request that was decided here waits for pingora.
     pub(crate) handover: Handover,
 }
@@ -158,6 +161,12 @@ pub trait Front: Send + Sync + 'static {
     fn carry(&self, wire: &mut Wire, head: &Head) -> impl Future<Output = Turn> + Send {
         let _ = (wire, head);
         std::future::ready(Turn::Pingora)
+    }
+
+    /// A place among what waits (`server.unread_answers`), where there is one for this client.
+    fn unread(&self, conn: &ConnInfo) -> Option<UnreadPlace> {
+        let _ = conn;
+        None
     }
 
     /// A TLS handshake has ended, one way or the other.

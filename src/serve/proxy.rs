@@ -7,7 +7,7 @@ use crate::serve::failure::{broken_off, failure, not_connected};
 use crate::serve::forward::{self, must_close};
 use crate::serve::gateway::Gateway;
 use crate::serve::gather::Stamp;
-use crate::serve::lane::{Streamed, TRAILERS};
+use crate::serve::lane::{HASTE, Streamed, TRAILERS};
 use crate::serve::listener::conn_info;
 use crate::serve::respond::Made;
 use crate::serve::wire;
@@ -196,12 +196,13 @@ impl ProxyHttp for Gateway {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         ctx.bytes_out = ctx.bytes_out.saturating_add(body.as_ref().map_or(0, |body| body.len() as u64));
+        self.keep_place(session, ctx);
         match forward::in_time(ctx) {
             true => Ok(None),
             false => Error::e_explain(ErrorType::ReadTimedout, "total_timeout passed").map_err(Error::into_up),
@@ -317,6 +318,19 @@ impl Gateway {
         }
     }
 
+    /// Takes a place for an answer that may have to wait for its client: pingora does not tell whether it does. A client
+    /// for whose answer there is none has less patience coming.
+    fn keep_place(&self, session: &mut Session, ctx: &mut Context) {
+        if ctx.unread.is_some() || ctx.bytes_out <= SMALL || !session.is_http2() {
+            return;
+        }
+        let Some(conn) = conn_info(session) else { return };
+        ctx.unread = self.shared.unread.take(conn.account.as_ref());
+        let patience = conn.settings.h2_stall_timeout;
+        let patience = if ctx.unread.is_some() { patience } else { patience.min(HASTE) };
+        session.as_downstream_mut().set_write_timeout(Some(patience));
+    }
+
     /// Answers with a refusal, dressed, and closes connections whose next bytes cannot be trusted.
     async fn refuse(&self, session: &mut Session, ctx: &mut Context, refusal: Refusal) -> Result<()> {
         if must_close(refusal.code) {
@@ -341,6 +355,9 @@ impl Gateway {
         Ok(())
     }
 }
+
+/// Bytes of an answer that need no place among those that wait: the codec holds them at once.
+const SMALL: u64 = 64 << 10;
 
 /// Greatest rest of a refused request's body that is still taken, and the time for it.
 const REST: (usize, Duration) = (64 << 10, Duration::from_millis(250));

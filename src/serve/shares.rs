@@ -83,7 +83,7 @@ impl Unread {
 
 /// A place of an answer that waits.
 #[derive(Debug)]
-pub(crate) struct UnreadPlace {
+pub struct UnreadPlace {
     all: Arc<Unread>,
     account: Option<Arc<Account>>,
 }

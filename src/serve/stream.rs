@@ -420,20 +420,29 @@ impl AsyncWrite for Wire {
             this.note_answer(buf);
         }
         let said = this.poll_say(cx, buf);
-        if let (Some(frames), Poll::Ready(Ok(sent))) = (&mut this.frames, &said) {
-            frames.sent(buf.get(..*sent).unwrap_or_default());
+        if let Some(frames) = &mut this.frames {
+            frames.blocked(said.is_pending());
+            if let Poll::Ready(Ok(sent)) = &said {
+                frames.sent(buf.get(..*sent).unwrap_or_default());
+            }
         }
         said
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        match this.transport.as_mut() {
-            Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_flush(cx),
-            Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
+        let flushed = match this.poll_send(cx) {
+            Poll::Ready(Ok(())) => match this.transport.as_mut() {
+                Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_flush(cx),
+                Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_flush(cx),
+                None => Poll::Ready(Ok(())),
+            },
+            not_yet => not_yet,
+        };
+        if let Some(frames) = &this.frames {
+            frames.blocked(flushed.is_pending());
         }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,10 @@
 //! What the connection's loop is told.
-use super::inbound::tests::frame;
 use super::*;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
 
 fn frames() -> (Frames, Arc<Watch>) {
     let limits = Limits {
@@ -10,7 +14,7 @@ fn frames() -> (Frames, Arc<Watch>) {
         block_bytes: 100,
         refused_streams: 3,
     };
-    let (mut frames, watch) = Frames::new(&limits);
+    let (mut frames, watch) = Frames::new(&limits, Arc::default());
     frames.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     (frames, watch)
 }

@@ -1,10 +1,9 @@
 //! What is written down about an HTTP/2 connection beside its requests, and the clocks that end it.
 use crate::config::settings::Listener;
-use crate::serve::frames::{
-    Bucket, Flood, MALFORMED, MALFORMED_PER_SECOND, News, Patience, Verdict, Watch, error_name,
-};
+use crate::serve::frames::{MALFORMED, MALFORMED_PER_SECOND, News, Patience, Watch};
 use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse};
+use decide::frames::{Bucket, Flood, Verdict, error_name};
 use decide::refusal::{Code, Refusal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -149,6 +148,7 @@ impl Clocks {
         if self.headers_since.is_some_and(late) {
             return Some(Flood::SlowHeaders);
         }
-        self.stall.is_over(now, busy && watch.is_shut(), watch.sent()).then_some(Flood::Stalled)
+        let held = (busy && watch.is_shut()) || watch.is_blocked();
+        self.stall.is_over(now, held, watch.sent()).then_some(Flood::Stalled)
     }
 }

@@ -9,7 +9,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// Time for the rest of a body after its answer, before the connection is given up.
 const REST: Duration = Duration::from_secs(5);
 /// How long the client may take for a piece of its answer where there is no place for answers that wait.
-const HASTE: Duration = Duration::from_secs(2);
+pub(crate) const HASTE: Duration = Duration::from_secs(2);
 /// As good as never, and representable.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 

@@ -52,6 +52,14 @@ struct Stream<'a> {
     ended: bool,
 }
 
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        if let Some(writer) = &self.writer {
+            self.conn.unsent.forget(writer.stream_id().as_u32());
+        }
+    }
+}
+
 impl Gateway {
     /// Carries a request that has a permit to an application that speaks HTTP/1.1, and its answer back.
     pub(crate) async fn carry_stream(
@@ -224,6 +232,8 @@ impl Caller for Stream<'_> {
             let piece = slice.get(..slice.len().min(room - data.len())).unwrap_or_default();
             data.extend_from_slice(piece);
         }
+        // Before the codec has them: what it sends at once has left before this returns.
+        self.conn.unsent.queued(writer.stream_id().as_u32(), room);
         writer.send_data(data.freeze(), false).map_err(io::Error::other)?;
         Poll::Ready(Ok(room))
     }
@@ -232,13 +242,21 @@ impl Caller for Stream<'_> {
         Poll::Ready(Ok(()))
     }
 
+    /// An answer that the codec holds takes its place among those that wait until it has left, where there is much of it.
     fn poll_over(
         &mut self,
-        _cx: &mut Task<'_>,
+        cx: &mut Task<'_>,
         source: Option<&Source>,
         identity: &IdentityHeaders,
     ) -> Poll<io::Result<()>> {
-        let Some(writer) = self.writer.as_mut().filter(|_| !self.ended) else { return Poll::Ready(Ok(())) };
+        let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
+        if self.ended {
+            // Where it was reset, nothing will leave any more.
+            return match writer.poll_reset(cx) {
+                Poll::Ready(_) => Poll::Ready(Ok(())),
+                Poll::Pending => self.conn.unsent.poll_left(writer.stream_id().as_u32(), cx).map(Ok),
+            };
+        }
         self.ended = true;
         let mut trailers = HeaderMap::new();
         for (name, value) in source.into_iter().flat_map(|source| source.trailers(identity)) {
@@ -250,6 +268,7 @@ impl Caller for Stream<'_> {
             true => writer.send_data(Bytes::new(), true),
             false => writer.send_trailers(trailers),
         };
-        Poll::Ready(said.map_err(io::Error::other))
+        said.map_err(io::Error::other)?;
+        self.conn.unsent.poll_left(writer.stream_id().as_u32(), cx).map(Ok)
     }
 }

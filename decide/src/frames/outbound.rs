@@ -12,7 +12,7 @@ const BARE: usize = 10;
 
 /// What the codec holds against a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The request, or what followed it, breaks the protocol.
     Malformed,
     /// The header list is beyond what the codec decodes; it was answered with 431.
@@ -25,17 +25,23 @@ pub(crate) enum Verdict {
 
 /// A frame of the codec's that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub enum Said {
     /// DATA of so many bytes.
-    Data(u32),
+    Data {
+        /// The stream that it is of.
+        stream: u32,
+        /// How many.
+        bytes: u32,
+    },
     /// RST_STREAM, or an answer that none of us gave.
     Verdict(Verdict),
     /// GOAWAY with an error code other than NO_ERROR.
     GoAway(u32),
 }
 
+/// Reads along with what is sent.
 #[derive(Debug)]
-pub(super) struct Outbound {
+pub struct Outbound {
     splitter: Splitter,
     /// The last stream that was answered with a status and nothing else.
     bare: u32,
@@ -44,19 +50,21 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
-    pub(super) const fn new() -> Outbound {
+    /// Before the first byte.
+    pub const fn new() -> Outbound {
         Outbound { splitter: Splitter::new(), bare: 0, begun: Vec::new() }
     }
 
     /// The next frame of `bytes` that matters; what was read of them is taken away.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Said> {
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<Said> {
         while let Some(frame) = self.splitter.next(bytes) {
             match frame.kind {
                 Kind::Data => {
                     if frame.is_last_or_ack() {
                         ends(&mut self.begun, frame.stream);
                     }
-                    return Some(Said::Data(u32::try_from(frame.length).unwrap_or(u32::MAX)));
+                    let bytes = u32::try_from(frame.length).unwrap_or(u32::MAX);
+                    return Some(Said::Data { stream: frame.stream, bytes });
                 }
                 Kind::Headers if frame.is_last_or_ack() => {
                     // Ours are dressed. Pingora answers so too, on streams that were handed over.
@@ -105,7 +113,7 @@ fn ends(begun: &mut Vec<u32>, stream: u32) -> bool {
 }
 
 /// The name of an error code (RFC 9113, 7).
-pub(crate) const fn error_name(code: u32) -> &'static str {
+pub const fn error_name(code: u32) -> &'static str {
     match code {
         NO_ERROR => "NO_ERROR",
         1 => "PROTOCOL_ERROR",
@@ -158,9 +166,12 @@ mod tests {
             (vec![last(3, b"431"), last(5, b"431")], vec![Said::Verdict(Verdict::Oversize); 2]),
             (vec![last(1, b"200 and fields"), reset(1, 1)], vec![Said::Verdict(Verdict::Malformed)]),
             (vec![frame(1, 1, b"200")], vec![]),
-            (vec![frame(1, 1, b"200"), frame(0, 1, b"hello"), last(1, b"ok")], vec![Said::Data(5)]),
+            (
+                vec![frame(1, 1, b"200"), frame(0, 1, b"hello"), last(1, b"ok")],
+                vec![Said::Data { stream: 1, bytes: 5 }],
+            ),
             (vec![frame(1, 1, b"200"), last(1, b"ok"), last(1, b"431")], vec![Said::Verdict(Verdict::Oversize)]),
-            (vec![frame(0, 1, b"hello")], vec![Said::Data(5)]),
+            (vec![frame(0, 1, b"hello")], vec![Said::Data { stream: 1, bytes: 5 }]),
             (vec![frame(7, 0, &[0, 0, 0, 1, 0, 0, 0, 0])], vec![]),
             (vec![frame(7, 0, &[0, 0, 0, 1, 0, 0, 0, 11, b'x'])], vec![Said::GoAway(11)]),
             (vec![frame(4, 0, &[]), frame(6, 0, &[0; 8]), frame(8, 0, &[0, 0, 0, 1])], vec![]),

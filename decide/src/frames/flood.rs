@@ -1,9 +1,9 @@
 //! Why an HTTP/2 connection is closed: what there was too much of.
-use decide::refusal::{Code, Refusal};
+use crate::refusal::{Code, Refusal};
 
 /// What a client overdid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flood {
+pub enum Flood {
     /// No preface of HTTP/2 (RFC 9113, 3.4).
     NoPreface,
     /// A `:path` with a fragment, which the codec would drop in silence (RFC 9113, 8.3.1).
@@ -36,7 +36,7 @@ pub(crate) enum Flood {
 
 impl Flood {
     /// The entry that the connection's end gets.
-    pub(crate) fn refusal(self) -> Refusal {
+    pub fn refusal(self) -> Refusal {
         let (code, cause) = match self {
             Flood::NoPreface => (Code::RequestMalformed, "the connection does not begin with the preface of HTTP/2"),
             Flood::Fragment => (Code::RequestAmbiguous, "`:path` has a fragment"),

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 /// So many at once, and so many a second from then on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     per_second: f64,
     most: f64,
     left: f64,
@@ -12,12 +12,12 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Full, with room for `most`.
-    pub(crate) fn new(most: u32, per_second: f64, now: Instant) -> Bucket {
+    pub fn new(most: u32, per_second: f64, now: Instant) -> Bucket {
         Bucket { per_second, most: f64::from(most), left: f64::from(most), filled_at: now }
     }
 
     /// Takes `cost` away; `false` where there is not so much. `clock` is asked only then.
-    pub(crate) fn take(&mut self, cost: f64, clock: impl FnOnce() -> Instant) -> bool {
+    pub fn take(&mut self, cost: f64, clock: impl FnOnce() -> Instant) -> bool {
         if self.left < cost {
             let now = clock();
             let since = now.saturating_duration_since(self.filled_at).as_secs_f64();
@@ -29,7 +29,7 @@ impl Bucket {
     }
 
     /// Gives something back, never beyond a full bucket.
-    pub(crate) fn earn(&mut self, credit: f64) {
+    pub fn earn(&mut self, credit: f64) {
         self.left = (self.left + credit).min(self.most);
     }
 }

@@ -3,19 +3,28 @@
 /// Bytes of a frame header (RFC 9113, 4.1).
 const HEADER: usize = 9;
 /// Most bytes of a payload that are looked at: eight settings.
-pub(super) const PEEK: usize = 48;
+const PEEK: usize = 48;
 
 /// Types of frames (RFC 9113, 6; RFC 9218, 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// Bytes of a body.
     Data,
+    /// A header block begins.
     Headers,
+    /// Which stream matters how much, in the old way or the new one.
     Priority,
+    /// RST_STREAM.
     Reset,
+    /// What one side lets the other do.
     Settings,
+    /// Asks whether somebody is there.
     Ping,
+    /// The connection ends.
     GoAway,
+    /// More may be sent.
     WindowUpdate,
+    /// A header block goes on.
     Continuation,
     /// Whatever else: PUSH_PROMISE, which no client may send, and what this table does not know.
     Other,
@@ -52,34 +61,38 @@ impl Kind {
 
 /// A frame whose header has passed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame<'a> {
-    pub(super) kind: Kind,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
+pub struct Frame<'a> {
+    /// Its type.
+    pub kind: Kind,
+    /// Its flags, which mean something else for each type.
+    pub flags: u8,
+    /// The stream that it is about; 0 for the connection.
+    pub stream: u32,
     /// Length of its payload.
-    pub(super) length: usize,
-    /// The first bytes of it, at most as many as [`Kind::peek`] asks for.
-    pub(super) peek: &'a [u8],
+    pub length: usize,
+    /// The first bytes of it, at most as many as `Kind::peek` asks for.
+    pub peek: &'a [u8],
 }
 
 impl Frame<'_> {
     /// END_STREAM of DATA and HEADERS, ACK of SETTINGS and PING.
-    pub(super) const fn is_last_or_ack(&self) -> bool {
+    pub const fn is_last_or_ack(&self) -> bool {
         self.flags & 0x1 != 0
     }
 
-    pub(super) const fn ends_headers(&self) -> bool {
+    /// END_HEADERS.
+    pub const fn ends_headers(&self) -> bool {
         self.flags & 0x4 != 0
     }
 
     /// Whether a DATA frame brings nothing but padding.
-    pub(super) fn is_empty_data(&self) -> bool {
+    pub fn is_empty_data(&self) -> bool {
         let padding = if self.flags & 0x8 == 0 { 0 } else { self.peek.first().map_or(0, |p| usize::from(*p) + 1) };
         self.length <= padding
     }
 
     /// The number of 32 bits that the payload has at `at`.
-    pub(super) fn number(&self, at: usize) -> Option<u32> {
+    pub fn number(&self, at: usize) -> Option<u32> {
         let bytes = self.peek.get(at..)?.first_chunk::<4>()?;
         Some(u32::from_be_bytes(*bytes))
     }
@@ -87,7 +100,7 @@ impl Frame<'_> {
 
 /// Where in the bytes of one direction we are.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub struct Splitter {
     /// Bytes of a payload that are of no interest.
     skip: usize,
     held: [u8; HEADER + PEEK],
@@ -95,12 +108,13 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    pub(super) const fn new() -> Splitter {
+    /// At the beginning.
+    pub const fn new() -> Splitter {
         Splitter { skip: 0, held: [0; HEADER + PEEK], have: 0 }
     }
 
     /// The next frame of `bytes`, which are in order and without gaps; what was read of them is taken away.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame<'_>> {
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame<'_>> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         *bytes = bytes.get(skipped..).unwrap_or_default();
@@ -122,12 +136,12 @@ impl Splitter {
     }
 
     /// Whether there is more to come of the last frame's payload.
-    pub(super) const fn in_payload(&self) -> bool {
+    pub const fn in_payload(&self) -> bool {
         self.skip > 0
     }
 
     /// Takes what there is of the last frame's payload, beyond what was looked at, away from `bytes`.
-    pub(super) fn payload<'b>(&mut self, bytes: &mut &'b [u8]) -> &'b [u8] {
+    pub fn payload<'b>(&mut self, bytes: &mut &'b [u8]) -> &'b [u8] {
         let (piece, rest) = bytes.split_at_checked(self.skip.min(bytes.len())).unwrap_or_default();
         self.skip -= piece.len();
         *bytes = rest;

@@ -16,7 +16,7 @@ const LONGEST_SHIFT: u32 = 28;
 
 /// A `:path` has a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fragment;
+pub struct Fragment;
 
 /// Where in a text, and in which.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ enum Step {
 
 /// Where in a connection's header blocks we are.
 #[derive(Debug)]
-pub(super) struct Walker {
+pub struct Walker {
     step: Step,
     /// Bytes before the block: of padding's length, and of a priority.
     lead: usize,
@@ -80,12 +80,13 @@ pub(super) struct Walker {
 }
 
 impl Walker {
-    pub(super) const fn new() -> Walker {
+    /// Before the first header block.
+    pub const fn new() -> Walker {
         Walker { step: Step::Field, lead: 0, padded: false, left: 0, named: false }
     }
 
     /// HEADERS begins, with these flags and a payload of `length`.
-    pub(super) fn begin(&mut self, flags: u8, length: usize) {
+    pub fn begin(&mut self, flags: u8, length: usize) {
         self.step = Step::Field;
         self.padded = flags & 0x8 != 0;
         self.lead = usize::from(self.padded) + if flags & 0x20 != 0 { 5 } else { 0 };
@@ -93,12 +94,12 @@ impl Walker {
     }
 
     /// CONTINUATION begins, with a payload of `length`.
-    pub(super) fn go_on(&mut self, length: usize) {
+    pub fn go_on(&mut self, length: usize) {
         (self.padded, self.lead, self.left) = (false, 0, length);
     }
 
     /// Takes the next bytes of the frame's payload.
-    pub(super) fn take(&mut self, mut payload: &[u8]) -> Result<(), Fragment> {
+    pub fn take(&mut self, mut payload: &[u8]) -> Result<(), Fragment> {
         while self.lead > 0
             && let Some((first, rest)) = payload.split_first()
         {

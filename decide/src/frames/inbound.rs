@@ -1,5 +1,4 @@
 //! What an HTTP/2 client sends, held against its budgets.
-use super::Limits;
 use super::bucket::Bucket;
 use super::flood::Flood;
 use super::path::{self, Walker};
@@ -27,6 +26,21 @@ const AJAR: i64 = 1024;
 /// Bytes of an answer that give occasion for one WINDOW_UPDATE: eager clients send two for each small message.
 const BYTES_PER_UPDATE: f64 = 16.0;
 
+/// What a client may do in a second, and at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// RST_STREAM frames.
+    pub resets_per_second: u32,
+    /// PING, SETTINGS, PRIORITY, empty and unknown frames, so many of each.
+    pub control_per_second: u32,
+    /// WINDOW_UPDATE frames beyond those that our answers give occasion for.
+    pub window_updates_per_second: u32,
+    /// Bytes of a header block as it comes, compressed.
+    pub block_bytes: usize,
+    /// Streams that may be refused for being beyond the announced number.
+    pub refused_streams: u32,
+}
+
 /// A header block that is not complete.
 #[derive(Clone, Copy, Debug, Default)]
 struct Block {
@@ -35,15 +49,15 @@ struct Block {
     open: bool,
 }
 
+/// Reads along with what is received.
 #[derive(Debug)]
-pub(super) struct Inbound {
+pub struct Inbound {
     splitter: Splitter,
     /// How much of the preface has passed.
     begun: usize,
     ledger: Ledger,
     walker: Walker,
-    /// Whether the bytes so far end within a header block, or within one of its frames.
-    pub(super) in_headers: bool,
+    in_headers: bool,
 }
 
 /// What the frames so far add up to.
@@ -70,7 +84,8 @@ struct Ledger {
 }
 
 impl Inbound {
-    pub(super) fn new(limits: &Limits, now: Instant) -> Inbound {
+    /// Before the first byte, at `now`.
+    pub fn new(limits: &Limits, now: Instant) -> Inbound {
         let each = |per_second: u32| Bucket::new(per_second, f64::from(per_second), now);
         let (control, updates) = (limits.control_per_second, limits.window_updates_per_second);
         let ledger = Ledger {
@@ -92,8 +107,9 @@ impl Inbound {
         Inbound { splitter: Splitter::new(), begun: 0, ledger, walker: Walker::new(), in_headers: false }
     }
 
-    /// Takes note of received bytes, in order and without gaps.
-    pub(super) fn note(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    /// Takes note of received bytes, in order and without gaps. `clock` is asked only where a budget is used up. After an error
+    /// nothing more is to be noted.
+    pub fn note(&mut self, clock: fn() -> Instant, mut bytes: &[u8]) -> Result<(), Flood> {
         if let Some(owed) = PREFACE.get(self.begun..).filter(|owed| !owed.is_empty()) {
             let piece = owed.len().min(bytes.len());
             if owed.get(..piece) != bytes.get(..piece) {
@@ -114,31 +130,35 @@ impl Inbound {
                 _ => {}
             }
             self.in_headers = matches!(frame.kind, Kind::Headers | Kind::Continuation);
-            self.ledger.judge(&frame)?;
+            self.ledger.judge(&frame, clock)?;
         }
         self.in_headers = self.ledger.block.open || (self.in_headers && self.splitter.in_payload());
         Ok(())
     }
 
     /// Takes note of a DATA frame that we sent.
-    pub(super) fn answered(&mut self, bytes: u32) {
+    pub fn answered(&mut self, bytes: u32) {
         self.ledger.answered(bytes);
     }
 
+    /// Whether the bytes so far end within a header block, or within one of its frames.
+    pub const fn in_headers(&self) -> bool {
+        self.in_headers
+    }
+
     /// Streams that were opened.
-    pub(super) const fn opened(&self) -> u32 {
+    pub const fn opened(&self) -> u32 {
         self.ledger.opened
     }
 
     /// Whether the client lets hardly anything through: on the connection, or on any stream of it.
-    pub(super) fn is_shut(&self) -> bool {
+    pub fn is_shut(&self) -> bool {
         self.ledger.is_shut()
     }
 }
 
 impl Ledger {
-    fn judge(&mut self, frame: &Frame<'_>) -> Result<(), Flood> {
-        let clock = Instant::now;
+    fn judge(&mut self, frame: &Frame<'_>, clock: fn() -> Instant) -> Result<(), Flood> {
         let within = |allowed: bool, flood| if allowed { Ok(()) } else { Err(flood) };
         match frame.kind {
             Kind::Data if frame.is_last_or_ack() || !frame.is_empty_data() => Ok(()),
@@ -215,4 +235,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub mod tests;
