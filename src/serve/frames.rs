@@ -3,7 +3,7 @@ mod stall;
 mod unsent;
 
 pub(crate) use stall::Patience;
-pub(crate) use unsent::Unsent;
+pub(crate) use unsent::{LEFT_BEHIND, Unsent};
 
 use decide::frames::{Bucket, Flood, Inbound, Limits, Outbound, Said, Verdict};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -2,7 +2,7 @@
 mod account;
 
 use super::drain;
-use super::frames::Frames;
+use super::frames::{Frames, LEFT_BEHIND};
 use super::gather::glimpse;
 use super::listener::{ConnInfo, Front, House};
 use super::live::{LEASH, Leash};
@@ -29,8 +29,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Flow-control window of a connection: what its requests may leave unread, and as much of it as is held for them where
 /// their connection has a place among what waits (`server.unread_answers`).
-const CONNECTION_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 65_535;
 const WIDE_WINDOW: u32 = 512 * 1024;
+/// Bytes of bodies and of answers that the codec may hold for a connection without such a place.
+pub(super) const HELD: u64 = CONNECTION_WINDOW as u64 + LEFT_BEHIND;
 /// Bytes of an answer that a stream may hold ready for a client that does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487), at the least: where
@@ -253,6 +255,6 @@ fn options(settings: &Listener) -> H2Options {
 
 /// What the codec decodes at most. It answers longer lists itself, with a bare 431 that nobody dresses or records, so
 /// there must be room above our own limit, which does both. It also counts 32 bytes a field (RFC 9113, 6.5.2).
-fn codec_bound(settings: &Listener) -> usize {
+pub(super) fn codec_bound(settings: &Listener) -> usize {
     settings.head.bytes.saturating_mul(2).saturating_add(settings.head.line).max(64 * 1024)
 }

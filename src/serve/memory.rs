@@ -1,7 +1,9 @@
 //! What connections, requests and answers can cost in memory at the worst, against what the process may have.
 //!
 //! The figures are measured by `benches/floods.py` and explained in `docs/limits.md`.
-use crate::config::settings::Snapshot;
+use crate::config::settings::{Listener, ListenerKind, Snapshot};
+use crate::serve::http2;
+use decide::facts::Protocol;
 use std::path::Path;
 
 const KIB: u64 = 1024;
@@ -14,16 +16,35 @@ const REQUEST: u64 = 32 * KIB;
 /// An answer that waits for its client: buffers of ours and of the kernel on both sides.
 const UNREAD: u64 = 400 * KIB;
 
-/// The worst case of HTTP/1.1, in bytes: each connection holds most of a head that does not end, each request that may
-/// be under way is, and as many answers wait as may.
+/// The worst case, in bytes: each connection is one of HTTP/2, where a listener speaks it, and holds most of a header block
+/// that does not end, bodies that nobody takes and answers that are over; each request that may be under way is, and as
+/// many answers wait as may.
 pub fn worst_case(snapshot: &Snapshot) -> u64 {
-    let head = snapshot.listeners.iter().map(|listener| listener.head.bytes).max().unwrap_or_default();
+    let held = snapshot.listeners.iter().map(|listener| held(listener)).max().unwrap_or_default();
     let each = |count: usize, bytes: u64| (count as u64).saturating_mul(bytes);
     let server = &snapshot.server;
-    let connections = each(server.max_connections, CONNECTION.saturating_add(head as u64));
-    // Over HTTP/1.1 a connection has one request under way, and then no head that does not end.
-    let requests = each(server.requests_under_way.min(server.max_connections), REQUEST);
+    let connections = each(server.max_connections, CONNECTION.saturating_add(held));
+    let streams = snapshot.listeners.iter().map(|listener| streams(listener)).max().unwrap_or_default();
+    let requests = each(server.requests_under_way.min(server.max_connections.saturating_mul(streams)), REQUEST);
     [connections, requests, each(server.unread_answers, UNREAD)].into_iter().fold(BASE, u64::saturating_add)
+}
+
+fn speaks_http2(listener: &Listener) -> bool {
+    matches!(&listener.kind, ListenerKind::Tls { protocols, .. } if protocols.contains(&Protocol::Http2))
+}
+
+/// Requests that a connection of a listener can have under way.
+fn streams(listener: &Listener) -> usize {
+    if speaks_http2(listener) { usize::try_from(listener.h2_concurrent_streams).unwrap_or(usize::MAX) } else { 1 }
+}
+
+/// What a connection of a listener can hold without a place among what waits.
+fn held(listener: &Listener) -> u64 {
+    if speaks_http2(listener) {
+        (http2::codec_bound(listener) as u64).saturating_add(http2::HELD)
+    } else {
+        listener.head.bytes as u64
+    }
 }
 
 /// What the control groups of the process allow, in bytes; `None` where they allow everything, or cannot be read.
@@ -62,7 +83,7 @@ pub fn doubt(snapshot: &Snapshot, allowed: Option<u64>) -> Option<String> {
     (worst > allowed).then(|| {
         format!(
             "the limits admit {} MiB of memory at the worst, and the control group of this process has {} MiB: lower \
-             `server.max_connections` or `server.unread_answers` (docs/limits.md)",
+             `server.max_connections`, `server.requests_under_way` or `server.unread_answers` (docs/limits.md)",
             mib(worst),
             mib(allowed)
         )

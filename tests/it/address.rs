@@ -146,51 +146,70 @@ async fn connections_that_are_turned_away_share_entries_in_a_flood() {
     assert_eq!(gateway.refusals("request.malformed").await, 60, "and each is counted");
 }
 
+/// What an application is told of a client at 127.0.0.7 that comes through this balancer.
+async fn through(gateway: &Gateway, upstream: &Upstream, front: SocketAddr) -> Option<String> {
+    // From an address that is not the balancer's.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.7:0".parse().unwrap()).unwrap();
+    let tcp = socket.connect(front).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(gateway.tls_client(&[b"http/1.1"])));
+    let mut stream = connector.connect(ServerName::try_from("acme.localhost").unwrap(), tcp).await.unwrap();
+    let asked = b"GET /page HTTP/1.1\r\nHost: acme.localhost\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n";
+    stream.write_all(asked).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    upstream.last().header("x-forwarded-for")
+}
+
+/// What docs/client-address.md says between these words, with the gateway's address in place of the page's.
+fn recipe(after: &str, gateway: &Gateway) -> String {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/client-address.md")).unwrap();
+    let text = page.split(after).nth(1).unwrap().split("```").nth(1).unwrap().split_once('\n').unwrap().1;
+    assert!(text.contains("10.0.0.10:443"), "{text}");
+    text.replace("10.0.0.10:443", &gateway.address("public").to_string())
+}
+
 /// A real balancer in front, in both versions, with a checksum, over IPv4 and on a connection of its own (a health check).
 #[tokio::test]
 async fn haproxy_says_for_whom_it_connects() {
     let (gateway, upstream) = gateway("{proxy_protocol: required, trusted: [127.0.0.1/32]}").await;
+    let recipe = recipe("HAProxy:", &gateway);
     for options in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"] {
         let front = free_address();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("haproxy.cfg");
-        let target = gateway.address("public");
+        let backend =
+            recipe.replace("send-proxy-v2", options).replace("check-send-proxy", "check-send-proxy inter 200ms");
         std::fs::write(
             &file,
             format!(
-                "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n\
-                 frontend f\n  bind {front}\n  unique-id-format %pid\n  default_backend b\n\
-                 backend b\n  source 127.0.0.1\n  server moat {target} {options} check check-send-proxy inter 200ms\n"
+                "defaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n  unique-id-format %pid\n{}",
+                backend.replace("bind :443", &format!("bind {front}"))
             ),
         )
         .unwrap();
         let _haproxy = Program::start(Command::new("haproxy").arg("-db").arg("-f").arg(&file), front).await;
-        // From an address that is not the balancer's.
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.7:0".parse().unwrap()).unwrap();
-        let tcp = socket.connect(front).await.unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(gateway.bundle.path("certs/dev/ca.crt")).unwrap()).unwrap();
-        let config =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        let name = ServerName::try_from("acme.localhost").unwrap();
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-        stream
-            .write_all(
-                b"GET /page HTTP/1.1\r\nHost: acme.localhost\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n",
-            )
-            .await
-            .unwrap();
-        let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{options}: {}", String::from_utf8_lossy(&answer));
-        assert_eq!(upstream.last().header("x-forwarded-for").as_deref(), Some("127.0.0.7"), "{options}");
+        assert_eq!(through(&gateway, &upstream, front).await.as_deref(), Some("127.0.0.7"), "{options}");
     }
     assert_eq!(gateway.refusals("request.malformed").await, 0, "its health checks are in order");
+}
+
+/// NGINX as its page says, which sends version 1.
+#[tokio::test]
+async fn nginx_says_for_whom_it_connects() {
+    let (gateway, upstream) = gateway("{proxy_protocol: required, trusted: [127.0.0.1/32]}").await;
+    let (front, folder) = (free_address(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("nginx.conf");
+    let stream = recipe("NGINX:", &gateway).replace("listen 443;", &format!("listen {front};"));
+    let text = format!(
+        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nmaster_process off;\npid {0}/pid;\nerror_log stderr;\nevents {{}}\n{stream}",
+        folder.path().display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new("nginx");
+    let _nginx = Program::start(command.arg("-c").arg(&file).arg("-p").arg(folder.path()), front).await;
+    assert_eq!(through(&gateway, &upstream, front).await.as_deref(), Some("127.0.0.7"));
 }
 
 const EDGE: &str =

@@ -3,5 +3,6 @@ mod conformance;
 mod downgrade;
 mod floods;
 mod streams;
+mod unread;
 mod upstream;
 mod wire;

@@ -4,6 +4,7 @@ mod conformance;
 mod faults;
 mod gateway;
 mod together;
+mod transport;
 
 use crate::harness::PATIENCE;
 use decide::facts::{Reading, Stage};

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// Bytes that a connection's codec may hold for answers of which nobody waits any more.
-const LEFT_BEHIND: u64 = 64 * 1024;
+pub(crate) const LEFT_BEHIND: u64 = 32 * 1024;
 
 /// What a connection owes to its client, by stream.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ mod tests {
         let waker = Waker::from(woken.clone());
         let mut cx = Context::from_waker(&waker);
         assert!(unsent.poll_left(1, &mut cx).is_ready(), "nothing is owed");
-        unsent.queued(1, 60 * 1024);
+        unsent.queued(1, 30 * 1024);
         assert!(unsent.poll_left(1, &mut cx).is_ready());
         unsent.forget(1);
         unsent.queued(3, 8 * 1024);
@@ -108,7 +108,7 @@ mod tests {
         unsent.sent(3, 192);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(unsent.poll_left(3, &mut cx).is_ready());
-        unsent.sent(1, 60 * 1024);
+        unsent.sent(1, 30 * 1024);
         unsent.sent(99, 5);
         assert_eq!(unsent.lock().all, 0);
         assert!(!unsent.lock().streams.contains_key(&1), "left behind, and gone when it has left");

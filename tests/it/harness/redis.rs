@@ -19,7 +19,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one and waits until it answers.
+    /// Starts one and waits until it answers. In the arguments, `{port}` and `{folder}` become those of its own.
     pub async fn start(arguments: &[&str]) -> Redis {
         // Somebody may take the port between its being found and its being used.
         for _ in 0..5 {
@@ -32,6 +32,11 @@ impl Redis {
             }
         }
         panic!("redis-server does not start");
+    }
+
+    /// Where it keeps what it has.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     async fn answers(&mut self) -> bool {
@@ -89,7 +94,9 @@ fn spawn(address: SocketAddr, folder: &std::path::Path, arguments: &[String]) ->
     let program = std::env::var("MOAT_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
     Command::new(program)
         .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(arguments)
+        .args(arguments.iter().map(|argument| {
+            argument.replace("{port}", &address.port().to_string()).replace("{folder}", folder.to_str().unwrap())
+        }))
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
