@@ -48,43 +48,153 @@ fn every_mistake_in_a_store_has_its_message_and_place() {
 }
 
 const MISTAKES: &[(&str, &str, &str)] = &[
-    ("rediss://store.example", "http://store.example", ""),
-    ("rediss://store.example", "rediss://moat:secret@store.example", ""),
-    ("rediss://store.example", "rediss://store.example/zero", ""),
-    ("rediss://store.example", "rediss://store.example?timeout=1", ""),
-    ("rediss://store.example", "unix:redis.sock", ""),
-    ("rediss://store.example", "unix:/run/redis.sock", ""),
-    ("rediss://store.example", "redis://store.example", ""),
-    ("use_for: [limits]", "use_for: []", ""),
-    ("use_for: [limits]", "use_for: [limits, limits]", ""),
-    ("use_for: [limits]", "use_for: [limit]", ""),
-    ("password: {file: roles.yaml}", "plaintext: \"none\"", ""),
-    ("password: {file: roles.yaml}", "plaintext: \" \", password: {file: roles.yaml}", ""),
-    ("password: {file: roles.yaml}", "plaintext: \"inside\", password: {file: roles.yaml}", ""),
-    ("password: {file: roles.yaml}", "password: {env: NOT_SET}", ""),
-    ("password: {file: roles.yaml}, hash_key: {file: roles.yaml}, username: moat, ", "", ""),
-    ("ca: roles.yaml", "ca: nowhere.pem", ""),
-    ("key_prefix: \"moat:\"", "key_prefix: \"\"", ""),
-    ("key_prefix: \"moat:\"", "key_prefix: \"moat {x}\"", ""),
-    ("connect_timeout: 1s", "connect_timeout: 5ms", ""),
-    ("connect_timeout: 1s", "connect_timeout: 2m", ""),
-    ("command_timeout: 50ms", "command_timeout: 0s", ""),
-    ("command_timeout: 50ms", "command_timeout: 11s", ""),
-    ("command_timeout", "comand_timeout", ""),
+    (
+        "rediss://store.example",
+        "http://store.example",
+        "gateway.yaml:2:24 this is no URL of a Redis (write `rediss://HOST:PORT/DATABASE`, `redis://…` without TLS, or `unix:/PATH`)",
+    ),
+    (
+        "rediss://store.example",
+        "rediss://moat:secret@store.example",
+        "gateway.yaml:2:24 a URL of a Redis has no user, password or options (write `username` and `password: {file: …}`, and change this password: it has been in a file)",
+    ),
+    (
+        "rediss://store.example",
+        "rediss://store.example/zero",
+        "gateway.yaml:2:24 the path of a Redis is the number of a database (write `rediss://HOST:PORT/DATABASE`, `redis://…` without TLS, or `unix:/PATH`)",
+    ),
+    (
+        "rediss://store.example",
+        "rediss://store.example?timeout=1",
+        "gateway.yaml:2:24 a URL of a Redis has no user, password or options (write `username` and `password: {file: …}`, and change this password: it has been in a file)",
+    ),
+    (
+        "rediss://store.example",
+        "unix:redis.sock",
+        "gateway.yaml:2:24 this is no URL of a Redis (write `rediss://HOST:PORT/DATABASE`, `redis://…` without TLS, or `unix:/PATH`)",
+    ),
+    (
+        "rediss://store.example",
+        "unix:/run/redis.sock",
+        "gateway.yaml:2:147 without TLS nobody vouches for the server (write `rediss://` in `url`)",
+    ),
+    (
+        "rediss://store.example",
+        "redis://store.example",
+        "gateway.yaml:2:24 password and counts would cross the network in the clear (write `rediss://`, or say why not: `plaintext: \"<reason>\"`)\n\
+         gateway.yaml:2:148 without TLS nobody vouches for the server (write `rediss://` in `url`)",
+    ),
+    ("use_for: [limits]", "use_for: []", "gateway.yaml:2:59 it is used for nothing (write `use_for: [limits]`)"),
+    ("use_for: [limits]", "use_for: [limits, limits]", "gateway.yaml:2:68 this use stands there already"),
+    (
+        "use_for: [limits]",
+        "use_for: [limit]",
+        "gateway.yaml:2:59 it is used for nothing (write `use_for: [limits]`)\n\
+         gateway.yaml:2:60 unknown value `limit` (did you mean `limits`?)",
+    ),
+    (
+        "password: {file: roles.yaml}",
+        "plaintext: \"none\"",
+        "gateway.yaml:2:80 this server is spoken to with TLS (remove it)\n\
+         gateway.yaml:2:128 a user name needs a password (write `password: {file: …}` beside it)",
+    ),
+    (
+        "password: {file: roles.yaml}",
+        "plaintext: \" \", password: {file: roles.yaml}",
+        "gateway.yaml:2:80 plaintext needs a reason",
+    ),
+    (
+        "password: {file: roles.yaml}",
+        "plaintext: \"inside\", password: {file: roles.yaml}",
+        "gateway.yaml:2:80 this server is spoken to with TLS (remove it)",
+    ),
+    ("password: {file: roles.yaml}", "password: {env: NOT_SET}", "gateway.yaml:2:79 the variable `NOT_SET` is not set"),
+    (
+        "password: {file: roles.yaml}, hash_key: {file: roles.yaml}, username: moat, ",
+        "",
+        "gateway.yaml:2:18 keys would be hashed with nothing: there is neither a password nor a `hash_key` (write `hash_key: {file: …}`, with the same secret on all replicas)",
+    ),
+    ("ca: roles.yaml", "ca: nowhere.pem", "gateway.yaml:2:149 `nowhere.pem` does not exist"),
+    (
+        "key_prefix: \"moat:\"",
+        "key_prefix: \"\"",
+        "gateway.yaml:2:173 `` cannot begin a key (1 to 64 letters, digits, `-`, `_`, `.` or `:` will do)",
+    ),
+    (
+        "key_prefix: \"moat:\"",
+        "key_prefix: \"moat {x}\"",
+        "gateway.yaml:2:173 `moat {x}` cannot begin a key (1 to 64 letters, digits, `-`, `_`, `.` or `:` will do)",
+    ),
+    (
+        "connect_timeout: 1s",
+        "connect_timeout: 5ms",
+        "gateway.yaml:2:199 expected at least `10ms`, found `5ms` (anything from `10ms` to `1m` will do)",
+    ),
+    (
+        "connect_timeout: 1s",
+        "connect_timeout: 2m",
+        "gateway.yaml:2:199 expected at most `1m`, found `2m` (anything from `10ms` to `1m` will do)",
+    ),
+    (
+        "command_timeout: 50ms",
+        "command_timeout: 0s",
+        "gateway.yaml:2:220 expected at least `1ms`, found `0ms` (anything from `1ms` to `10s` will do)",
+    ),
+    (
+        "command_timeout: 50ms",
+        "command_timeout: 11s",
+        "gateway.yaml:2:220 expected at most `10s`, found `11s` (anything from `1ms` to `10s` will do)",
+    ),
+    (
+        "command_timeout",
+        "comand_timeout",
+        "gateway.yaml:2:203 unknown key `comand_timeout` (did you mean `command_timeout`?)",
+    ),
+];
+
+/// With a store, and without one.
+const LIMITS: &[(&str, bool, &str)] = &[
+    (
+        "on_store_loss: closed",
+        false,
+        "limits.yaml:3:77 a limit that each replica counts alone needs no store (remove it, or give the limit `mode: synced` or `mode: strict`)",
+    ),
+    ("mode: strict", false, "ok"),
+    (
+        "on_store_loss: closed",
+        true,
+        "gateway.yaml:2:18 `storage.redis` is not used by any limit (give a limit `mode: synced` or `mode: strict`, or remove `storage.redis`)\n\
+         limits.yaml:3:77 a limit that each replica counts alone needs no store (remove it, or give the limit `mode: synced` or `mode: strict`)",
+    ),
+    (
+        "mode: strict, count: failures",
+        true,
+        "limits.yaml:3:83 a `strict` limit is charged before the answer that tells the cost is known (give the limit `mode: local` or `mode: synced`)",
+    ),
+    (
+        "mode: strict, cost: {by_response: {header: x-cost, max: 9}}",
+        true,
+        "limits.yaml:3:82 a `strict` limit is charged before the answer that tells the cost is known (give the limit `mode: local` or `mode: synced`)",
+    ),
+    (
+        "mode: strict, concurrent: 3",
+        true,
+        "limits.yaml:3:88 each replica holds a cap alone, and a `strict` rate is charged before it (write the cap as a limit of its own, with `mode: local`)",
+    ),
+    ("mode: synced, concurrent: 3", true, "ok"),
 ];
 
 #[test]
 fn what_a_limit_says_about_a_store_must_fit() {
-    let local = super::changed(&[("burst: 2x", "burst: 2x, on_store_loss: closed")]);
-    assert_eq!(local, "");
-    assert_eq!(super::changed(&[("burst: 2x", "burst: 2x, mode: strict")]), "");
-    assert_eq!(told("moat:", "moat:", "on_store_loss: closed"), "");
-    for settled in [
-        "mode: strict, count: failures",
-        "mode: strict, cost: {by_response: {header: x-cost, max: 9}}",
-        "mode: strict, concurrent: 3",
-        "mode: synced, concurrent: 3",
-    ] {
-        assert_eq!(told("moat:", "moat:", settled), "", "{settled}");
+    let mut wrong = Vec::new();
+    for (limit, store, said) in LIMITS {
+        let told = match store {
+            true => told("moat:", "moat:", limit),
+            false => super::changed(&[("burst: 2x", &format!("burst: 2x, {limit}"))]),
+        };
+        if told != *said {
+            wrong.push(format!("{limit}\n  said:  {told}\n  meant: {said}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
