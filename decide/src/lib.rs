@@ -29,6 +29,7 @@ pub mod session;
 pub mod sign_in;
 pub mod api_key;
 pub mod oauth;
+pub mod totp;
 pub mod condition;
 pub mod guards;
 pub mod deliberation;
