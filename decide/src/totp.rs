@@ -108,16 +108,21 @@ impl Check {
 }
 
 impl Factor {
-    /// A factor that counts once its first code has come, with `recovery` codes in clear.
-    pub fn new(secret: Secret, recovery: &[String], now_s: u64) -> Factor {
+    /// A factor that counts once its first code has come.
+    pub const fn new(secret: Secret, now_s: u64) -> Factor {
         Factor {
             secret,
             confirm_until_s: Some(now_s.saturating_add(CONFIRM_WITHIN_S)),
             last_step: 0,
             failures: 0,
             waits_until_s: 0,
-            recovery: recovery.iter().map(|code| hash(code)).collect(),
+            recovery: Vec::new(),
         }
+    }
+
+    /// Gives it these recovery codes, in clear, in place of those that are left.
+    pub fn renew_recovery(&mut self, codes: &[String]) {
+        self.recovery = codes.iter().map(|code| hash(code)).collect();
     }
 
     /// Whether its first code has come.
@@ -171,10 +176,8 @@ impl Factor {
                 None => Check::Wrong,
             };
         }
-        // Not before the app has shown that it has the secret: else nobody could say which of both was confirmed.
         let hashed = hash(&plain);
-        let known = self.recovery.iter().position(|code| verify_slices_are_equal(code, &hashed).is_ok());
-        match known.filter(|_| self.is_confirmed()) {
+        match self.recovery.iter().position(|code| verify_slices_are_equal(code, &hashed).is_ok()) {
             Some(at) => {
                 self.recovery.remove(at);
                 Check::Recovery { left: self.recovery.len() }

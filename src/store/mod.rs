@@ -1,6 +1,7 @@
 //! What outlives a request: quotas, state such as sessions, what replicas share, and the audit log.
 pub mod audit;
 pub mod families;
+pub mod factors;
 pub mod quota;
 pub mod seal;
 pub mod revocations;
