@@ -138,6 +138,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         upstreams,
         profiles: profiles.list,
         default_profile,
+        page_profile: profiles::page()?,
         csrf_keys,
         identity: c.identity()?,
         token_cache: options.sessions.token_cache,

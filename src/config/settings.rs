@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub profiles: Vec<Arc<Profile>>,
     /// What responses without a route are dressed with: a strict profile that is built in.
     pub default_profile: Arc<Profile>,
+    /// What pages of our own with a form are dressed with: the same, but their forms may be sent, to us.
+    pub page_profile: Arc<Profile>,
     /// Keys of double-submit tokens.
     pub csrf_keys: Arc<decide::csrf::Keys>,
     /// Headers by which applications learn who calls.

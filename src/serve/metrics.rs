@@ -23,7 +23,7 @@ pub use openmetrics::{OPENMETRICS, prefers_openmetrics};
 pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use revocations::RevocationMetrics;
 pub use route::{Origin, RequestOutcome, RouteMetrics};
-pub use sessions::SessionEvent;
+pub use sessions::{Factor, SessionEvent};
 pub use state::StateMetrics;
 pub use store::StoreMetrics;
 pub use tokens::TokenMetrics;
@@ -116,6 +116,9 @@ impl Metrics {
             families.proofs.with_label_values(&[result]);
         }
         families.refresh_reuse.with_label_values(&["none"]);
+        for factor in Factor::ALL {
+            families.second_factors.with_label_values(&[factor.word()]);
+        }
         Ok(Metrics {
             registry,
             revocations: RevocationMetrics::new(families.clone()),

@@ -35,6 +35,7 @@ pub mod key_use;
 pub mod assertion;
 pub mod run;
 pub mod ending;
+mod html;
 pub mod herald;
 pub mod reload;
 pub mod fallback;

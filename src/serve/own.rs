@@ -9,6 +9,7 @@ mod signals;
 mod session;
 pub(in crate::serve) mod sessions;
 mod token;
+mod totp;
 mod visit;
 
 pub use visit::{Visit, Why, cookie, json, redirect};
@@ -52,6 +53,10 @@ pub enum Own {
     Token,
     /// `revoke`: ends them.
     Revoke,
+    /// `totp` by GET: how the user's second factor stands.
+    FactorShow,
+    /// `totp` by POST: a second factor is set up, or shown.
+    FactorUse,
 }
 
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
@@ -65,6 +70,8 @@ const TABLE: &[(&str, Methods, Own)] = &[
     ("sessions", Methods::none().with(Method::Post), Own::SessionsEnd),
     ("token", Methods::none().with(Method::Post), Own::Token),
     ("revoke", Methods::none().with(Method::Post), Own::Revoke),
+    ("totp", Methods::none().with(Method::Get).with(Method::Head), Own::FactorShow),
+    ("totp", Methods::none().with(Method::Post), Own::FactorUse),
 ];
 
 impl Own {
@@ -99,8 +106,10 @@ impl Own {
             // Signals are signed by their sender, whoever carries them.
             Own::KeySet | Own::Signals | Own::Token | Own::Revoke => Sites::Any,
             // Ending by cookie takes evidence; who sends a token on purpose needs none.
-            Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::SessionsEnd => Sites::NotForeign,
-            Own::SessionEnd => Sites::Proven,
+            Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::SessionsEnd | Own::FactorShow => {
+                Sites::NotForeign
+            }
+            Own::SessionEnd | Own::FactorUse => Sites::Proven,
         }
     }
 
@@ -115,7 +124,9 @@ impl Own {
             | Own::SessionOpen
             | Own::SessionEnd
             | Own::Sessions
-            | Own::SessionsEnd => false,
+            | Own::SessionsEnd
+            | Own::FactorShow
+            | Own::FactorUse => false,
         }
     }
 
@@ -128,7 +139,9 @@ impl Own {
             | Own::SessionOpen
             | Own::SessionEnd
             | Own::Sessions
-            | Own::SessionsEnd => None,
+            | Own::SessionsEnd
+            | Own::FactorShow
+            | Own::FactorUse => None,
             Own::Token | Own::Revoke => Some(OAuthError::AccessDenied),
         }
     }
@@ -136,8 +149,10 @@ impl Own {
     /// Whether it reads a body.
     const fn reads_body(self) -> bool {
         match self {
-            Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions => false,
-            Own::Signals | Own::SessionsEnd | Own::Token | Own::Revoke => true,
+            Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions | Own::FactorShow => {
+                false
+            }
+            Own::Signals | Own::SessionsEnd | Own::Token | Own::Revoke | Own::FactorUse => true,
         }
     }
 
@@ -152,6 +167,8 @@ impl Own {
             Own::SessionsEnd => sessions::end(visit).await,
             Own::Token => token::answer(visit).await,
             Own::Revoke => token::revoke(visit).await,
+            Own::FactorShow => totp::show(visit).await,
+            Own::FactorUse => totp::use_it(visit).await,
         }
     }
 }
@@ -182,11 +199,14 @@ impl Gateway {
         };
         ctx.own = true;
         let headers = client.asked().headers;
-        let mut visit =
-            Visit { shared: &self.shared, active: &active, request: &request, facts: &facts, seat, headers, body, ctx };
+        let shared = &self.shared;
+        let (active, request, facts) = (&active, &request, &facts);
+        let mut visit = Visit { shared, active, request, facts, seat, headers, body, page: false, ctx };
         let made = own.answer(&mut visit).await?;
+        let page = visit.page;
         let tls = ctx.peer.as_ref().is_some_and(|peer| peer.tls.is_some());
-        Ok(respond::own(made, request.method, ctx.stamp.id, tls, ctx.profile(), ctx.stamp.at_ms / 1000))
+        let profile = if page { &*active.snapshot.page_profile } else { ctx.profile() };
+        Ok(respond::own(made, request.method, ctx.stamp.id, tls, profile, ctx.stamp.at_ms / 1000))
     }
 
     /// Takes from the limits that all of them are under.

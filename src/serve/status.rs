@@ -2,7 +2,6 @@
 mod collect;
 pub mod document;
 mod findings;
-mod html;
 mod page;
 mod recent;
 mod sections;

@@ -14,6 +14,10 @@ pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
         }
         (_, None) => {}
     }
+    let lax = |one: &Sessions| one.totp.as_ref().map(|totp| totp.enrol_within);
+    lines.when(lax(new) > lax(old) && old.totp.is_some(), || {
+        "authenticator apps may be set up longer after the sign-in".to_owned()
+    });
     for limit in &old.limits {
         let gone = !new.limits.iter().any(|other| other.name == limit.name);
         lines.when(gone, || format!("the gateway's own endpoints lost limit `{}`", limit.name));

@@ -17,7 +17,8 @@ pub(super) struct Profiles {
     pub(super) written: Vec<Spanned<String>>,
 }
 
-/// The profile of responses and routes that name none: nothing may be loaded, framed, sniffed, kept or referred.
+/// `default`, of responses and routes that name none: nothing may be loaded, framed, sniffed, kept or referred. `page`: forms
+/// may be sent, to us.
 const BUILT_IN: &str = "version: 1
 profiles:
   default:
@@ -34,12 +35,17 @@ profiles:
     remove: [server, x-powered-by]
     cookies: {}
     cache: {authenticated: no-store}
+  page:
+    extends: default
+    set:
+      content-security-policy:
+        directives: {default-src: [\"'none'\"], base-uri: [\"'none'\"], object-src: [\"'none'\"], form-action: [\"'self'\"], frame-ancestors: [\"'none'\"]}
 ";
 
 impl Compiler<'_> {
     /// Reads and compiles the profiles.
     pub(super) fn profiles(&self) -> Profiles {
-        let mut profiles = Profiles { list: built_in().into_iter().collect(), written: Vec::new() };
+        let mut profiles = Profiles { list: built_in("default").into_iter().collect(), written: Vec::new() };
         let Some(name) = &self.options.policies.headers else { return profiles };
         let Some(node) = self.files.open(name, Some(name.at)) else { return profiles };
         let keys = node.get("profiles").into_iter().flat_map(Node::keys);
@@ -66,11 +72,16 @@ impl Compiler<'_> {
     }
 }
 
-fn built_in() -> Option<Arc<Profile>> {
+/// The profile of pages of our own that have a form.
+pub(super) fn page() -> Option<Arc<Profile>> {
+    built_in("page")
+}
+
+fn built_in(name: &str) -> Option<Arc<Profile>> {
     let report = crate::config::problem::Report::default();
     let node = crate::config::yaml::parse(0, BUILT_IN, &|_| None, &report, &mut 0)?;
     let file: HeadersFile = crate::config::read::read(&node, &report)?;
-    Profile::compile("default", &file.profiles).ok().map(Arc::new)
+    Profile::compile(name, &file.profiles).ok().map(Arc::new)
 }
 
 impl Profiles {

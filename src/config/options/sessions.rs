@@ -22,6 +22,10 @@ pub struct SessionsOptions {
     pub tokens: Option<Spanned<TokensOptions>>,
     /// Proof of possession (RFC 9449).
     pub dpop: DpopOptions,
+    /// Codes of authenticator apps (TOTP, RFC 6238) as a second factor that the gateway keeps, for users of `browser`
+    /// sessions whose identity provider has none. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totp: Option<Spanned<TotpOptions>>,
     /// Place of the keys that everything the gateway keeps about sessions is sealed with: one a line, each of 32 bytes in
     /// base64 or hex. The first seals, the others still open. Replicas that share state share it. Default: a key that is
     /// made in `server.state_dir`.
@@ -62,6 +66,7 @@ impl Default for SessionsOptions {
             browser: None,
             tokens: None,
             dpop: DpopOptions::default(),
+            totp: None,
             keys: None,
             rate_limits: Vec::new(),
             step_up: Entries::default(),
@@ -200,4 +205,24 @@ impl Default for GrantOptions {
         let text = |text: &str| Spanned { value: text.to_owned(), at: Default::default() };
         GrantOptions { header: text("x-moat-session-grant"), issuer: text("application") }
     }
+}
+
+/// Codes of authenticator apps.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TotpOptions {
+    /// The name that apps show beside the code: your product's, at most 64 characters.
+    pub issuer: Spanned<String>,
+    /// Authentication context class that a session has once a code was shown, for `step_up`. Default: as the identity provider
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Spanned<String>>,
+    /// Greatest age of the sign-in when a user sets an app up: whoever finds a browser that somebody left must not make its
+    /// session stronger. 1m to 1h.
+    #[serde(default = "enrol_within")]
+    pub enrol_within: Spanned<Period>,
+}
+
+fn enrol_within() -> Spanned<Period> {
+    seconds(15 * 60).into()
 }

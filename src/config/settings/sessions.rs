@@ -13,6 +13,8 @@ pub struct Sessions {
     pub tokens: Option<Arc<Tokens>>,
     /// Rules for proofs of possession.
     pub dpop: Dpop,
+    /// Codes of authenticator apps.
+    pub totp: Option<Arc<Totp>>,
     /// What everything that is kept about sessions is sealed with.
     pub keys: SealingKeys,
     /// Limits by address that the gateway's own endpoints are under: the one that is built in, and those that are named.
@@ -40,6 +42,17 @@ pub struct Browser {
     pub grant: Option<Grant>,
     /// What these sessions are sealed with.
     pub keys: SealingKeys,
+}
+
+/// `sessions.totp:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totp {
+    /// The name that apps show.
+    pub issuer: Arc<str>,
+    /// What `acr` of a session is once a code was shown; `None` leaves it.
+    pub acr: Option<Arc<str>>,
+    /// Greatest age of the sign-in when an app is set up.
+    pub enrol_within: Duration,
 }
 
 /// `SameSite` of a cookie (RFC 6265bis, 4.1.2.7), from lax to strict.

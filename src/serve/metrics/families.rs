@@ -63,6 +63,7 @@ pub(super) struct Families {
     pub(super) headers_stripped: IntCounterVec,
     pub(super) session_active: IntGauge,
     pub(super) session_events: IntCounterVec,
+    pub(super) second_factors: IntCounterVec,
     pub(super) session_reuse: IntCounterVec,
     pub(super) audit_entries: IntCounterVec,
     pub(super) audit_folded: IntCounter,
@@ -307,6 +308,11 @@ impl Families {
                 "moat_session_events_total",
                 "What became of sessions of browsers.",
                 &["event"],
+            )?,
+            second_factors: r.counters(
+                "moat_second_factor_total",
+                "Codes of authenticator apps that were shown.",
+                &["result"],
             )?,
             session_reuse: r.counters(
                 "moat_session_reuse_total",

@@ -1,5 +1,6 @@
 //! What becomes of sessions that the gateway holds, counted.
 use super::Metrics;
+use decide::totp::Check;
 
 /// Something that happened to a session: the `event` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,54 @@ impl SessionEvent {
     }
 }
 
+/// What a code of an authenticator app was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// Right.
+    Code,
+    /// A recovery code.
+    Recovery,
+    /// Wrong, or used before.
+    Wrong,
+    /// Not looked at, after too many wrong ones.
+    TooMany,
+    /// Too late for an app that was never confirmed.
+    Lapsed,
+}
+
+impl Factor {
+    /// All of them.
+    pub const ALL: [Factor; 5] = [Factor::Code, Factor::Recovery, Factor::Wrong, Factor::TooMany, Factor::Lapsed];
+
+    /// What a check has shown.
+    pub const fn of(check: Check) -> Factor {
+        match check {
+            Check::Code => Factor::Code,
+            Check::Recovery { .. } => Factor::Recovery,
+            Check::Wrong => Factor::Wrong,
+            Check::TooMany { .. } => Factor::TooMany,
+            Check::Lapsed => Factor::Lapsed,
+        }
+    }
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Factor::Code => "code",
+            Factor::Recovery => "recovery",
+            Factor::Wrong => "wrong",
+            Factor::TooMany => "too_many",
+            Factor::Lapsed => "lapsed",
+        }
+    }
+}
+
 impl Metrics {
+    /// A code was shown.
+    pub fn factor(&self, factor: Factor) {
+        self.families.second_factors.with_label_values(&[factor.word()]).inc();
+    }
+
     /// Something happened to a session.
     pub fn session(&self, event: SessionEvent) {
         self.families.session_events.with_label_values(&[event.word()]).inc();

@@ -32,6 +32,8 @@ pub struct Visit<'a> {
     pub headers: &'a HeaderMap,
     /// The body of a resource that reads one, at most 64 KiB.
     pub body: Vec<u8>,
+    /// Whether the answer is a page with a form.
+    pub page: bool,
     pub(super) ctx: &'a mut Context,
 }
 

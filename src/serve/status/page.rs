@@ -1,8 +1,8 @@
 //! The status page: one document as HTML, without scripts, readable on a phone and at three in the morning.
 use super::document::{Document, Severity};
-use super::html::Html;
 use super::sections;
 use super::words::plural;
+use crate::serve::html::Html;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
 //! The sections of the status page, the most urgent first.
 use super::document::{Document, Endpoint, Reload, Severity, Top, Traffic, Upstream};
-use super::html::Html;
 use super::words::{ago, bound, counts, figure, plural, quantile, span};
+use crate::serve::html::Html;
 
 /// Who this is, and how it is.
 pub(super) fn head(html: &mut Html, document: &Document, (problems, warnings): (usize, usize)) {

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 /// A page in the making. Markup comes from literals of this program, values from anywhere.
 #[derive(Debug, Default)]
-pub(super) struct Html(String);
+pub(in crate::serve) struct Html(String);
 
 impl Html {
     /// Markup of our own; never a value.

@@ -1,0 +1,177 @@
+//! A second factor that the gateway keeps: set up, shown, guessed, lost.
+use super::*;
+use crate::harness::{Token, now};
+use aws_lc_rs::hmac::{HMAC_SHA1_FOR_LEGACY_USE_ONLY, Key, sign};
+
+const TOTP: &str = "https://acme.localhost/.moat/totp";
+const BOOKS: &str = "https://acme.localhost/books";
+
+/// `/books` takes an authentication of class `mfa` that is not older than a quarter of an hour.
+async fn with_factor() -> (Gateway, Upstream) {
+    with(|bundle| {
+        held(bundle, BROWSER);
+        bundle.replace("sessions:\n", "sessions:\n  totp: {issuer: North Lane, acr: mfa}\n");
+        bundle.replace("  step_up:\n", "  step_up:\n    second: {max_age: 15m, acr: [mfa]}\n");
+        bundle.route(
+            "  books:
+    match: {hosts: [\"*.localhost\"], paths: [/books], methods: [GET]}
+    upstream: app
+    auth: {session: browser}
+    require: {session: any, step_up: second}",
+        );
+    })
+    .await
+}
+
+/// What an app shows at a time (RFC 6238), by its own arithmetic.
+fn shown(secret: &str, at_s: u64) -> String {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let bits: Vec<u8> = secret
+        .bytes()
+        .flat_map(|letter| {
+            let value = letters.iter().position(|known| *known == letter).unwrap();
+            (0..5).rev().map(move |bit| (value >> bit & 1) as u8)
+        })
+        .collect();
+    let key: Vec<u8> = bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect();
+    let tag = sign(&Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key), &(at_s / 30).to_be_bytes());
+    let tag = tag.as_ref();
+    let at = usize::from(tag[19] & 0xf);
+    let number = u32::from_be_bytes(tag[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+    format!("{:06}", number % 1_000_000)
+}
+
+fn post<'g>(gateway: &'g Gateway, cookie: &str, form: &str) -> Call<'g> {
+    gateway
+        .call("POST", TOTP)
+        .header("cookie", cookie)
+        .header("sec-fetch-site", "same-origin")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form.to_owned())
+}
+
+/// Uses the session until the handle that its promotion makes due has come.
+async fn promoted(gateway: &Gateway, before: &str) -> String {
+    let reply = me(gateway, before).send().await;
+    assert_eq!(reply.verdict(), "200");
+    let after = cookie(&reply).expect("a stronger session has another handle");
+    assert_ne!(after, before);
+    after
+}
+
+async fn enrolled(gateway: &Gateway) -> (String, String, Vec<String>) {
+    let cookie = open(gateway).await;
+    let begun = post(gateway, &cookie, "do=enrol").send().await;
+    assert_eq!(begun.verdict(), "201", "{}", begun.text());
+    let secret = begun.json()["secret"].as_str().unwrap().to_owned();
+    // A step back, so that the code of now is still good afterwards.
+    let done = post(gateway, &cookie, &format!("code={}", shown(&secret, now() - 30))).send().await;
+    assert_eq!(done.verdict(), "200", "{}", done.text());
+    let codes = done.json()["recovery_codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned());
+    let codes: Vec<String> = codes.collect();
+    assert_eq!(codes.len(), 10);
+    (cookie, secret, codes)
+}
+
+#[tokio::test]
+async fn a_code_makes_a_session_stronger_and_replaces_its_handle() {
+    let (gateway, upstream) = with_factor().await;
+    let weak = open(&gateway).await;
+    let refused = gateway.get(BOOKS).header("cookie", &weak).send().await;
+    assert_eq!(refused.verdict(), "401 session.step-up");
+    let (cookie, secret, _) = enrolled(&gateway).await;
+    let strong = promoted(&gateway, &cookie).await;
+    assert_eq!(gateway.get(BOOKS).header("cookie", &strong).send().await.verdict(), "200");
+    assert!(upstream.last().header("moat-assertion").is_some());
+    let shown_twice = post(&gateway, &strong, &format!("code={}", shown(&secret, now() - 30))).send().await;
+    assert_eq!(shown_twice.verdict(), "403 access.denied", "a code is good once");
+
+    // Another browser of the same user: a session is as strong as what was shown in it.
+    assert_eq!(gateway.get(BOOKS).header("cookie", &weak).send().await.verdict(), "401 session.step-up");
+    let page = gateway.get(TOTP).header("cookie", &weak).header("accept", "text/html").send().await;
+    assert!(page.text().contains("autocomplete=\"one-time-code\"") && !page.text().contains(&secret));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("form-action 'self'") && policy.contains("default-src 'none'"), "{policy}");
+    let again = post(&gateway, &weak, "do=enrol").send().await;
+    assert_eq!(again.verdict(), "403 access.denied", "nobody's app is replaced by whoever has a session");
+
+    let entry = gateway.audit_entry(|entry| entry["kind"] == "request" && entry["action"] == "factor.enrolled").await;
+    assert_eq!(entry["facts"]["tenant"], "acme", "{entry}");
+    let everything = format!("{:?}{:?}", crate::harness::entries(&gateway), gateway.log_lines());
+    assert!(!everything.contains(&secret), "a secret was written down");
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("moat_second_factor_total{result=\"code\"} 1"), "{metrics}");
+    assert!(metrics.contains("moat_second_factor_total{result=\"wrong\"} 1"));
+}
+
+#[tokio::test]
+async fn a_browser_is_led_through_it_and_back_to_where_it_was_going() {
+    let (gateway, _upstream) = with_factor().await;
+    let cookie = open(&gateway).await;
+    let page = async |form: &str| post(&gateway, &cookie, form).header("accept", "text/html").send().await;
+    let offer = gateway.get(&format!("{TOTP}?return=/books")).header("cookie", &cookie).header("accept", "text/html");
+    assert!(offer.send().await.text().contains("value=\"/books\""));
+    let begun = page("do=enrol&return=/books").await;
+    assert!(begun.text().contains("<svg") && begun.text().contains("value=\"/books\""), "{}", begun.text());
+    let key = begun.text().split("Key: <code>").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let wrong = page("code=000000&return=/books").await;
+    assert_eq!((wrong.status.as_u16(), wrong.text().contains("role=\"alert\"")), (403, true));
+    let done = page(&format!("code={}&return=/books", shown(&key, now() - 30))).await;
+    assert!(done.text().contains("href=\"/books\"") && done.text().contains("recovery"), "{}", done.text());
+    let next = page(&format!("code={}&return=/books", shown(&key, now()))).await;
+    assert_eq!((next.status.as_u16(), next.header("location").as_deref()), (303, Some("/books")));
+    for elsewhere in ["//evil.example/", "https://evil.example/", "/%5cevil.example", "javascript:alert(1)"] {
+        let url = format!("{TOTP}?return={elsewhere}");
+        let page = gateway.get(&url).header("cookie", &cookie).header("accept", "text/html").send().await;
+        assert!(!page.text().contains("evil") && !page.text().contains("javascript"), "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn recovery_codes_work_once_and_guessing_does_not_pay() {
+    let (gateway, _upstream) = with_factor().await;
+    let (cookie, _, codes) = enrolled(&gateway).await;
+    let cookie = promoted(&gateway, &cookie).await;
+    let once = post(&gateway, &cookie, &format!("code={}", codes[3].to_lowercase())).send().await;
+    assert_eq!(once.verdict(), "200", "{}", once.text());
+    let twice = post(&gateway, &cookie, &format!("code={}", codes[3])).send().await;
+    assert_eq!(twice.verdict(), "403 access.denied");
+    for _ in 0..4 {
+        assert_eq!(post(&gateway, &cookie, "code=000001").send().await.verdict(), "403 access.denied");
+    }
+    let held_up = post(&gateway, &cookie, &format!("code={}", codes[4])).send().await;
+    assert_eq!(held_up.verdict(), "429 quota.exceeded", "the right one too");
+    assert!(held_up.header("retry-after").unwrap().parse::<u32>().unwrap() <= 30);
+    let left = gateway.get(TOTP).header("cookie", &cookie).send().await;
+    assert_eq!((&left.json()["factor"], &left.json()["recovery_codes_left"]), (&"enrolled".into(), &9.into()));
+}
+
+#[tokio::test]
+async fn whoever_has_no_fresh_session_of_ours_sets_nothing_up() {
+    let (gateway, _upstream) = with_factor().await;
+    let token = Token::of("acme", &["cashier"]).claim("auth_time", now() - 3600).signed(&gateway.bundle.key);
+    let reply = gateway.call("POST", SESSION).bearer(&token).send().await;
+    let old = cookie(&reply).unwrap();
+    assert_eq!(post(&gateway, &old, "do=enrol").send().await.verdict(), "401 session.step-up");
+    let cookie = open(&gateway).await;
+    let cross = gateway
+        .call("POST", TOTP)
+        .header("cookie", &cookie)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("do=enrol");
+    assert_eq!(cross.send().await.verdict(), "403 csrf.unproven");
+    let foreign = post(&gateway, &cookie, "do=enrol");
+    assert_eq!(foreign.header("host", "globex.localhost").send().await.status.as_u16() / 100, 4);
+    for (form, expected) in
+        [("code=1&code=2", "422 body.invalid"), ("", "422 body.invalid"), ("code=123456", "403 access.denied")]
+    {
+        assert_eq!(post(&gateway, &cookie, form).send().await.verdict(), expected, "{form}");
+    }
+    assert_eq!(post(&gateway, "theme=dark", "do=enrol").send().await.verdict(), "401 session.missing");
+    let json = gateway.call("POST", TOTP).header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+    assert_eq!(
+        json.header("content-type", "application/json").body("{}").send().await.verdict(),
+        "415 body.unsupported"
+    );
+}
