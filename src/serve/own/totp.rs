@@ -107,7 +107,7 @@ async fn enrol(visit: &mut Visit<'_>, caller: &Caller, back: &str) -> Result<Mad
     let begun = caller.factors(visit).begin(caller.owner(), &factor, now_s).await.map_err(|fault| silent(&fault))?;
     if !begun {
         // Whoever has the session only must not put an app of theirs in place of the user's.
-        return Err(Refusal::new(Code::AccessDenied, "the user has an app, which an operator can take away"));
+        return Err(Refusal::new(Code::AccessDenied, "the user has an app already"));
     }
     visit.done("factor.begun");
     if wants_html(visit.headers) {
