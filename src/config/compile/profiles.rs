@@ -126,6 +126,7 @@ mod tests {
 
     #[test]
     fn the_built_in_profile_compiles() {
-        assert_eq!(&**built_in().unwrap().name(), "default");
+        assert_eq!(&**built_in("default").unwrap().name(), "default");
+        assert_eq!(&**page().unwrap().name(), "page");
     }
 }
