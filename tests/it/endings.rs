@@ -95,16 +95,18 @@ async fn an_application_that_dies_in_its_body_cannot_make_it_look_whole() {
         tokio::spawn(connection);
         let request = Request::get("https://acme.localhost/again").body(()).unwrap();
         let answered = timeout(PATIENCE, client.send_request(request, true).unwrap().0).await.expect("an answer");
-        let response = answered.unwrap();
-        let (mut broken, mut body) = (response.status() == 502, response.into_body());
-        while let Some(piece) = timeout(PATIENCE, body.data()).await.expect("the stream stays open") {
-            if piece.is_err() {
-                broken = true;
-                break;
+        // A head that waits to be sent may go with its stream: then there is no answer that could look whole.
+        if let Ok(response) = answered {
+            let (mut broken, mut body) = (response.status() == 502, response.into_body());
+            while let Some(piece) = timeout(PATIENCE, body.data()).await.expect("the stream stays open") {
+                if piece.is_err() {
+                    broken = true;
+                    break;
+                }
             }
+            assert!(broken, "the answer looks whole");
         }
-        assert!(broken, "the answer looks whole");
-        drop((body, client, stream));
+        drop((client, stream));
         let entry = gateway.outcome_of_path("/page").await;
         assert_eq!((&entry["verdict"], &entry["outcome"]["status"]), (&"upstream.unreachable".into(), &200.into()));
         assert_eq!(entries_of_page(gateway).len(), 1);
