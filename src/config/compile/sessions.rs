@@ -5,11 +5,11 @@ mod tokens;
 use super::limits::Limits;
 use super::{Compiler, Noun};
 use crate::config::options::{
-    BrowserOptions, GrantOptions, RotateOnOption, RotateOption, SameSiteOption, TenantOptions,
+    BrowserOptions, GrantOptions, RotateOnOption, RotateOption, SameSiteOption, TenantOptions, TotpOptions,
 };
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::{Browser, Grant, Rotation, SameSite, SealingKeys, Server, Sessions};
+use crate::config::settings::{Browser, Grant, Rotation, SameSite, SealingKeys, Server, Sessions, Totp};
 use crate::config::units::{Period, seconds};
 use decide::facts::Stage;
 use decide::rules::{Excess, INSPECT, KeyPart, Limit, Rate, Settle};
@@ -50,7 +50,8 @@ impl Compiler<'_> {
         }
         let browser = options.browser.as_ref().map(|browser| Arc::new(self.browser(&browser.value, &keys)));
         let tokens = options.tokens.as_ref().map(|tokens| Arc::new(self.own_tokens(tokens)));
-        Sessions { browser, tokens, dpop: self.dpop_rules(&options.dpop), keys, limits: all }
+        let totp = options.totp.as_ref().map(|totp| Arc::new(self.totp(totp)));
+        Sessions { browser, totp, tokens, dpop: self.dpop_rules(&options.dpop), keys, limits: all }
     }
 
     fn browser(&self, options: &BrowserOptions, keys: &SealingKeys) -> Browser {
@@ -104,6 +105,27 @@ impl Compiler<'_> {
                 Some(place) => self.read_keys(place),
                 None => keys.clone(),
             },
+        }
+    }
+
+    fn totp(&self, options: &Spanned<TotpOptions>) -> Totp {
+        if self.tree.get("sessions").is_some_and(|sessions| sessions.get("browser").is_none()) {
+            let hint = "write `sessions: {browser: …}`: a token cannot be made stronger, a session can";
+            self.report.hinted(options.at, "codes need sessions that the gateway holds", Some(hint));
+        }
+        let issuer = &options.issuer;
+        if issuer.trim().is_empty() || issuer.chars().count() > 64 || issuer.chars().any(char::is_control) {
+            let hint = "the name of your product, at most 64 characters";
+            self.report.hinted(issuer.at, "this is no name that an app could show", Some(hint));
+        }
+        if let Some(acr) = options.acr.as_ref().filter(|acr| acr.is_empty()) {
+            self.report.problem(acr.at, "an empty `acr` is none");
+        }
+        self.within(&options.enrol_within, seconds(60), seconds(3600));
+        Totp {
+            issuer: Arc::from(issuer.as_str()),
+            acr: options.acr.as_ref().map(|acr| Arc::from(acr.as_str())),
+            enrol_within: options.enrol_within.0,
         }
     }
 
