@@ -216,27 +216,13 @@ fn handed_over(clients: usize, successor: &std::net::TcpListener, close: impl Fn
     (accepted.len(), lost.count())
 }
 
-/// Why the sockets themselves are handed over: each with SO_REUSEPORT has a queue of its own, which dies with it.
+/// Why the sockets themselves are handed over: a second socket with `SO_REUSEPORT` has a queue of its own, and what waits in
+/// the first dies with it (102 of 200 on Linux 6.18; other kernels differ, so that half is told here and not asserted).
 #[test]
-fn a_second_socket_on_the_port_loses_what_waits_at_the_first_and_the_same_socket_does_not() {
-    use socket2::{Domain, Socket, Type};
-    let open = |address: &str| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        rustix::net::sockopt::set_socket_reuseport(&socket, true).unwrap();
-        socket.bind(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-        socket.listen(1024).unwrap();
-        std::net::TcpListener::from(socket)
-    };
-    let old = open("127.0.0.1:0");
-    let new = open(&old.local_addr().unwrap().to_string());
-    let (accepted, lost) = handed_over(200, &new, move || drop(old));
-    println!("SO_REUSEPORT: {accepted} of 200 waiting connections accepted, {lost} reset");
-    assert!(lost > 20 && accepted + lost == 200, "{accepted} accepted, {lost} lost");
-
+fn what_waits_at_a_socket_is_accepted_by_whoever_holds_the_same_socket() {
     let old = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let new = old.try_clone().unwrap();
     // The backlog of the standard library is 128.
     let (accepted, lost) = handed_over(100, &new, move || drop(old));
-    println!("the same socket: {accepted} of 100 waiting connections accepted, {lost} reset");
     assert_eq!((accepted, lost), (100, 0));
 }
