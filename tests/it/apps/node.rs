@@ -23,8 +23,8 @@ const DRESSING: Dressing = Dressing {
     hides: &["server", "x-powered-by"],
     cookies: &["Secure", "HttpOnly", "SameSite=Lax"],
     readable: &["theme"],
-    // Over HTTP/2 neither trailers nor hints reach the client.
-    gaps: &["curl --http2 /trailers", "curl --http2 /early"],
+    // The codec of HTTP/2 sends no interim answers.
+    gaps: &["curl --http2 /early"],
 };
 
 fn start(stage: &Stage, behind_proxy: bool) -> App {

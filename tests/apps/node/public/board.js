@@ -49,7 +49,6 @@ window.board = {
       const options = { transports, forceNew: true, reconnection: false, timeout: 20000 };
       const [one, two] = [io(options), io(options)];
       const heard = [];
-      let upgraded = false;
       const fail = (error) => reject(`socket.io: ${error.message ?? error}`);
       one.on("connect_error", fail);
       two.on("connect_error", fail);
@@ -57,7 +56,7 @@ window.board = {
       const settled = (client) =>
         new Promise((done) => client.on("hello", () => {
           if (forced || client.io.engine.transport.name === "websocket") return done();
-          client.io.engine.once("upgrade", () => ((upgraded = true), done()));
+          client.io.engine.once("upgrade", done);
         }));
       Promise.all([settled(one), settled(two)]).then(async () => {
         const answers = [];
@@ -66,6 +65,8 @@ window.board = {
         const until = () => (heard.length === 3 ? finish() : setTimeout(until, 10));
         const finish = () => {
           const transport = one.io.engine.transport.name;
+          // Who began with polling came to a WebSocket by an upgrade, before or after "hello".
+          const upgraded = transports[0] === "polling" && transport === "websocket";
           one.close();
           two.close();
           say(`chat by ${transport}`);
