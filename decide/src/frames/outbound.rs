@@ -49,6 +49,12 @@ pub struct Outbound {
     begun: Vec<u32>,
 }
 
+impl Default for Outbound {
+    fn default() -> Outbound {
+        Outbound::new()
+    }
+}
+
 impl Outbound {
     /// Before the first byte.
     pub const fn new() -> Outbound {

@@ -79,6 +79,12 @@ pub struct Walker {
     named: bool,
 }
 
+impl Default for Walker {
+    fn default() -> Walker {
+        Walker::new()
+    }
+}
+
 impl Walker {
     /// Before the first header block.
     pub const fn new() -> Walker {

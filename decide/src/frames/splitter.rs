@@ -107,6 +107,12 @@ pub struct Splitter {
     have: usize,
 }
 
+impl Default for Splitter {
+    fn default() -> Splitter {
+        Splitter::new()
+    }
+}
+
 impl Splitter {
     /// At the beginning.
     pub const fn new() -> Splitter {
