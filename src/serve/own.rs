@@ -1,6 +1,6 @@
 //! Everything below `/.moat/`: the gateway's own resources, on every host.
 //!
-//! [`Own::find`] names the resource, a closed list by path and method. [`Gateway::own`] does for all of them what routes do
+//! [`Own::find`] names the resource, a closed list by path and method. `Gateway::own` does for all of them what routes do
 //! for applications: the tenant of the host, its networks and its standing, limits by address, evidence of our own site
 //! where something changes, a body within bounds. Then the resource answers, by way of a [`Visit`]. What changes state
 //! writes an intent before it does ([`Visit::intent`]); the entry of the outcome bears the name of what was done.
