@@ -93,7 +93,7 @@ def write(c):
         o += ["issuers:", "  lab:", f"    issuer: {c.issuer}", f"    audiences: [{c.audience}]", "    algorithms: [RS256, ES256]",
               "    token_types: [jwt]", "    claims: {tenant: tenant, roles: roles}", "    jwks: {file: jwks.json}",
               "    max_lifetime: 31d"]
-        o += [f"sessions: {{token_cache: {20000 if c.on('jwtcache') else 0}}}"]
+        o += [f"sessions: {{token_cache: {20000 if c.on('jwtcache') else 0}, revocation: {{keep: 31d}}}}"]
     o += ["identity: {subject: x-user}"]
     if c.on("rbac"):
         put(c.dir / "policies/custom-domains.yaml",
