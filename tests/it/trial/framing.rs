@@ -3,6 +3,7 @@ mod chunks;
 mod codings;
 mod collected;
 mod heads;
+mod hosts;
 mod lengths;
 mod lines;
 mod sequences;
@@ -23,6 +24,7 @@ fn cases() -> Vec<Case> {
         chunks::cases(),
         heads::cases(),
         lines::cases(),
+        hosts::cases(),
         sequences::cases(),
         collected::cases(),
     ] {
