@@ -155,11 +155,8 @@ pub enum Challenge {
     Bearer,
     /// RFC 6750: `error="invalid_token"`.
     InvalidToken,
-    /// RFC 9449, 7.1: proof of possession.
-    Dpop {
-        /// What was wrong with what was presented; `None` where nothing was.
-        error: Option<&'static str>,
-    },
+    /// What a route accepts.
+    Accepted(Accepted),
     /// RFC 9470: `error="insufficient_user_authentication"`.
     StepUp {
         /// Greatest age of the authentication, in seconds.
@@ -167,6 +164,21 @@ pub enum Challenge {
         /// Acceptable authentication context classes, in order of preference.
         acr: Vec<String>,
     },
+}
+
+/// The ways in of a route as challenges, one for each scheme (RFC 9110, 11.6.1).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// `Bearer` (RFC 6750, 3).
+    pub bearer: bool,
+    /// `DPoP` (RFC 9449, 7.1).
+    pub dpop: bool,
+    /// `ApiKey`, once for each header that may hold a key. No scheme is registered for them: the name is ours.
+    pub api_keys: Vec<http::HeaderName>,
+    /// `Cookie`, for routes that take nothing else. No scheme is registered for them: the name is ours.
+    pub cookies: Vec<std::sync::Arc<str>>,
+    /// What was wrong with what was presented (RFC 6750, 3.1); `None` where nothing was.
+    pub error: Option<&'static str>,
 }
 
 impl Refusal {

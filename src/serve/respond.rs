@@ -5,7 +5,7 @@ use decide::facts::{LimitState, RequestId};
 use decide::headers::{DressContext, Fields, Profile, dress};
 use decide::oauth::OAuthError;
 use decide::ratelimit;
-use decide::refusal::{Challenge, Code, Refusal};
+use decide::refusal::{Accepted, Challenge, Code, Refusal};
 use decide::request::Method;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
@@ -73,7 +73,11 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     headers.insert(VARY, HeaderValue::from_static("accept"));
     request_id(&mut headers, audience.id);
     if let Some(challenge) = refusal.challenge.as_ref().filter(|_| audience.oauth.is_none()) {
-        text(&mut headers, WWW_AUTHENTICATE, &authenticate(challenge));
+        for line in authenticate(challenge) {
+            if let Ok(line) = HeaderValue::from_str(&line) {
+                headers.append(WWW_AUTHENTICATE, line);
+            }
+        }
     }
     if let Some(seconds) = refusal.retry_after_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -227,13 +231,12 @@ fn page(status: u16, title: &str, code: &str, id: &str) -> String {
 /// Algorithms that proofs of possession may be signed with, for those who ask (RFC 9449, 5.1).
 const PROOF_ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 RS256";
 
-/// `WWW-Authenticate` (RFC 6750, RFC 9470).
-fn authenticate(challenge: &Challenge) -> String {
+/// `WWW-Authenticate` (RFC 6750, RFC 9470): one line for each challenge, since few parsers take lists of them apart rightly.
+fn authenticate(challenge: &Challenge) -> Vec<String> {
     match challenge {
-        Challenge::Bearer => "Bearer".to_owned(),
-        Challenge::Dpop { error: None } => format!("DPoP algs=\"{PROOF_ALGORITHMS}\""),
-        Challenge::Dpop { error: Some(error) } => format!("DPoP error=\"{error}\", algs=\"{PROOF_ALGORITHMS}\""),
-        Challenge::InvalidToken => "Bearer error=\"invalid_token\"".to_owned(),
+        Challenge::Bearer => vec!["Bearer".to_owned()],
+        Challenge::InvalidToken => vec!["Bearer error=\"invalid_token\"".to_owned()],
+        Challenge::Accepted(accepted) => schemes(accepted),
         Challenge::StepUp { max_age_s, acr } => {
             let mut value = "Bearer error=\"insufficient_user_authentication\", \
                              error_description=\"A fresh authentication is required\""
@@ -244,7 +247,21 @@ fn authenticate(challenge: &Challenge) -> String {
             if let Some(seconds) = max_age_s {
                 value.push_str(&format!(", max_age=\"{seconds}\""));
             }
-            value
+            vec![value]
         }
     }
+}
+
+/// One challenge for each way in. `ApiKey` and `Cookie` say where the credential goes.
+fn schemes(accepted: &Accepted) -> Vec<String> {
+    let error = || accepted.error.map(|error| format!("error=\"{error}\""));
+    let line = |scheme: &str, error: Option<String>, own: Option<String>| {
+        let parameters: Vec<String> = error.into_iter().chain(own).collect();
+        format!("{scheme} {}", parameters.join(", ")).trim_end().to_owned()
+    };
+    let bearer = accepted.bearer.then(|| line("Bearer", error(), None));
+    let dpop = accepted.dpop.then(|| line("DPoP", error(), Some(format!("algs=\"{PROOF_ALGORITHMS}\""))));
+    let keys = accepted.api_keys.iter().map(|name| line("ApiKey", error(), Some(format!("header=\"{name}\""))));
+    let cookies = accepted.cookies.iter().map(|name| line("Cookie", None, Some(format!("cookie-name=\"{name}\""))));
+    bearer.into_iter().chain(dpop).chain(keys).chain(cookies).collect()
 }

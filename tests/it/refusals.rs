@@ -35,6 +35,45 @@ async fn challenges_say_what_would_help() {
     );
 }
 
+/// One challenge for each scheme that the route takes (RFC 9110, 11.6.1), each on a line of its own.
+#[tokio::test]
+async fn a_challenge_names_each_way_in() {
+    let (gateway, _upstream) = with(|bundle| {
+        for (name, auth) in [
+            ("key", "api_key: {header: x-machine, prefix: nlk_, keys: {file: keys.yaml}}"),
+            ("cookie", "cookie: {name: __Host-nl, issuer: workforce}"),
+            ("proof", "any_of: [{dpop: workforce}, {bearer: workforce}, {cookie: {name: __Host-nl, issuer: workforce}}]"),
+            ("both", "any_of: [{api_key: {header: x-machine, prefix: nlk_, keys: {file: keys.yaml}}}, {bearer: workforce}]"),
+        ] {
+            bundle.route(&format!(
+                "  {name}:\n    match: {{hosts: [\"*.localhost\"], paths: [/way/{name}], methods: [GET]}}\n    upstream: app\n    headers: api-json\n    auth: {{{auth}}}\n    require: {{session: any}}"
+            ));
+        }
+        bundle.write("keys.yaml", "keys: {}\n");
+    })
+    .await;
+    let algorithms = "algs=\"ES256 ES384 EdDSA PS256 RS256\"";
+    for (path, header, value, expected) in [
+        ("key", "accept", "*/*", "ApiKey header=\"x-machine\"".to_owned()),
+        ("key", "x-machine", "nlk_no", "ApiKey error=\"invalid_token\", header=\"x-machine\"".to_owned()),
+        ("key", "authorization", "Bearer x.y.z", "ApiKey header=\"x-machine\"".to_owned()),
+        ("cookie", "accept", "*/*", "Cookie cookie-name=\"__Host-nl\"".to_owned()),
+        ("cookie", "cookie", "__Host-nl=x.y.z", "Cookie cookie-name=\"__Host-nl\"".to_owned()),
+        ("proof", "accept", "*/*", format!("Bearer|DPoP {algorithms}")),
+        (
+            "proof",
+            "authorization",
+            "Bearer x.y.z",
+            format!("Bearer error=\"invalid_token\"|DPoP error=\"invalid_token\", {algorithms}"),
+        ),
+        ("both", "accept", "*/*", "Bearer|ApiKey header=\"x-machine\"".to_owned()),
+    ] {
+        let reply = gateway.get(&format!("https://acme.localhost/way/{path}")).header(header, value).send().await;
+        assert_eq!(reply.status, 401, "{reply:?}");
+        assert_eq!(reply.header("www-authenticate"), Some(expected), "{path} {header}: {value}");
+    }
+}
+
 #[tokio::test]
 async fn a_limit_says_when_to_come_back() {
     let (gateway, _upstream) = with(|_| ()).await;

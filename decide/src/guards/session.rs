@@ -2,7 +2,7 @@
 use super::{Case, Outcome, undecidable};
 use crate::deliberation::Findings;
 use crate::facts::{Answer, Credential, Question};
-use crate::refusal::{Challenge, Code, Refusal};
+use crate::refusal::{Accepted, Challenge, Code, Refusal};
 use crate::rules::{Accept, Access, SessionRules};
 use std::borrow::Cow;
 
@@ -16,7 +16,9 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
         None => return Outcome::Ask(Question::Credential),
         Some(Answer::Credential(Credential::Valid { identity, carrier })) => (identity, carrier),
         Some(Answer::Credential(Credential::Missing)) => {
-            return Outcome::Refuse(Refusal::new(Code::SessionMissing, "no credential").challenge(missing(rules)));
+            return Outcome::Refuse(
+                Refusal::new(Code::SessionMissing, "no credential").challenge(Challenge::Accepted(accepted(rules))),
+            );
         }
         Some(Answer::Credential(Credential::Invalid(cause))) => {
             return Outcome::Refuse(invalid(Code::SessionInvalid, cause.into()));
@@ -46,17 +48,32 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
     Outcome::Pass
 }
 
-/// RFC 6750, 3: what the route would accept. Where it wants proof of a key, a bearer token is not worth sending.
-fn missing(rules: &SessionRules) -> Challenge {
-    if wants_proof(rules) { Challenge::Dpop { error: None } } else { Challenge::Bearer }
-}
-
-/// RFC 6750, 3.1: what was presented is expired, revoked, malformed or otherwise invalid.
+/// What the route would accept, and that what was presented is expired, revoked, malformed or otherwise invalid (RFC 6750,
+/// 3.1).
 fn wrong(rules: &SessionRules) -> Challenge {
-    if wants_proof(rules) { Challenge::Dpop { error: Some("invalid_token") } } else { Challenge::InvalidToken }
+    Challenge::Accepted(Accepted { error: Some("invalid_token"), ..accepted(rules) })
 }
 
-fn wants_proof(rules: &SessionRules) -> bool {
-    let with_proof = rules.accept.iter().any(|accept| matches!(accept, Accept::Dpop { .. }));
-    with_proof && !rules.accept.iter().any(|accept| matches!(accept, Accept::Bearer { .. }))
+/// One challenge for each scheme that would help. A cookie is named where nothing else would; and where not even that is
+/// known, as behind `ext_auth` alone, `Bearer` stands for it: 401 takes a challenge (RFC 9110, 15.5.2).
+fn accepted(rules: &SessionRules) -> Accepted {
+    let mut accepted = Accepted::default();
+    let mut cookies = Vec::new();
+    for one in &rules.accept {
+        match one {
+            Accept::Bearer { .. } => accepted.bearer = true,
+            Accept::Dpop { .. } => accepted.dpop = true,
+            Accept::ApiKey { header, .. } if !accepted.api_keys.contains(header) => {
+                accepted.api_keys.push(header.clone());
+            }
+            Accept::Cookie { name, .. } => cookies.push(name.clone()),
+            Accept::Session { cookie } => cookies.push(cookie.clone()),
+            Accept::ApiKey { .. } | Accept::ExtAuth { .. } => {}
+        }
+    }
+    if !accepted.bearer && !accepted.dpop && accepted.api_keys.is_empty() {
+        accepted.bearer = cookies.is_empty();
+        accepted.cookies = cookies;
+    }
+    accepted
 }
