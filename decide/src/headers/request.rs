@@ -27,6 +27,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+static DPOP: HeaderName = HeaderName::from_static("dpop");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -273,7 +274,7 @@ pub struct Origin<'a> {
 /// did not is not even verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Presented<'a> {
-    /// Whether `Authorization: Bearer` is one.
+    /// Whether `Authorization: Bearer` is one, or `DPoP` with its proof.
     pub bearer: bool,
     /// The names of cookies that are.
     pub cookies: &'a [Arc<str>],
@@ -325,8 +326,14 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
     let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
     unwanted.iter().for_each(|name| fields.remove(name));
     if !headers.forward_credential {
-        if out.presented.bearer && fields.value(&AUTHORIZATION).is_some_and(is_bearer) {
-            fields.remove(&AUTHORIZATION);
+        if out.presented.bearer {
+            if fields.value(&AUTHORIZATION).is_some_and(is_bearer) {
+                fields.remove(&AUTHORIZATION);
+            }
+            // With the token goes its proof (RFC 9449): it may be good for another moment.
+            if fields.value(&DPOP).is_some() {
+                fields.remove(&DPOP);
+            }
         }
         if fields.value(&COOKIE).is_some() {
             out.presented.cookies.iter().for_each(|name| remove_cookie(fields, name));

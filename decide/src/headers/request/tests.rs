@@ -173,6 +173,19 @@ fn credentials_stay_here_where_asked() {
 }
 
 #[test]
+fn a_proof_of_possession_goes_where_its_token_goes() {
+    let strip = IdentityHeaders::default();
+    let forward = IdentityHeaders { forward_credential: true, ..IdentityHeaders::default() };
+    for (headers, bearer, kept) in [(&strip, true, 0), (&strip, false, 2), (&forward, true, 2)] {
+        let mut fields = map(&[("authorization", "DPoP t"), ("dpop", "a.b.c"), ("DPoP", "d.e.f")]);
+        let presented = Presented { bearer, ..Presented::default() };
+        edit(&mut fields, headers, &Outbound { presented, ..outbound(None, &[]) });
+        assert_eq!(fields.get_all("dpop").iter().count(), kept, "{bearer}");
+        assert_eq!(fields.contains_key("authorization"), kept > 0, "{bearer}");
+    }
+}
+
+#[test]
 fn other_schemes_are_not_our_credential() {
     for (value, kept) in [("Basic YTpi", true), ("bEARER x", false), ("Bearer", false)] {
         let mut fields = map(&[("authorization", value)]);
