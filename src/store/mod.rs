@@ -2,6 +2,7 @@
 pub mod audit;
 pub mod families;
 pub mod factors;
+pub mod key_uses;
 pub mod quota;
 pub mod seal;
 pub mod revocations;

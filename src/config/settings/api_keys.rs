@@ -68,6 +68,11 @@ impl ApiKeys {
         hash
     }
 
+    /// Where the last use of a key is kept: under a hash that is no key's, since no key holds a NUL.
+    pub fn use_place(&self, id: &str) -> [u8; 32] {
+        self.hash(&format!("last use\0{id}"))
+    }
+
     /// Takes over what the same keys have learnt under an older snapshot.
     pub fn inherit(&self, before: &ApiKeys) {
         for (id, key) in &self.keys {

@@ -1,5 +1,5 @@
 //! API keys from `moat keys` to the application: let in, refused, rotated, revoked, imported, and never forwarded.
-use crate::harness::{Bundle, Gateway, Output, Upstream, moat, outcomes};
+use crate::harness::{Bundle, Gateway, Output, Redis, Upstream, moat, outcomes};
 use serde_json::Value;
 
 const AUTH: &str = "auth: {api_key: {prefix: nlk_, keys: {file: keys.yaml}}}";
@@ -231,4 +231,37 @@ async fn commands_say_what_is_wrong_and_change_nothing() {
     let revoked = keys(&bundle, &["revoke", &id]);
     assert!(revoked.code == Some(78) && revoked.stderr.contains("will not take this over"), "{revoked:?}");
     assert_eq!(row(&bundle, &id)["state"], "revoked");
+}
+
+/// Which key nobody uses any more is told by all replicas together, or somebody revokes one that is in use.
+#[tokio::test]
+async fn replicas_tell_each_other_when_a_key_was_used() {
+    let redis = Redis::start(&[]).await;
+    let replica = async |instance: &str| {
+        let (bundle, upstream) = bundle().await;
+        bundle.replace("instance: test-1", &format!("instance: {instance}"));
+        let storage = format!(
+            "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: pepper}}, use_for: [api_keys]}}\nroutes:\n  home:",
+            redis.address
+        );
+        bundle.replace("routes:\n  home:", &storage);
+        bundle.write("pepper", "thirty-two bytes of a pepper, or a few more\n");
+        let text = bundle.read("gateway.yaml");
+        bundle.write(
+            "gateway.yaml",
+            &text.replace("keys: {file: keys.yaml}}", "keys: {file: keys.yaml}, pepper: {file: pepper}}"),
+        );
+        (bundle, upstream)
+    };
+    let (first, _one) = replica("one").await;
+    let (second, _two) = replica("two").await;
+    let (key, id) = new(&first, &["--tenant", "acme", "--role", "viewer"]);
+    second.write("keys.yaml", &first.read("keys.yaml"));
+    let (mut used, mut idle) = (Gateway::start(first).await, Gateway::start(second).await);
+    assert_eq!(verdict(&used, ROOT, &key).await, "200");
+    assert_eq!(used.stop(), Some(0));
+    assert_eq!(row(&idle.bundle, &id)["last_used"], Value::Null);
+    assert_eq!(idle.stop(), Some(0));
+    assert_eq!(row(&idle.bundle, &id)["last_used"], row(&used.bundle, &id)["last_used"]);
+    assert_ne!(row(&idle.bundle, &id)["last_used"], Value::Null, "it was used at the other");
 }
