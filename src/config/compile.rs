@@ -114,7 +114,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     if whole {
         c.unused(&roles.permissions, &profiles, &limits);
     }
-    let csrf_keys = c.csrf_keys(&rules, &server);
+    let csrf_keys = c.csrf_keys(&rules, &server, &sessions.keys);
     let default_profile = profiles.list.first()?.clone();
     let shared = limits.list.iter().any(|(_, limit)| limit.sharing.is_some());
     let redis = c.redis(shared);

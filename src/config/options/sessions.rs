@@ -31,6 +31,11 @@ pub struct SessionsOptions {
     /// made in `server.state_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<Spanned<SecretPlace>>,
+    /// Place of the keys that tokens of `csrf: token` are made with, as `keys`: the first makes them, the others are still
+    /// accepted. Replicas that serve one site share it, or a page of one is refused by another. Default: `keys`, where they
+    /// are written; else a key that is made in `server.state_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csrf_keys: Option<Spanned<SecretPlace>>,
     /// Names of rate limits by address that the gateway's own endpoints below `/.moat/` are under, besides the one that is
     /// built in. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -68,6 +73,7 @@ impl Default for SessionsOptions {
             dpop: DpopOptions::default(),
             totp: None,
             keys: None,
+            csrf_keys: None,
             rate_limits: Vec::new(),
             step_up: Entries::default(),
             token_cache: 20_000,

@@ -131,6 +131,37 @@ async fn a_page_hands_out_a_token_and_takes_it_back_in_a_header_or_form() {
     assert!(gateway.metrics().await.contains("moat_csrf_denied_total{reason=\"no_evidence\"}"));
 }
 
+/// A page that one replica has served posts to another: they make tokens with the same keys, where they are told which.
+#[tokio::test]
+async fn a_token_of_one_replica_is_good_at_another_that_has_its_keys() {
+    let upstream = Upstream::answering(application).await;
+    let replica = async |named: &str, keys: &str| {
+        let bundle = Bundle::standard(upstream.address);
+        routes(&bundle);
+        bundle.replace("sessions:\n", &format!("sessions:\n  {named}: {{file: csrf.keys}}\n"));
+        bundle.write("csrf.keys", keys);
+        Gateway::start(bundle).await
+    };
+    let (one, two) = (format!("{}\n", "01ab".repeat(16)), format!("{}\n", "02cd".repeat(16)));
+    let here = replica("csrf_keys", &one).await;
+    let there = replica("csrf_keys", &format!("{two}{one}")).await;
+    let by_sessions = replica("keys", &one).await;
+    let stranger = replica("csrf_keys", &two).await;
+    let (pair, _) = page(&here, false, "/contact", "").await.unwrap();
+    let headers = [("cookie", pair.as_str()), ("x-csrf-token", value(&pair))];
+    for (replica, verdict) in [(&here, "200"), (&there, "200"), (&by_sessions, "200"), (&stranger, "403 csrf.unproven")]
+    {
+        assert_eq!(post(replica, false, "/contact", &headers, "").await.verdict(), verdict);
+    }
+    // Keys that nobody uses are a mistake.
+    let bundle = Bundle::standard(upstream.address);
+    bundle.replace("sessions:\n", "sessions:\n  csrf_keys: {file: csrf.keys}\n");
+    bundle.write("csrf.keys", &one);
+    let check = moat(bundle.root(), &["check"]);
+    let said = format!("{check:?}");
+    assert!(check.code == Some(78) && said.contains("keys of tokens that no route asks for"), "{said}");
+}
+
 #[tokio::test]
 async fn nobody_elses_token_is_good_and_no_other_place_for_it() {
     let (gateway, upstream) = start().await;

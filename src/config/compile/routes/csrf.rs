@@ -3,7 +3,7 @@ use crate::config::compile::Compiler;
 use crate::config::options::{CsrfOption, TokenOptions};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::Server;
+use crate::config::settings::{SealingKeys, Server};
 use crate::config::units::{Size, seconds};
 use crate::config::{Purpose, pepper};
 use decide::csrf::{Keys, Submit};
@@ -119,18 +119,37 @@ impl Compiler<'_> {
         }
     }
 
-    /// The keys of tokens, where any route has some: made once, in the state folder.
-    pub(in crate::config::compile) fn csrf_keys(&self, rules: &Rules, server: &Server) -> Arc<Keys> {
+    /// The keys of tokens, where any route has some: those that are written, those that `sealing` is done with where the
+    /// operator has written these, or one made once in the state folder.
+    pub(in crate::config::compile) fn csrf_keys(
+        &self,
+        rules: &Rules,
+        server: &Server,
+        sealing: &SealingKeys,
+    ) -> Arc<Keys> {
+        let sessions = &self.options.sessions;
         if !rules.routes.iter().any(|route| matches!(route.csrf, Csrf::Token(_))) {
+            if let Some(place) = &sessions.csrf_keys {
+                let hint = "write `csrf: token` at a route, or remove it";
+                self.report.hinted(place.at, "keys of tokens that no route asks for", Some(hint));
+            }
             return Arc::new(Keys::derive([]));
         }
-        let secret = match self.world.purpose {
+        let keys = match (&sessions.csrf_keys, &sessions.keys) {
+            (Some(place), _) => self.read_keys(place),
+            (None, Some(_)) => sealing.clone(),
+            (None, None) => SealingKeys::new(vec![self.made_csrf_key(server)]),
+        };
+        Arc::new(Keys::derive(keys.iter().map(<[u8; 32]>::as_slice)))
+    }
+
+    fn made_csrf_key(&self, server: &Server) -> [u8; 32] {
+        match self.world.purpose {
             Purpose::Check => [0; 32],
             Purpose::Run => pepper::read_or_make(&server.state_dir, "csrf-key").unwrap_or_else(|error| {
                 self.report.problem(At::file(0), format!("`server.state_dir` cannot be used: {error}").to_lowercase());
                 [0; 32]
             }),
-        };
-        Arc::new(Keys::derive([secret.as_slice()]))
+        }
     }
 }

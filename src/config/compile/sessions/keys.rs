@@ -65,7 +65,7 @@ impl Compiler<'_> {
     }
 
     /// Reads a file of keys; what is wrong with it is reported.
-    pub(super) fn read_keys(&self, place: &Spanned<SecretPlace>) -> SealingKeys {
+    pub(in crate::config::compile) fn read_keys(&self, place: &Spanned<SecretPlace>) -> SealingKeys {
         let source = place.source(&self.files.folder, &|name| self.files.variable(name));
         if let Ok(SecretSource::File(path)) = &source {
             self.files.watch(path.clone());
