@@ -44,6 +44,7 @@ fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
         headers: 0,
         body: BodyRules { max_bytes: Some(1 << 20), content_types: Vec::new(), with_get: false },
         audit: AuditRules::default(),
+        certificate: Default::default(),
         shadow: Vec::new(),
         origin: String::new(),
     }

@@ -66,6 +66,7 @@ fn request(c: &mut Criterion) {
         },
         trace: (TraceParent::begin([3; 24], 0), false),
         presented: Presented { bearer: true, ..Presented::default() },
+        certificates: None,
     };
     c.bench_function("edit", |b| {
         b.iter_batched_ref(|| inbound.clone(), |fields| edit(fields, &headers, &outbound), BatchSize::SmallInput)

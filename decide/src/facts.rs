@@ -189,12 +189,21 @@ pub enum Carrier {
     ExtAuth,
     /// `Authorization: DPoP` with a proof of possession (RFC 9449).
     Dpop,
+    /// The certificate of the connection: browsers show theirs to whoever they ask, so it is ambient.
+    Certificate,
 }
 
 impl Carrier {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Carrier; 6] =
-        [Carrier::Bearer, Carrier::Cookie, Carrier::Session, Carrier::ApiKey, Carrier::ExtAuth, Carrier::Dpop];
+    pub const ALL: [Carrier; 7] = [
+        Carrier::Bearer,
+        Carrier::Cookie,
+        Carrier::Session,
+        Carrier::ApiKey,
+        Carrier::ExtAuth,
+        Carrier::Dpop,
+        Carrier::Certificate,
+    ];
 
     /// The word in entries, metrics and files.
     pub const fn as_str(self) -> &'static str {
@@ -205,6 +214,7 @@ impl Carrier {
             Carrier::ApiKey => "api_key",
             Carrier::ExtAuth => "ext_auth",
             Carrier::Dpop => "dpop",
+            Carrier::Certificate => "certificate",
         }
     }
 
@@ -212,7 +222,7 @@ impl Carrier {
     pub const fn is_ambient(self) -> bool {
         match self {
             Carrier::Bearer | Carrier::ApiKey | Carrier::ExtAuth | Carrier::Dpop => false,
-            Carrier::Cookie | Carrier::Session => true,
+            Carrier::Cookie | Carrier::Session | Carrier::Certificate => true,
         }
     }
 }
@@ -242,11 +252,19 @@ pub struct Identity {
     pub not_before: u64,
     /// `exp`, seconds; exclusive.
     pub expires_at: u64,
-    /// The key that the credential is bound to: thumbprint of `cnf` (RFC 9449, 6.1). Without proof of it, the credential is
-    /// not valid.
-    pub bound_to: Option<Arc<str>>,
+    /// What the credential is bound to by its `cnf`. Without proof of it, the credential is not valid.
+    pub bound_to: Option<Bound>,
     /// By what it can be ended before that.
     pub handles: Handles,
+}
+
+/// What a token is bound to, so that it is of no use to whoever only has the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// A key, of which requests bring proof: its thumbprint (`jkt`; RFC 9449, 6.1).
+    Key(Arc<str>),
+    /// The certificate of the connection: its SHA-256 in base64url (`x5t#S256`; RFC 8705, 3.1).
+    Certificate(Arc<str>),
 }
 
 impl Identity {

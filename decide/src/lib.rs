@@ -28,6 +28,7 @@ pub mod token;
 pub mod session;
 pub mod sign_in;
 pub mod api_key;
+pub mod certificate;
 pub mod oauth;
 pub mod totp;
 pub mod condition;

@@ -1,4 +1,5 @@
 //! Rules: tenants, routes and limits as compiled, and how a request finds its own.
+use crate::certificate::Told;
 use crate::condition::Condition;
 use crate::cors::Cors;
 use crate::csrf::Submit;
@@ -144,6 +145,8 @@ pub struct Route {
     pub headers: usize,
     /// Body rules.
     pub body: BodyRules,
+    /// Which certificates of the client its application is told.
+    pub certificate: Told,
     /// How its entries are written.
     pub audit: AuditRules,
     /// Guards that only observe.

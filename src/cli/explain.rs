@@ -1,4 +1,6 @@
 //! `moat explain METHOD URL`: the production engine on a made-up request, and where in the files each rule stands.
+mod certificate;
+
 use crate::cli::check;
 use crate::config::cases::{Judged, judge};
 use crate::config::options::{CarrierOption, CaseCaller, CaseRequest, CaseSite};
@@ -47,6 +49,9 @@ pub struct Args {
     /// How the session is carried
     #[arg(long, value_name = "HOW")]
     by: Option<By>,
+    /// PEM file with the certificate that the client shows, and those behind it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["role", "tenant", "subject", "auth_age", "acr", "amr", "by"])]
+    certificate: Option<PathBuf>,
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]
     from: Option<IpAddr>,
@@ -81,6 +86,7 @@ enum By {
     ApiKey,
     ExtAuth,
     Dpop,
+    Certificate,
 }
 
 /// Explains. Exits with 0 for a permit, 1 for a refusal, 78 where the bundle has problems.
@@ -89,7 +95,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(problems) => return check::report(&problems, check::Format::Text),
     };
-    let request = args.request()?;
+    let mut request = args.request()?;
+    if let Some(file) = &args.certificate {
+        let shown = certificate::read(file)?;
+        certificate::tell(&mut io::stdout().lock(), &loaded.snapshot, &shown, &mut request)?;
+    }
     let judged = match judge(&loaded.snapshot.rules, &request) {
         Ok(judged) => judged,
         Err(message) => bail!(message),
@@ -121,6 +131,7 @@ impl Args {
                 By::ApiKey => CarrierOption::ApiKey,
                 By::ExtAuth => CarrierOption::ExtAuth,
                 By::Dpop => CarrierOption::Dpop,
+                By::Certificate => CarrierOption::Certificate,
             }),
             ..CaseCaller::default()
         };
@@ -236,6 +247,9 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
                         (format!("token of `{issuer}` with proof of its key (DPoP)"), Some(format!("issuers.{issuer}")))
                     }
                     Accept::ApiKey { header, keys } => (format!("API key of `{keys}` in `{header}`"), None),
+                    Accept::Certificate { name } => {
+                        (format!("certificate of `{name}`"), Some(format!("client_certificates.{name}")))
+                    }
                     Accept::ExtAuth { name, .. } => (format!("whom `{name}` knows"), Some(format!("ext_auth.{name}"))),
                 };
                 match place {

@@ -105,7 +105,8 @@ fn misnamed(snapshot: &Snapshot, case: &CaseOptions) -> Option<(At, String, Opti
         }
     }
     let issuer = caller.issuer.as_ref()?;
-    if snapshot.issuers.iter().any(|known| *known.rules.name == issuer.value) {
+    let by_certificate = snapshot.client_certificates.contains_key(issuer.value.as_str());
+    if by_certificate || snapshot.issuers.iter().any(|known| *known.rules.name == issuer.value) {
         return None;
     }
     let hint = nearest(&issuer.value, snapshot.issuers.iter().map(|known| &*known.rules.name));

@@ -1,4 +1,5 @@
 //! Two snapshots side by side: what only a restart can change, and what the new one allows that the old one did not.
+mod certificates;
 mod sessions;
 mod keys;
 mod shell;
@@ -27,6 +28,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     upstreams(&old.upstreams, &new.upstreams, &mut lines);
     keys::loosened(old, new, &mut lines);
     ext_auth(old, new, &mut lines);
+    certificates::loosened(old, new, &mut lines);
     shell::loosened(old, new, &mut lines);
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
@@ -102,6 +104,7 @@ fn compare_routes(old: &Route, new: &Route, lines: &mut Lines) {
         format!("route `{name}` leads to `{}` instead of `{}`", leads(new), leads(old))
     });
     lines.when(old.audit.durable && !new.audit.durable, || format!("route `{name}` no longer waits for the audit log"));
+    lines.when(new.certificate > old.certificate, || format!("route `{name}` forwards more of client certificates"));
     lines.when(wider_body(&old.body, &new.body), || format!("route `{name}` accepts larger or other bodies"));
     for limit in &old.limits {
         match new.limits.iter().find(|other| other.name == limit.name) {
@@ -160,6 +163,7 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
             }
             Accept::Session { .. } => format!("route `{name}` accepts sessions that the gateway holds too"),
             Accept::ExtAuth { name: service, .. } => format!("route `{name}` accepts whom `{service}` knows too"),
+            Accept::Certificate { name: of } => format!("route `{name}` accepts certificates of `{of}` too"),
             Accept::ApiKey { header, keys } => {
                 format!("route `{name}` accepts API keys of `{keys}` in `{header}` too")
             }

@@ -42,6 +42,7 @@ enum Noun {
     StepUp,
     TlsProfile,
     ExtAuth,
+    ClientCertificates,
 }
 
 impl Noun {
@@ -55,6 +56,7 @@ impl Noun {
             Noun::StepUp => "step-up",
             Noun::TlsProfile => "TLS profile",
             Noun::ExtAuth => "service",
+            Noun::ClientCertificates => "entry of `client_certificates`",
         }
     }
 }
@@ -88,7 +90,8 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
     };
     let server = c.server();
     let admin = c.admin();
-    let listeners = c.listeners();
+    let authorities = c.client_authorities();
+    let listeners = c.listeners(&authorities);
     let tls = c.tls();
     let (mut issuers, pepper) = c.issuers(&server);
     let profiles = c.profiles();
@@ -126,6 +129,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         redis,
         api_keys: c.api_keys.take(),
         ext_auth: c.ext_auths(),
+        client_certificates: c.client_certificates(authorities, &rules),
         postgres,
         digest: files.digest(),
         rules: Arc::new(rules),
@@ -212,6 +216,9 @@ impl Compiler<'_> {
         entries(&self.options.upstreams, |name| check(Noun::Upstream, name, name.at, "route", "remove it"));
         entries(&self.options.issuers, |name| check(Noun::Issuer, name, name.at, "route", "remove it"));
         entries(&self.options.ext_auth, |name| check(Noun::ExtAuth, name, name.at, "route", "remove it"));
+        entries(&self.options.client_certificates, |name| {
+            check(Noun::ClientCertificates, name, name.at, "listener", "remove it, or let a listener accept it");
+        });
         entries(&self.options.sessions.step_up, |name| check(Noun::StepUp, name, name.at, "route", "remove it"));
         if let Some(tls) = &self.options.tls {
             entries(&tls.profiles, |name| check(Noun::TlsProfile, name, name.at, "listener", "remove it"));

@@ -56,6 +56,11 @@ impl<'a> Files<'a> {
         Files { kept: Some(bundle), ..self }
     }
 
+    /// Whether the texts come from a bundle that was kept.
+    pub fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Looks a variable up and remembers that it was used.
     pub fn variable(&self, name: &str) -> Option<String> {
         let value = match self.kept {

@@ -76,14 +76,16 @@ fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
                 | OneAuth::Dpop(_)
                 | OneAuth::Cookie(_)
                 | OneAuth::Session(_)
-                | OneAuth::ExtAuth(_) => {}
+                | OneAuth::ExtAuth(_)
+                | OneAuth::Certificate(_) => {}
             }),
             Some(
                 AuthOptions::Bearer(_)
                 | AuthOptions::Dpop(_)
                 | AuthOptions::Cookie(_)
                 | AuthOptions::Session(_)
-                | AuthOptions::ExtAuth(_),
+                | AuthOptions::ExtAuth(_)
+                | AuthOptions::Certificate(_),
             )
             | None => {}
         }

@@ -15,10 +15,12 @@ mod tls;
 mod tokens;
 mod traces;
 mod upstreams;
+mod client_certificates;
 mod ext_auth;
 mod ways;
 
 pub use audit::*;
+pub use client_certificates::*;
 pub use cross_site::*;
 pub use ext_auth::*;
 pub use limits::*;
@@ -71,6 +73,9 @@ pub struct Gateway {
     /// Services of yours that say who somebody is, by a name of your choice. Default: none.
     #[serde(default, skip_serializing_if = "Entries::is_empty")]
     pub ext_auth: Entries<ExtAuthOptions>,
+    /// Certificates of clients, by a name of your choice. Default: none.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub client_certificates: Entries<ClientCertificateOptions>,
     /// How a request's tenant is found. Default: a gateway without tenants.
     #[serde(default)]
     pub tenancy: TenancyOptions,

@@ -9,8 +9,10 @@ pub use revocation::*;
 pub use sessions::*;
 pub use sign_in::*;
 mod api_keys;
+mod client_certificates;
 mod ext_auth;
 pub use api_keys::*;
+pub use client_certificates::*;
 pub use ext_auth::*;
 pub use storage::*;
 pub use tokens::*;
@@ -49,6 +51,8 @@ pub struct Snapshot {
     pub issuers: Vec<Arc<Issuer>>,
     /// Services that say who somebody is.
     pub ext_auth: Vec<Arc<ExtAuth>>,
+    /// Certificates of clients, by name.
+    pub client_certificates: BTreeMap<Arc<str>, ClientCertificates>,
     /// Files of API keys, by name.
     pub api_keys: BTreeMap<String, Arc<ApiKeys>>,
     /// Upstreams, indexed by `decide::rules::Route::upstream`.
@@ -170,6 +174,8 @@ pub struct Listener {
     pub client_header: ClientHeader,
     /// The delivery network that alone may connect; `None` for everybody.
     pub edge: Option<Arc<Edge>>,
+    /// The certificates that clients are asked for; `None` asks for none.
+    pub client_certificates: Option<Arc<AskedOfClients>>,
     /// Limits of a request head.
     pub head: HeadLimits,
     /// Time for a whole request head.

@@ -135,6 +135,7 @@ where
             accepted_at: visit.accepted_at,
             sni: None,
             certificate: None,
+            client_certificate: None,
             begun: AtomicU64::new(0),
             drain: self.house.drain.clone(),
             account: slot.account(),
@@ -163,7 +164,7 @@ where
                     Err(outcome) => {
                         self.house.front.tls_handshake(&settings.name, &outcome);
                         if outcome == Handshake::Uncertified {
-                            let refusal = Refusal::new(Code::NetworkDenied, "no valid client certificate of the edge");
+                            let refusal = Refusal::new(Code::NetworkDenied, "no client certificate that is good");
                             self.house.front.turned_away(&Arc::new(conn), refusal).await;
                         }
                         return;
@@ -173,6 +174,7 @@ where
                 conn.tls = Some(secured.facts);
                 conn.sni = secured.server_name;
                 conn.certificate = Some(secured.certificate);
+                conn.client_certificate = secured.client;
                 (Transport::Tls(Box::new(secured.stream)), secured.protocol)
             }
         };

@@ -151,7 +151,8 @@ fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
             | Accept::Dpop { .. }
             | Accept::Session { .. }
             | Accept::ApiKey { .. }
-            | Accept::ExtAuth { .. } => None,
+            | Accept::ExtAuth { .. }
+            | Accept::Certificate { .. } => None,
         }));
     }
     names.into_iter().collect()

@@ -101,6 +101,7 @@ impl Gateway {
                 "the host is not covered by the connection's certificate",
             ));
         }
+        conn.certified_for(settings, facts.at_s())?;
         if let Some(name) = request.path.strip_prefix(OWN) {
             let (own, request, facts) = (Own::find(name, request.method)?, request.clone(), facts.clone());
             // Boxed, so that requests to applications do not carry the room for it.
@@ -130,7 +131,7 @@ impl Gateway {
             deliberation = deliberation.preflight(preflight);
         }
         let tls = facts.tls.is_some();
-        let mut answering = Answering::new(&self.shared, &active, request, facts, found);
+        let mut answering = Answering::new(&self.shared, &active, (request, conn), facts, found);
         let mut reply = None;
         let end = loop {
             match deliberation.proceed(reply.take()) {
@@ -167,7 +168,7 @@ impl Gateway {
         if let Some(leash) = live::leash() {
             let rules = (&*active.snapshot.rules, active.generation);
             let asked = client.asked();
-            let exchange = Exchange::new(request, facts, &ctx.findings, rules, one(asked.headers), leash);
+            let exchange = Exchange::new((request, conn), facts, &ctx.findings, rules, one(asked.headers), leash);
             ctx.stay = Some(Live::enter(&self.shared, exchange, active.generation, ctx.stamp.id.0 as usize));
             // Whoever was ended between the check and this line was not among the running yet.
             if let Some(identity) = &ctx.findings.identity {

@@ -5,6 +5,7 @@ mod tests;
 use crate::serve::active::Active;
 use crate::serve::client::Client;
 use crate::serve::gateway::Shared;
+use crate::serve::listener::ConnInfo;
 use crate::serve::sessions::Hand;
 use crate::serve::ways::{self, Way};
 use crate::store::quota::{Dues, FieldHash, KeyInput, Silent, is_shared};
@@ -28,6 +29,7 @@ pub struct Answering<'a> {
     shared: &'a Shared,
     active: &'a Active,
     request: &'a Request,
+    conn: &'a ConnInfo,
     facts: &'a Facts,
     found: &'a Found,
     fields: Vec<(FieldKey, FieldHash)>,
@@ -42,11 +44,11 @@ impl<'a> Answering<'a> {
     pub fn new(
         shared: &'a Shared,
         active: &'a Active,
-        request: &'a Request,
+        (request, conn): (&'a Request, &'a ConnInfo),
         facts: &'a Facts,
         found: &'a Found,
     ) -> Answering<'a> {
-        Answering { shared, active, request, facts, found, fields: Vec::new(), body: None, hand: OnceLock::new() }
+        Answering { shared, active, request, conn, facts, found, fields: Vec::new(), body: None, hand: OnceLock::new() }
     }
 
     /// Answers one question. What the request owes to its limits is added to `dues`.
@@ -61,8 +63,8 @@ impl<'a> Answering<'a> {
             Question::Quota(stage) => self.quota(stage, findings, dues).await,
             Question::Credential => {
                 let headers = client.asked().headers;
-                let Answering { shared, active, request, facts, found, hand, .. } = self;
-                ways::credential(Way { shared, active, request, headers, facts, found, hand }).await
+                let Answering { shared, active, request, conn, facts, found, hand, .. } = self;
+                ways::credential(Way { shared, active, request, headers, conn, facts, found, hand }).await
             }
             Question::Fields => Answer::Fields(self.read_fields(client).await),
             Question::CsrfToken => Answer::CsrfToken(self.csrf_token(client, findings).await),

@@ -2,6 +2,7 @@
 mod span;
 
 use crate::serve::active::Active;
+use crate::serve::client_certificates::Presented;
 use crate::serve::gateway::Shared;
 use crate::serve::gather::Stamp;
 use crate::serve::grant::Cookie;
@@ -149,9 +150,16 @@ pub struct Peer {
     pub patience: Duration,
     /// What the handshake settled.
     pub tls: Option<Arc<TlsFacts>>,
+    /// What the client showed of itself.
+    pub client_certificate: Option<Arc<Presented>>,
 }
 
 impl Peer {
+    /// The listener's name.
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
     /// Of a connection.
     pub fn of(conn: &ConnInfo) -> Peer {
         Peer {
@@ -160,6 +168,7 @@ impl Peer {
             trusted: conn.trusted_peer,
             patience: conn.settings.stall_timeout,
             tls: conn.tls.clone(),
+            client_certificate: conn.client_certificate.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What happens to every request that goes upstream and to its answer, whoever carries the bytes: edits, dressing, and
 //! the bounds on a body.
+use crate::config::settings::Standing;
 use crate::serve::active::Active;
 use crate::serve::context::Context;
 use crate::serve::gateway::Gateway;
@@ -8,8 +9,9 @@ use crate::serve::metrics::Stripped;
 use crate::serve::respond::{self, Audience, Made};
 use crate::serve::upstream::{Lease, NoEndpoint};
 use crate::store::quota::Dues;
+use decide::certificate::Told;
 use decide::guards::Guard;
-use decide::headers::request::{Origin, Outbound, Presented, edit};
+use decide::headers::request::{Certificates, Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext};
 use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
@@ -56,6 +58,7 @@ impl Gateway {
             origin: Origin { client: facts.client.0, hops: &hops, https: facts.tls.is_some(), authority },
             trace: ctx.trace_onward(),
             presented: presented(route, &ctx.active),
+            certificates: certificates(route, ctx, now_s),
         };
         if let Some(grant) = ctx.active.held().and_then(|held| held.settings.grant.as_ref()) {
             fields.remove(&grant.header);
@@ -232,6 +235,18 @@ pub fn must_close(code: Code) -> bool {
 /// Whether what a client sends comes too slowly once its grace is over.
 pub fn drips(elapsed: Duration, bytes: u64, grace: Duration) -> bool {
     elapsed > grace && (bytes as f64) < elapsed.as_secs_f64() * DRIP_RATE
+}
+
+/// What the application is told of the client's certificate: nothing, once it is not good any more.
+fn certificates<'a>(route: &Route, ctx: &'a Context, now_s: u64) -> Option<Certificates<'a>> {
+    if route.certificate == Told::Nothing {
+        return None;
+    }
+    let peer = ctx.peer.as_ref()?;
+    let presented = peer.client_certificate.as_deref()?;
+    let asked = ctx.active.door(peer.listener())?.settings.client_certificates.as_deref()?;
+    let good = presented.stands(asked, now_s) == Standing::Good;
+    good.then(|| presented.fields(route.certificate == Told::Chain)).flatten()
 }
 
 /// What may prove who the caller is: browsers send our cookies to public routes too.

@@ -10,6 +10,7 @@
 //! | never had, or older than `max_stale` | unavailable | unavailable |
 //! | usable, last fetch succeeded | by its signature | one fetch per interval, then invalid |
 //! | usable, last fetch failed | by its signature | one fetch per interval, then unavailable |
+mod bound;
 mod copy;
 mod fetch;
 mod life;
@@ -22,7 +23,7 @@ pub use other::Unverified;
 use crate::config::settings::{Issuer, KeySource};
 use crate::serve::tokens::{TokenKey, Tokens};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use decide::facts::{Answer, Carrier, Credential, Identity};
+use decide::facts::Identity;
 use decide::token::{self, KeySet, TokenError};
 use life::{Life, Rhythm, UnknownKey};
 use std::collections::HashMap;
@@ -190,25 +191,6 @@ impl KeyRing {
     /// The issuer's settings.
     pub fn settings(&self) -> &Issuer {
         &self.inner.issuer
-    }
-
-    /// Verifies a token at `now_s` (wall clock, seconds since the epoch).
-    ///
-    /// An expired token is answered as `Valid` with an identity whose `expires_at` has passed: the session guard
-    /// refuses it as `session.expired`. Where keys cannot be had the answer is `Unavailable`, so that nobody is
-    /// signed out because a key server is down.
-    pub async fn verify(&self, token: &str, now_s: u64, carrier: Carrier) -> Answer {
-        match self.inner.judge(token, now_s, Instant::now()).await {
-            Judgement::Signed(identity) if identity.bound_to.is_some() && carrier != Carrier::Dpop => {
-                // Whoever can take the token could send it without the proof, too (RFC 9449, 7.2).
-                Answer::Credential(Credential::Invalid(
-                    "the token is bound to a key, and came without proof".to_owned(),
-                ))
-            }
-            Judgement::Signed(identity) => Answer::Credential(Credential::Valid { identity, carrier }),
-            Judgement::Invalid(cause) => Answer::Credential(Credential::Invalid(cause)),
-            Judgement::Unavailable(cause) => Answer::Unavailable(cause),
-        }
     }
 
     /// How many remembered tokens, of whatever issuer, are of identities like this. Looks at all of them.

@@ -1,5 +1,6 @@
 //! The gateway's front door: what a connection is known by, what the door needs from the gateway, and how it opens.
 use super::certificates::{CertStore, Certificate};
+use super::client_certificates::{Presented, demand};
 use super::drain::Drain;
 use super::frames::Unsent;
 use super::head::Head;
@@ -9,7 +10,7 @@ use super::limits::{Budget, Rejection};
 use super::listening::Listening;
 use super::shares::{Account, UnreadPlace};
 use super::stream::Wire;
-use super::tls::{Handshake, TlsAcceptor};
+use super::tls::{Callers, Handshake, TlsAcceptor};
 use crate::config::settings::{EdgeCertificate, Listener, ListenerKind};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct ConnInfo {
     pub sni: Option<Arc<str>>,
     /// The certificate that was chosen for the connection; `None` without TLS.
     pub certificate: Option<Arc<Certificate>>,
+    /// What the client showed of itself, where its listener asks for certificates.
+    pub client_certificate: Option<Arc<Presented>>,
     /// Requests of this connection that reached the gateway; what did not, the connection's loop accounts for.
     pub(crate) begun: AtomicU64,
     pub(crate) drain: Drain,
@@ -80,6 +83,12 @@ impl ConnInfo {
             return Err(Refusal::new(Code::NetworkDenied, cause));
         }
         decide::edge::admit(self.peer.ip(), &edge.ranges)
+    }
+
+    /// Refuses a request of a client whose certificate is not good any more, where its listener, whose settings may be newer
+    /// than the connection, wants one.
+    pub(crate) fn certified_for(&self, settings: &Listener, now_s: u64) -> Result<(), Refusal> {
+        demand(settings.client_certificates.as_deref(), self.client_certificate.as_deref(), now_s)
     }
 
     pub(crate) fn requests(&self) -> u64 {
@@ -214,16 +223,14 @@ impl Frontage {
         let name = || settings.name.clone();
         let tls = match (&settings.kind, certificates) {
             (kind @ ListenerKind::Tls { protocols, profile }, Some(store)) => {
-                let wanted = |settings: &Listener| settings.edge.as_ref().and_then(|edge| edge.certificate.clone());
-                let certificate = wanted(&settings);
-                let same = |before: &&Frontage| {
-                    before.settings.kind == *kind && wanted(&before.settings).as_deref() == certificate.as_deref()
-                };
+                let callers = Callers::of(&settings);
+                let same =
+                    |before: &&Frontage| before.settings.kind == *kind && Callers::of(&before.settings) == callers;
                 let kept = before.filter(same).and_then(|before| before.tls.clone());
                 match kept {
                     Some(kept) => Some(kept),
                     None => {
-                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone(), certificate.as_deref());
+                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone(), &callers);
                         Some(Arc::new(acceptor.map_err(|message| BindError::Tls { name: name(), message })?))
                     }
                 }

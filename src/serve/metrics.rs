@@ -32,7 +32,7 @@ use decide::refusal::Code;
 use decide::rules::StoreLoss;
 use families::Families;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntGaugeVec, Registry, TextEncoder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,7 @@ pub struct Metrics {
     tenants: Arc<TenantLabels>,
     readers: Mutex<Vec<Reader>>,
     certificates: Mutex<BTreeMap<String, i64>>,
+    lists: Mutex<BTreeMap<String, i64>>,
     revocations: RevocationMetrics,
 }
 
@@ -126,6 +127,7 @@ impl Metrics {
             tenants: Arc::new(TenantLabels::new(tenant_top)),
             readers: Mutex::default(),
             certificates: Mutex::default(),
+            lists: Mutex::default(),
         })
     }
 
@@ -190,16 +192,13 @@ impl Metrics {
 
     /// The certificates in use by name, with their ends in seconds since the epoch; those no longer named disappear.
     pub fn certificates(&self, certificates: impl IntoIterator<Item = (String, i64)>) {
-        let mut known = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        let now: BTreeMap<String, i64> = certificates.into_iter().collect();
-        for gone in known.keys().filter(|name| !now.contains_key(*name)) {
-            // It was set below, so it is there.
-            let _ = self.families.certificate_not_after.remove_label_values(&[gone]);
-        }
-        for (name, not_after_s) in &now {
-            self.families.certificate_not_after.with_label_values(&[name]).set(*not_after_s);
-        }
-        *known = now;
+        named(&self.families.certificate_not_after, &self.certificates, certificates);
+    }
+
+    /// Entries of `client_certificates` with revocation lists, and when the first list of each is out of date, in seconds
+    /// since the epoch.
+    pub fn revocation_lists(&self, lists: impl IntoIterator<Item = (String, i64)>) {
+        named(&self.families.list_next_update, &self.lists, lists);
     }
 
     /// Keys that each limit holds (`Quotas::keys`).
@@ -375,4 +374,16 @@ fn status_class(status: u16) -> usize {
         400..500 => 4,
         500.. => 5,
     }
+}
+
+/// Sets one gauge per name; those no longer named disappear.
+fn named(gauges: &IntGaugeVec, known: &Mutex<BTreeMap<String, i64>>, values: impl IntoIterator<Item = (String, i64)>) {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let now: BTreeMap<String, i64> = values.into_iter().collect();
+    for gone in known.keys().filter(|name| !now.contains_key(*name)) {
+        // It was set below, so it is there.
+        let _ = gauges.remove_label_values(&[gone]);
+    }
+    now.iter().for_each(|(name, value)| gauges.with_label_values(&[name]).set(*value));
+    *known = now;
 }

@@ -12,6 +12,7 @@ pub mod listening;
 pub mod notify;
 pub mod tls;
 pub mod certificates;
+pub mod client_certificates;
 pub mod stream;
 pub mod head;
 pub mod http1;

@@ -420,6 +420,10 @@ fn before_scrape(
         if let Some(certificates) = &certificates {
             metrics.certificates(certificates.status().iter().map(|c| (c.name.to_string(), c.not_after_s)));
         }
+        let active = shared.active();
+        metrics.revocation_lists(active.snapshot.client_certificates.iter().filter_map(|(name, entry)| {
+            Some((name.to_string(), i64::try_from(entry.authority.next_update_s?).unwrap_or(i64::MAX)))
+        }));
         metrics.quota_keys(quotas.keys());
         metrics.quota_held(quotas.held(), quotas.waiting());
         metrics.quota_shared(quotas.lost(), quotas.busy());

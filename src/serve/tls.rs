@@ -1,8 +1,10 @@
 //! TLS on our side: one provider for the whole process, and per listener who may connect, how, and with which certificate.
+mod clients;
 mod edge;
 
 use super::certificates::{CertStore, Certificate};
-use crate::config::settings::{EdgeCertificate, TlsProfile};
+use super::client_certificates::Presented;
+use crate::config::settings::{AskedOfClients, EdgeCertificate, Listener, TlsProfile};
 use arc_swap::ArcSwap;
 use decide::facts::{Protocol, TlsFacts};
 use rustls::crypto::CryptoProvider;
@@ -45,7 +47,7 @@ pub enum Handshake {
     Timeout,
     /// The client named a server, or none, for which there is no certificate.
     UnknownName,
-    /// The client showed no certificate where one is asked for, or none that the edge's authorities vouch for.
+    /// The client showed no certificate where there must be one, or none that is good.
     Uncertified,
     /// The two sides could not agree on version, group or cipher, or the client gave up or spoke something else.
     Failed,
@@ -64,12 +66,36 @@ impl Handshake {
     }
 }
 
+/// Whose certificates a listener asks for in the handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Callers {
+    /// Nobody's.
+    Unasked,
+    /// That of a delivery network.
+    Edge(Arc<EdgeCertificate>),
+    /// Those of clients.
+    Clients(Arc<AskedOfClients>),
+}
+
+impl Callers {
+    /// As the settings say.
+    pub(crate) fn of(settings: &Listener) -> Callers {
+        let edge = settings.edge.as_ref().and_then(|edge| edge.certificate.clone());
+        match (edge, &settings.client_certificates) {
+            (Some(edge), _) => Callers::Edge(edge),
+            (None, Some(asked)) => Callers::Clients(asked.clone()),
+            (None, None) => Callers::Unasked,
+        }
+    }
+}
+
 /// A finished handshake.
 pub(crate) struct Secured {
     pub(crate) stream: TlsStream<TcpStream>,
     pub(crate) facts: Arc<TlsFacts>,
     pub(crate) server_name: Option<Arc<str>>,
     pub(crate) certificate: Arc<Certificate>,
+    pub(crate) client: Option<Arc<Presented>>,
     pub(crate) protocol: Protocol,
 }
 
@@ -80,6 +106,8 @@ pub(crate) struct TlsAcceptor {
     configs: ArcSwap<Configs>,
     /// Handshakes whose costly part may be done at once.
     turns: Semaphore,
+    /// Whether clients are asked for certificates.
+    asks: bool,
 }
 
 /// One configuration per certificate, made anew when the certificates change.
@@ -99,14 +127,15 @@ impl TlsAcceptor {
         profile: &TlsProfile,
         protocols: &[Protocol],
         store: Arc<CertStore>,
-        wanted: Option<&EdgeCertificate>,
+        callers: &Callers,
     ) -> Result<TlsAcceptor, String> {
-        let base = base_config(profile, protocols, wanted)?;
+        let base = base_config(profile, protocols, callers)?;
         let configs = ArcSwap::from_pointee(Configs::new(&base, &store));
         // One worker is left for those who have shaken hands, where there is more than one.
         let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         let turns = Semaphore::new(workers.saturating_sub(1).max(1));
-        Ok(TlsAcceptor { base, store, configs, turns })
+        let asks = matches!(callers, Callers::Clients(_));
+        Ok(TlsAcceptor { base, store, configs, turns, asks })
     }
 
     /// Shakes hands until `deadline`.
@@ -140,11 +169,17 @@ impl TlsAcceptor {
         };
         let stream = handshake.await.map_err(failed)?;
         let tls = stream.get_ref().1;
+        let client = match tls.peer_certificates().filter(|_| self.asks) {
+            // In a session that was resumed nobody has looked at it: requests do.
+            Some(chain) => Some(Arc::new(Presented::new(chain).map_err(|_| Handshake::Uncertified)?)),
+            None => None,
+        };
         let protocol = if tls.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
         Ok(Secured {
             facts: Arc::new(facts(tls, server_name.clone())),
             server_name: server_name.map(Arc::from),
             certificate,
+            client,
             protocol,
             stream,
         })
@@ -182,11 +217,7 @@ impl Configs {
     }
 }
 
-fn base_config(
-    profile: &TlsProfile,
-    protocols: &[Protocol],
-    wanted: Option<&EdgeCertificate>,
-) -> Result<ServerConfig, String> {
+fn base_config(profile: &TlsProfile, protocols: &[Protocol], callers: &Callers) -> Result<ServerConfig, String> {
     let mut provider = (*provider()).clone();
     provider.kx_groups = profile.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?;
     let versions: &[&rustls::SupportedProtocolVersion] =
@@ -194,9 +225,10 @@ fn base_config(
     let builder = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .map_err(|e| format!("the TLS profile cannot be used: {e}"))?;
-    let builder = match wanted {
-        Some(wanted) => builder.with_client_cert_verifier(edge::verifier(wanted)?),
-        None => builder.with_no_client_auth(),
+    let builder = match callers {
+        Callers::Edge(wanted) => builder.with_client_cert_verifier(edge::verifier(wanted)?),
+        Callers::Clients(asked) => builder.with_client_cert_verifier(clients::verifier(asked)),
+        Callers::Unasked => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Nobody));
     config.alpn_protocols = protocols
@@ -208,11 +240,15 @@ fn base_config(
         .collect();
     // Tickets instead of a cache: resumption costs no memory and works for any number of clients. The keys live in this
     // process only and rotate by themselves.
-    match wanted {
-        None => config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| format!("no session tickets: {e}"))?,
+    match callers {
+        // Of clients, requests look at the certificate again, and other authorities or lists are another acceptor, which
+        // knows none of the tickets of this one.
+        Callers::Unasked | Callers::Clients(_) => {
+            config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| format!("no session tickets: {e}"))?;
+        }
         // A ticket would stand for a certificate long after it has expired or its authority has been taken out. A delivery
         // network keeps its connections, so whole handshakes cost little.
-        Some(_) => config.send_tls13_tickets = 0,
+        Callers::Edge(_) => config.send_tls13_tickets = 0,
     }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // 0-RTT data can be replayed (RFC 8446, 8).

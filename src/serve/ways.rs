@@ -1,13 +1,16 @@
 //! The ways of being somebody: finds the credential that a request carries among those that its route accepts.
 mod api_key;
 mod bearer;
+mod certificate;
 mod cookie;
 mod dpop;
 mod ext_auth;
 mod session;
 
 use crate::serve::active::Active;
+use crate::serve::client_certificates::Worth;
 use crate::serve::gateway::Shared;
+use crate::serve::listener::ConnInfo;
 use crate::serve::sessions::Hand;
 use decide::facts::{Answer, Credential, Facts};
 use decide::request::Request;
@@ -28,6 +31,8 @@ pub(super) struct Way<'a> {
     pub request: &'a Request,
     /// The request's fields, as they came.
     pub headers: &'a HeaderMap,
+    /// The connection that it came on.
+    pub conn: &'a ConnInfo,
     /// What is known of the request.
     pub facts: &'a Facts,
     /// Its route.
@@ -49,6 +54,8 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
         Ok(None) => (None, ""),
         Err(cause) => return invalid(cause),
     };
+    // What a certificate is that is not one of those that were asked for.
+    let mut other = None;
     for one in accept {
         let answer = match one {
             Accept::Bearer { .. } => match scheme {
@@ -66,12 +73,21 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
             // Boxed, so that requests of other routes do not carry the room for it.
             Accept::ExtAuth { name, .. } => Box::pin(ext_auth::verify(way, name)).await,
             Accept::ApiKey { header, keys } => Box::pin(api_key::verify(way, header, keys)).await,
+            Accept::Certificate { name } => match certificate::verify(way, name) {
+                Some(Worth::Decided(answer)) => Some(answer),
+                Some(Worth::Other(cause)) => {
+                    other.get_or_insert(cause);
+                    None
+                }
+                None => None,
+            },
         };
         if let Some(answer) = answer {
             return answer;
         }
     }
-    Answer::Credential(Credential::Missing)
+    // Browsers show a certificate without being told to; so one of another kind does not stand in the way of a cookie.
+    other.map_or(Answer::Credential(Credential::Missing), invalid)
 }
 
 /// The token of `Authorization: Bearer`, where there is one.

@@ -113,6 +113,7 @@ fn route(cors: Cors, isolation: Isolation) -> Route {
         headers: 0,
         body: BodyRules { max_bytes: None, content_types: Vec::new(), with_get: false },
         audit: AuditRules::default(),
+        certificate: Default::default(),
         shadow: Vec::new(),
         origin: String::new(),
     }

@@ -55,7 +55,7 @@ fn wrong(rules: &SessionRules) -> Challenge {
 }
 
 /// One challenge for each scheme that would help. A cookie is named where nothing else would; and where not even that is
-/// known, as behind `ext_auth` alone, `Bearer` stands for it: 401 takes a challenge (RFC 9110, 15.5.2).
+/// known, as behind `ext_auth` or a certificate alone, `Bearer` stands for it: 401 takes a challenge (RFC 9110, 15.5.2).
 fn accepted(rules: &SessionRules) -> Accepted {
     let mut accepted = Accepted::default();
     let mut cookies = Vec::new();
@@ -68,7 +68,7 @@ fn accepted(rules: &SessionRules) -> Accepted {
             }
             Accept::Cookie { name, .. } => cookies.push(name.clone()),
             Accept::Session { cookie } => cookies.push(cookie.clone()),
-            Accept::ApiKey { .. } | Accept::ExtAuth { .. } => {}
+            Accept::ApiKey { .. } | Accept::ExtAuth { .. } | Accept::Certificate { .. } => {}
         }
     }
     if !accepted.bearer && !accepted.dpop && accepted.api_keys.is_empty() {

@@ -97,6 +97,7 @@ fn world() -> World {
         headers: 0,
         body: BodyRules { max_bytes: Some(100), content_types: vec!["application/json".into()], with_get: false },
         audit: AuditRules::default(),
+        certificate: Default::default(),
         shadow: Vec::new(),
         origin: "gateway.yaml:1".into(),
     };

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | tenant, subject, roles, request id, assertion, nonce | ours, or none; names as configured |
 //! | `forwarded`, `x-forwarded-for`, `x-forwarded-proto`, `x-forwarded-host` | ours |
+//! | `client-cert`, `client-cert-chain` | ours where the route says so (RFC 9440), or none |
 //! | `traceparent`, `tracestate`, `baggage` | a new trace, or the inbound one where it is trusted and valid |
 //! | every other `x-forwarded…`, and what proxies call the client's address, host, path or certificate | none |
 //! | `x-http-method-override` and its kin | none: the decision was about the method of the request line |
@@ -31,6 +32,8 @@ static DPOP: HeaderName = HeaderName::from_static("dpop");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+static CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
@@ -292,9 +295,19 @@ impl Presented<'_> {
             | Accept::Dpop { .. }
             | Accept::Cookie { .. }
             | Accept::Session { .. }
-            | Accept::ExtAuth { .. } => false,
+            | Accept::ExtAuth { .. }
+            | Accept::Certificate { .. } => false,
         })
     }
+}
+
+/// The client's certificates as an application is told them (RFC 9440).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certificates<'a> {
+    /// The client's own.
+    pub leaf: &'a HeaderValue,
+    /// Those that it showed with it, where they are told too and there are any.
+    pub chain: Option<&'a HeaderValue>,
 }
 
 /// What the application is told.
@@ -316,6 +329,8 @@ pub struct Outbound<'a> {
     pub trace: (TraceParent, bool),
     /// What may prove who the caller is.
     pub presented: Presented<'a>,
+    /// The certificates of the connection, where the route tells them and they are still good.
+    pub certificates: Option<Certificates<'a>>,
 }
 
 /// Edits a request. What is not verified is not said: without identity no subject header leaves, whatever came.
@@ -352,6 +367,10 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
         say(subject, encode(&identity.subject.0));
         say(roles, encode_list(&identity.roles));
         say(assertion, out.assertion.cloned());
+    }
+    if let Some(certificates) = out.certificates {
+        say(&CLIENT_CERT, Some(certificates.leaf.clone()));
+        say(&CLIENT_CERT_CHAIN, certificates.chain.cloned());
     }
     say(request_id, HeaderValue::from_bytes(&out.request_id.text()).ok());
     say(nonce, out.nonce.and_then(|nonce| HeaderValue::from_str(nonce.as_str()).ok()));

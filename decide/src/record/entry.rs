@@ -275,6 +275,7 @@ impl Circumstances<'_> {
             Some(Carrier::ApiKey) => out.extend_from_slice(b",\"carrier\":\"api_key\""),
             Some(Carrier::Dpop) => out.extend_from_slice(b",\"carrier\":\"dpop\""),
             Some(Carrier::ExtAuth) => out.extend_from_slice(b",\"carrier\":\"ext_auth\""),
+            Some(Carrier::Certificate) => out.extend_from_slice(b",\"carrier\":\"certificate\""),
             None => {}
         }
         if let Some(age) = self.auth_age_s {

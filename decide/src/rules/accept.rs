@@ -41,6 +41,11 @@ pub enum Accept {
         /// Whether it knows them by cookies.
         ambient: bool,
     },
+    /// The certificate of the connection.
+    Certificate {
+        /// Whose certificates: the name under `client_certificates`.
+        name: Arc<str>,
+    },
 }
 
 /// Who vouches for API keys, where an issuer's name is asked for.
@@ -54,7 +59,7 @@ impl Accept {
             Accept::Bearer { issuer } | Accept::Dpop { issuer } | Accept::Cookie { issuer, .. } => Some(issuer),
             Accept::Session { .. } => None,
             Accept::ApiKey { .. } => Some(API_KEY),
-            Accept::ExtAuth { name, .. } => Some(name),
+            Accept::ExtAuth { name, .. } | Accept::Certificate { name } => Some(name),
         }
     }
 
@@ -75,6 +80,7 @@ impl Accept {
             Accept::ApiKey { .. } => Carrier::ApiKey,
             Accept::ExtAuth { ambient: true, .. } => Carrier::Cookie,
             Accept::ExtAuth { ambient: false, .. } => Carrier::ExtAuth,
+            Accept::Certificate { .. } => Carrier::Certificate,
         }
     }
 

@@ -62,6 +62,7 @@ fn rules(routes: &[(&str, &str, RouteTenant)]) -> Rules {
             headers: 0,
             body: BodyRules { max_bytes: None, content_types: Vec::new(), with_get: false },
             audit: AuditRules::default(),
+            certificate: Default::default(),
             shadow: Vec::new(),
             origin: String::new(),
         }));

@@ -1,6 +1,6 @@
 //! What a verified token says (RFC 7519, 4; RFC 9068): each claim checked, and turned into an [`Identity`].
 use super::{IssuerRules, TokenError, dpop, json, parse};
-use crate::facts::{Identity, Person};
+use crate::facts::{Bound, Identity, Person};
 use crate::revocation::{FAMILIES, Handles, Source};
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value};
@@ -129,17 +129,22 @@ pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) 
     Ok(identity)
 }
 
-/// The key of `cnf.jkt` (RFC 9449, 6.1). Other methods of confirmation (RFC 7800) are not ours to check.
-fn confirmation(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, TokenError> {
+/// The key of `cnf.jkt` (RFC 9449, 6.1) or the certificate of `cnf.x5t#S256` (RFC 8705, 3.1), and never both: one
+/// confirmation is for one key (RFC 7800, 3.1). Other methods are not ours to check.
+fn confirmation(claims: &Map<String, Value>) -> Result<Option<Bound>, TokenError> {
     const NOT_BOUND: TokenError = TokenError::Invalid("`cnf` is not a confirmation");
-    match claims.get("cnf") {
-        None => Ok(None),
-        Some(Value::Object(methods)) => match methods.get("jkt") {
-            None => Ok(None),
-            Some(Value::String(key)) if dpop::is_thumbprint(key) => Ok(Some(key.as_str().into())),
-            Some(_) => Err(NOT_BOUND),
-        },
-        Some(_) => Err(NOT_BOUND),
+    let methods = match claims.get("cnf") {
+        None => return Ok(None),
+        Some(Value::Object(methods)) => methods,
+        Some(_) => return Err(NOT_BOUND),
+    };
+    match (methods.get("jkt"), methods.get("x5t#S256")) {
+        (None, None) => Ok(None),
+        (Some(Value::String(key)), None) if dpop::is_thumbprint(key) => Ok(Some(Bound::Key(key.as_str().into()))),
+        (None, Some(Value::String(certificate))) if dpop::is_thumbprint(certificate) => {
+            Ok(Some(Bound::Certificate(certificate.as_str().into())))
+        }
+        (Some(_), _) | (_, Some(_)) => Err(NOT_BOUND),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Our own access tokens (RFC 9068): made from a family's holder, signed with a key that is derived from the keyring, and read
 //! back by the rules of the issuer that is built in.
 use super::{Algorithm, ClaimNames, IssuerRules};
-use crate::facts::{Identity, Person};
+use crate::facts::{Bound, Identity, Person};
 use crate::revocation::Handles;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
@@ -70,7 +70,7 @@ impl Holder {
             issued_at: self.issued_at,
             not_before: 0,
             expires_at,
-            bound_to: self.bound_to.clone(),
+            bound_to: self.bound_to.clone().map(Bound::Key),
             handles: self.handles.clone(),
         }
     }
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!((identity.tenant.as_deref(), identity.acr.as_deref()), (Some("acme"), Some("phr")));
         assert_eq!((identity.auth_time, identity.expires_at), (Some(NOW - 500), NOW + 600));
         assert_eq!((identity.roles.len(), identity.amr.len()), (1, 1));
-        assert_eq!(identity.bound_to.as_deref(), Some(jkt));
+        assert_eq!(identity.bound_to, Some(Bound::Key(jkt.into())));
         assert!(identity.handles.is_held());
         let header = jsonwebtoken::decode_header(&token).unwrap();
         assert_eq!((header.typ.as_deref(), header.alg), (Some("at+jwt"), jsonwebtoken::Algorithm::EdDSA));

@@ -1,6 +1,7 @@
 //! `listeners` and `tls` → settings.
 mod edge;
 
+use super::ways::certificates::Authorities;
 use super::{Compiler, Noun};
 use crate::config::Complaint;
 use crate::config::options::{ClientHeaderOption, ClientIpOptions, ListenerOptions, ProtocolOption, ProxyProtocol};
@@ -27,7 +28,7 @@ const LONGEST_STALL: Period = Period(Duration::from_secs(3600));
 
 impl Compiler<'_> {
     /// Listeners in the order of the file.
-    pub(super) fn listeners(&self) -> Vec<Arc<Listener>> {
+    pub(super) fn listeners(&self, authorities: &Authorities) -> Vec<Arc<Listener>> {
         if self.names("listeners").is_empty() {
             self.report.problem(At::file(0), "there is no listener: nobody could connect");
         }
@@ -41,10 +42,14 @@ impl Compiler<'_> {
                 None => taken.push((address, name)),
             }
         }
-        self.options.listeners.iter().map(|(name, options)| Arc::new(self.listener(name, options))).collect()
+        self.options
+            .listeners
+            .iter()
+            .map(|(name, options)| Arc::new(self.listener(name, options, authorities)))
+            .collect()
     }
 
-    fn listener(&self, name: &Spanned<String>, options: &ListenerOptions) -> Listener {
+    fn listener(&self, name: &Spanned<String>, options: &ListenerOptions, authorities: &Authorities) -> Listener {
         let limits = &options.limits;
         let bytes = |size: &Spanned<Size>, most: Size| {
             usize::try_from(self.within(size, Size(1), most).0).unwrap_or(usize::MAX)
@@ -84,12 +89,16 @@ impl Compiler<'_> {
         }
         let trusted = &options.client_ip.trusted;
         let edge = options.client_ip.edge.as_ref().map(|edge| Arc::new(self.edge(edge, &kind, trusted)));
+        let edge_shows = edge.as_ref().is_some_and(|edge| edge.certificate.is_some());
+        let asked = options.client_certificates.as_ref();
+        let client_certificates = asked.and_then(|asked| self.asked_of_clients(asked, &kind, edge_shows, authorities));
         Listener {
             name: Arc::from(name.as_str()),
             address: options.address.value,
             kind,
             trusted: trusted.clone(),
             edge,
+            client_certificates,
             proxy_protocol: self.proxy_protocol(&options.client_ip),
             client_header: match options.client_ip.header {
                 ClientHeaderOption::XForwardedFor => ClientHeader::XForwardedFor,

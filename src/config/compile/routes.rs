@@ -195,6 +195,7 @@ impl Compiler<'_> {
                 content_types: options.body.content_types.iter().filter_map(|t| self.media_type(t)).collect(),
                 with_get: options.body.with_get,
             },
+            certificate: self.told(&options.forward_certificate),
             audit: AuditRules {
                 action: options.audit.action.as_ref().map(|action| Arc::from(action.as_str())),
                 durable: options.audit.sensitive,

@@ -55,6 +55,7 @@ impl Compiler<'_> {
         issuers.extend(self.granting());
         issuers.push(API_KEY);
         issuers.extend(self.names("ext_auth"));
+        issuers.extend(self.names("client_certificates"));
         let mut tenants = HashMap::with_capacity(all.len());
         let mut places: HashMap<&str, At> = HashMap::with_capacity(all.len());
         for (id, tenant) in all {

@@ -1,3 +1,4 @@
 //! Ways of being somebody that need no issuer → what routes accept, and what it is checked against.
 mod api_keys;
 mod ext_auth;
+pub(super) mod certificates;

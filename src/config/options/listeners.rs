@@ -1,4 +1,5 @@
 //! Options of listeners: where clients connect, and what a connection may cost.
+use super::AskedCertificates;
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size, seconds};
 use ipnet::IpNet;
@@ -29,6 +30,9 @@ pub struct ListenerOptions {
     /// HTTP versions, best first: `h2`, `http/1.1`.
     #[serde(default = "protocols")]
     pub protocols: Vec<ProtocolOption>,
+    /// Asks clients for certificates in the handshake. Default: none are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<Spanned<AskedCertificates>>,
     /// How the client's address is found behind other proxies.
     #[serde(default)]
     pub client_ip: ClientIpOptions,

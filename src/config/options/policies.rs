@@ -373,6 +373,8 @@ pub enum CarrierOption {
     ExtAuth,
     /// `Authorization: DPoP`
     Dpop,
+    /// The certificate of the connection.
+    Certificate,
 }
 
 impl CarrierOption {
@@ -385,6 +387,7 @@ impl CarrierOption {
             CarrierOption::ApiKey => Carrier::ApiKey,
             CarrierOption::ExtAuth => Carrier::ExtAuth,
             CarrierOption::Dpop => Carrier::Dpop,
+            CarrierOption::Certificate => Carrier::Certificate,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
-use super::{ApiKeyAuth, CorsOptions, CsrfOption, IsolationOption, LimitUse, RouteUpstream};
+use super::{ApiKeyAuth, CorsOptions, CsrfOption, ForwardCertificate, IsolationOption, LimitUse, RouteUpstream};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -18,7 +18,7 @@ pub struct RouteOptions {
     /// is the tenant's `residency`; `default` serves tenants without one.
     pub upstream: Spanned<RouteUpstream>,
     /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}`,
-    /// `{api_key: {…}}`, `{ext_auth: NAME}` or `{any_of: […]}`. Needed with `require`.
+    /// `{api_key: {…}}`, `{certificate: NAME}`, `{ext_auth: NAME}` or `{any_of: […]}`. Needed with `require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Spanned<AuthOptions>>,
     /// What the caller must be allowed to.
@@ -59,6 +59,10 @@ pub struct RouteOptions {
     /// Rules for request bodies.
     #[serde(default)]
     pub body: BodyOptions,
+    /// What the application is told of the client's certificate, while it is good (RFC 9440): `none`, `leaf` in `Client-Cert`,
+    /// or `chain`, which adds `Client-Cert-Chain`. Whatever a client or a hop writes there is removed.
+    #[serde(default)]
+    pub forward_certificate: Spanned<ForwardCertificate>,
     /// How long the upstream may take for this route's requests. Default: as its `http` says.
     #[serde(default, skip_serializing_if = "RouteTimeouts::is_empty")]
     pub timeouts: RouteTimeouts,
@@ -124,6 +128,9 @@ pub enum AuthOptions {
     ApiKey(ApiKeyAuth),
     /// Whoever this service knows: the name of one of `ext_auth`.
     ExtAuth(Spanned<String>),
+    /// The certificate of the connection, under one of `client_certificates`. Browsers show theirs to whoever they ask, so
+    /// that `csrf` and `isolation` are as for cookies.
+    Certificate(Spanned<String>),
     /// Any of these, the first that the request carries; those that are sent on purpose, as bearer tokens are, come before
     /// those that come by themselves, as cookies do.
     AnyOf(Vec<Spanned<OneAuth>>),
@@ -138,7 +145,8 @@ impl AuthOptions {
             | AuthOptions::Dpop(_)
             | AuthOptions::Cookie(_)
             | AuthOptions::Session(_)
-            | AuthOptions::ExtAuth(_) => false,
+            | AuthOptions::ExtAuth(_)
+            | AuthOptions::Certificate(_) => false,
             AuthOptions::AnyOf(all) => all.iter().any(|one| matches!(one.value, OneAuth::ApiKey(_))),
         }
     }
@@ -151,7 +159,8 @@ impl AuthOptions {
             | AuthOptions::Dpop(_)
             | AuthOptions::Cookie(_)
             | AuthOptions::Session(_)
-            | AuthOptions::ExtAuth(_) => false,
+            | AuthOptions::ExtAuth(_)
+            | AuthOptions::Certificate(_) => false,
             AuthOptions::AnyOf(all) => all.iter().all(|one| matches!(one.value, OneAuth::ApiKey(_))),
         }
     }
@@ -173,6 +182,8 @@ pub enum OneAuth {
     ApiKey(ApiKeyAuth),
     /// Whoever this service knows: the name of one of `ext_auth`.
     ExtAuth(Spanned<String>),
+    /// The certificate of the connection, under one of `client_certificates`.
+    Certificate(Spanned<String>),
 }
 
 /// `grants`

@@ -223,12 +223,14 @@ impl What {
     }
 }
 
-/// The `iss` of an issuer by its name, or of the only one.
-fn of<'a>(active: &'a Active, name: Option<&str>) -> Result<&'a str, String> {
+/// The `iss` of an issuer by its name, or of the only one; of client certificates, the name of their entry.
+fn of<'a>(active: &'a Active, name: Option<&'a str>) -> Result<&'a str, String> {
     let mut known = active.snapshot.issuers.iter();
     match name {
         Some(name) => match known.find(|issuer| &*issuer.rules.name == name) {
             Some(issuer) => Ok(&issuer.rules.issuer),
+            // Ways in without tokens are known by the name itself.
+            None if active.snapshot.client_certificates.contains_key(name) => Ok(name),
             None => Err(format!("there is no issuer `{name}`")),
         },
         None => match (known.next(), known.next()) {

@@ -6,6 +6,7 @@ use super::*;
 use crate::cli::demo::idp;
 use crate::cli::token::{DEV_AUDIENCE, DevKey, Grant, mint};
 use bytes::Bytes;
+use decide::facts::{Answer, Carrier, Credential};
 use decide::token::{Algorithm, ClaimName, ClaimNames, IssuerRules};
 use http::{Request, Response};
 use http_body_util::Full;

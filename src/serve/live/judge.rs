@@ -1,10 +1,12 @@
 //! An exchange that is still running, and what rules that came later say about it.
 use super::leash::Leash;
-use crate::config::settings::Snapshot;
+use crate::config::settings::{AskedOfClients, Snapshot};
+use crate::serve::client_certificates::{Presented, Worth, demand, holds};
+use crate::serve::listener::ConnInfo;
 use crate::serve::revocation;
 use crate::store::revocations::Revocations;
 use decide::deliberation::{Deliberation, Findings, Step};
-use decide::facts::{Answer, Carrier, Credential, Facts, Identity, Question, Reading};
+use decide::facts::{Answer, Bound, Carrier, Credential, Facts, Identity, Question, Reading};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::rules::{Accept, Access, Resolve, Route, Rules};
@@ -19,6 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Exchange {
     request: Request,
     facts: Facts,
+    /// The certificate of its connection.
+    presented: Option<Arc<Presented>>,
     caller: Option<(Arc<Identity>, Carrier)>,
     tenant: Option<Arc<str>>,
     /// Whether a double-submit token was shown.
@@ -34,7 +38,7 @@ pub struct Exchange {
 impl Exchange {
     /// Of a request that was permitted under `rules`; `header` reads a header that stands exactly once.
     pub fn new<'h>(
-        request: &Request,
+        (request, conn): (&Request, &ConnInfo),
         facts: &Facts,
         findings: &Findings,
         rules: (&Rules, u64),
@@ -48,6 +52,7 @@ impl Exchange {
         Exchange {
             request: request.clone(),
             facts: facts.clone(),
+            presented: conn.client_certificate.clone(),
             caller: findings.identity.clone().zip(findings.carrier),
             tenant: findings.seat.as_ref().map(|seat| seat.id.clone()),
             csrf_token: findings.csrf_token,
@@ -72,6 +77,7 @@ impl Exchange {
     /// vouch for it is asked.
     pub fn judge(&self, snapshot: &Snapshot) -> Result<(), Refusal> {
         let rules = &*snapshot.rules;
+        demand(self.asked(snapshot), self.presented.as_deref(), self.facts.at_s())?;
         // A header that names a tenant only now was not kept: the tenant that was served is what it must have named.
         let header = |name: &HeaderName| match self.named.iter().find(|(known, _)| known == name) {
             Some((_, value)) => Some(value.as_str()),
@@ -91,7 +97,7 @@ impl Exchange {
                     answer = Some(Answer::CsrfToken(Err(refusal)));
                 }
                 Step::Ask(Question::Credential) => {
-                    answer = Some(Answer::Credential(self.credential(&found.route, snapshot)));
+                    answer = Some(self.credential(&found.route, snapshot));
                 }
                 Step::Permit(_) => return Ok(()),
                 Step::Refuse(refusal) => return Err(refusal),
@@ -100,7 +106,38 @@ impl Exchange {
         }
     }
 
-    fn credential(&self, route: &Route, snapshot: &Snapshot) -> Credential {
+    /// What its listener asks of clients.
+    fn asked<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s AskedOfClients> {
+        let listener = snapshot.listeners.iter().find(|listener| listener.name == self.facts.listener)?;
+        listener.client_certificates.as_deref()
+    }
+
+    fn credential(&self, route: &Route, snapshot: &Snapshot) -> Answer {
+        if let Some((identity, carrier)) = &self.caller {
+            let (presented, now_s) = (self.presented.as_deref(), self.facts.at_s());
+            let accepted = |name: &str| match &route.access {
+                Access::Public { .. } => false,
+                Access::Session(rules) => rules.accept.iter().any(|accept| accept.fits(name, *carrier)),
+            };
+            if *carrier == Carrier::Certificate {
+                let certificates = snapshot.client_certificates.get(&identity.issuer);
+                let certificates = certificates.filter(|_| accepted(&identity.issuer));
+                return match presented.zip(certificates).map(|(shown, of)| shown.worth(of, now_s)) {
+                    Some(Worth::Decided(answer)) => answer,
+                    Some(Worth::Other(cause)) => Answer::Credential(Credential::Invalid(cause)),
+                    None => Answer::Credential(Credential::Missing),
+                };
+            }
+            if let Some(Bound::Certificate(thumbprint)) = &identity.bound_to
+                && let Err(answer) = holds(self.asked(snapshot), presented, thumbprint, now_s)
+            {
+                return answer;
+            }
+        }
+        Answer::Credential(self.vouched(route, snapshot))
+    }
+
+    fn vouched(&self, route: &Route, snapshot: &Snapshot) -> Credential {
         let Some((identity, carrier)) = &self.caller else { return Credential::Missing };
         let accepted = match &route.access {
             Access::Public { .. } => false,
@@ -116,7 +153,8 @@ impl Exchange {
                         | Accept::Cookie { .. }
                         | Accept::Session { .. }
                         | Accept::Dpop { .. }
-                        | Accept::ExtAuth { .. } => None,
+                        | Accept::ExtAuth { .. }
+                        | Accept::Certificate { .. } => None,
                     });
                     return key_holder(identity, files, snapshot);
                 }

@@ -37,6 +37,7 @@ pub(super) struct Families {
     pub(super) answers_unread: IntGauge,
     pub(super) tls_handshakes: IntCounterVec,
     pub(super) certificate_not_after: IntGaugeVec,
+    pub(super) list_next_update: IntGaugeVec,
     pub(super) authn: IntCounterVec,
     pub(super) authz: IntCounterVec,
     pub(super) ratelimit_decisions: IntCounterVec,
@@ -155,6 +156,11 @@ impl Families {
             certificate_not_after: r.gauges(
                 "moat_tls_certificate_not_after_seconds",
                 "End of a certificate's validity, Unix time.",
+                &["name"],
+            )?,
+            list_next_update: r.gauges(
+                "moat_tls_revocation_list_next_update_seconds",
+                "When the first revocation list of client certificates is out of date, Unix time.",
                 &["name"],
             )?,
             authn: r.counters("moat_authn_total", "Credentials checked.", &["route", "method", "result", "reason"])?,

@@ -238,6 +238,10 @@ fn series_of_things_gone_disappear() {
     metrics.certificates([("a".to_owned(), 10), ("b".to_owned(), 20)]);
     metrics.certificates([("b".to_owned(), 30)]);
     assert_eq!(series(&metrics, "moat_tls_certificate"), [r#"moat_tls_certificate_not_after_seconds{name="b"} 30"#]);
+    metrics.revocation_lists([("a".to_owned(), 10), ("b".to_owned(), 20)]);
+    metrics.revocation_lists([("b".to_owned(), 30)]);
+    let lists = [r#"moat_tls_revocation_list_next_update_seconds{name="b"} 30"#];
+    assert_eq!(series(&metrics, "moat_tls_revocation"), lists);
     metrics.config_loaded("aa", "1", 5);
     metrics.config_loaded("bb", "1", 6);
     assert_eq!(series(&metrics, "moat_config_info"), [r#"moat_config_info{hash="bb",version="1"} 1"#]);
@@ -271,6 +275,7 @@ fn headings() -> BTreeSet<String> {
     metrics.upstream("u").observe(200, Duration::from_millis(1));
     metrics.upstreams(&[crate::serve::upstream::tests::example()]);
     metrics.certificates([("c".to_owned(), 1)]);
+    metrics.revocation_lists([("l".to_owned(), 1)]);
     metrics.quota_keys([("l".into(), 1)]);
     metrics.quota_held([("l".into(), 1)], 0);
     metrics.quota_shared([("l".into(), decide::rules::StoreLoss::Local, 1)], [("l".into(), 1)]);

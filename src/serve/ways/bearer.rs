@@ -1,5 +1,5 @@
 //! A token in `Authorization: Bearer` (RFC 6750).
-use super::{Way, invalid};
+use super::{Way, certificate, invalid};
 use crate::serve::keys::KeyRing;
 use decide::facts::{Answer, Carrier};
 use decide::rules::Accept;
@@ -58,7 +58,10 @@ pub(super) async fn judge(way: Way<'_>, token: &str, names: impl Iterator<Item =
         }
     };
     match chosen {
-        Some(ring) => ring.verify(token, way.facts.at_s(), carrier).await,
+        Some(ring) => {
+            let held = |thumbprint: &str| certificate::possessed(way, thumbprint);
+            ring.verify_held(token, way.facts.at_s(), carrier, held).await
+        }
         None => invalid("no accepted issuer made this token"),
     }
 }

@@ -1,5 +1,5 @@
 //! A cookie that holds a token of an issuer.
-use super::{Way, invalid};
+use super::{Way, certificate, invalid};
 use decide::cookie;
 use decide::facts::{Answer, Carrier};
 use http::header::COOKIE;
@@ -12,7 +12,10 @@ pub(super) async fn verify(way: Way<'_>, name: &str, issuer: &str) -> Option<Ans
         Err(refusal) => return Some(invalid(refusal.cause)),
     };
     Some(match way.active.issuer(issuer) {
-        Some(ring) => ring.verify(token, way.facts.at_s(), Carrier::Cookie).await,
+        Some(ring) => {
+            let held = |thumbprint: &str| certificate::possessed(way, thumbprint);
+            ring.verify_held(token, way.facts.at_s(), Carrier::Cookie, held).await
+        }
         None => invalid("no accepted issuer made this token"),
     })
 }

@@ -1,7 +1,7 @@
 //! A token in `Authorization: DPoP` with proof of the key that it is bound to (RFC 9449, 7.1).
 use super::{Way, bearer, invalid};
 use crate::serve::proofs;
-use decide::facts::{Answer, Carrier, Credential};
+use decide::facts::{Answer, Bound, Carrier, Credential};
 use decide::rules::Accept;
 
 /// Verifies a token and the proof that came with it. The proof first: it is used up, whatever the token is worth.
@@ -15,14 +15,11 @@ pub(super) async fn verify(way: Way<'_>, token: &str, accept: &[Accept]) -> Answ
     let issuers = accept.iter().filter(|one| one.carrier() == Carrier::Dpop).filter_map(Accept::voucher);
     let answer = bearer::judge(way, token, issuers, Carrier::Dpop).await;
     match &answer {
-        Answer::Credential(Credential::Valid { identity, .. }) if identity.bound_to.is_none() => {
-            invalid("the token is bound to no key")
-        }
-        Answer::Credential(Credential::Valid { identity, .. })
-            if identity.bound_to.as_deref() != Some(&*proof.thumbprint) =>
-        {
-            invalid("the token is bound to another key")
-        }
+        Answer::Credential(Credential::Valid { identity, .. }) => match &identity.bound_to {
+            Some(Bound::Key(key)) if *key == proof.thumbprint => answer,
+            Some(Bound::Key(_)) => invalid("the token is bound to another key"),
+            Some(Bound::Certificate(_)) | None => invalid("the token is bound to no key"),
+        },
         _ => answer,
     }
 }

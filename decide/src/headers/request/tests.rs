@@ -33,6 +33,7 @@ fn outbound<'a>(identity: Option<&'a Identity>, hops: &'a [IpAddr]) -> Outbound<
         origin: Origin { client: "192.0.2.7".parse().unwrap(), hops, https: true, authority: "acme.example" },
         trace: (TraceParent::begin([1; 24], 0), false),
         presented: Presented::default(),
+        certificates: None,
     }
 }
 

@@ -110,6 +110,7 @@ impl Compiler<'_> {
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
             AuthOptions::Session(SessionAuth::Browser) => vec![self.session(auth.at)],
             AuthOptions::ExtAuth(name) => vec![self.asks(name)],
+            AuthOptions::Certificate(name) => vec![self.certificate(name)],
             AuthOptions::ApiKey(keys) => self.api_key(keys, rules).into_iter().collect(),
             AuthOptions::AnyOf(all) => all
                 .iter()
@@ -119,6 +120,7 @@ impl Compiler<'_> {
                     OneAuth::Cookie(cookie) => Some(self.cookie(cookie)),
                     OneAuth::Session(SessionAuth::Browser) => Some(self.session(one.at)),
                     OneAuth::ExtAuth(name) => Some(self.asks(name)),
+                    OneAuth::Certificate(name) => Some(self.certificate(name)),
                     OneAuth::ApiKey(keys) => self.api_key(keys, rules),
                 })
                 .collect(),

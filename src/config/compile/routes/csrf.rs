@@ -31,14 +31,17 @@ impl Compiler<'_> {
             Access::Session(session) => {
                 let cookies = session.accept.iter().filter_map(|accept| match accept {
                     Accept::Cookie { name, .. } | Accept::Session { cookie: name } => Some(&**name),
-                    Accept::Bearer { .. } | Accept::Dpop { .. } | Accept::ApiKey { .. } | Accept::ExtAuth { .. } => {
-                        None
-                    }
+                    Accept::Bearer { .. }
+                    | Accept::Dpop { .. }
+                    | Accept::ApiKey { .. }
+                    | Accept::ExtAuth { .. }
+                    | Accept::Certificate { .. } => None,
                 });
                 (cookies.collect::<Vec<_>>(), "__Host-csrf")
             }
         };
-        if matches!(access, Access::Session(_)) && accepted.is_empty() {
+        let shown = |accept: &Accept| matches!(accept, Accept::Certificate { .. });
+        if matches!(access, Access::Session(session) if accepted.is_empty() && !session.accept.iter().any(shown)) {
             let hint = "a page cannot make a browser send a bearer token; leave `csrf` out";
             self.report.hinted(at, "the route accepts no cookie, so no token is ever asked for", Some(hint));
         }

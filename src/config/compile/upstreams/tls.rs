@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Greatest size of a PEM file: all public authorities together have a quarter of it.
+/// Greatest size of a file: all public authorities together have a quarter of it.
 const MAX_PEM: u64 = 1 << 20;
 
 impl Compiler<'_> {
@@ -104,7 +104,7 @@ impl Compiler<'_> {
     }
 
     /// A file of the bundle: a change of it is a change of the bundle.
-    fn pem(&self, path: &Path, name: &str, at: At) -> Option<Vec<u8>> {
+    pub(in crate::config::compile) fn pem(&self, path: &Path, name: &str, at: At) -> Option<Vec<u8>> {
         self.files.watch(path.to_owned());
         let mut pem = Vec::new();
         let read = std::fs::File::open(path).and_then(|file| file.take(MAX_PEM + 1).read_to_end(&mut pem));

@@ -1,5 +1,5 @@
 //! `auth: {api_key: …}` and the files that it names.
-use crate::config::compile::{Compiler, list};
+use crate::config::compile::Compiler;
 use crate::config::options::{ApiKeyAuth, ApiKeyOptions, ApiKeysFile};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
@@ -8,7 +8,6 @@ use crate::config::{Purpose, pepper};
 use aws_lc_rs::hmac;
 use decide::api_key;
 use decide::facts::{Identity, Person};
-use decide::policy::nearest;
 use decide::revocation::{Handles, Source};
 use decide::rules::{API_KEY, Accept, Rules};
 use std::collections::HashMap;
@@ -122,13 +121,7 @@ impl Compiler<'_> {
             Some(tenant) => Some(self.known_tenant(tenant, &rules.tenants)?),
             None => None,
         };
-        for role in &options.roles {
-            if !rules.policy.roles().any(|(known, _)| **known == *role.value) {
-                let known: Vec<&str> = rules.policy.roles().map(|(name, _)| &**name).collect();
-                let hint = nearest(&role.value, known.iter().copied()).or_else(|| list(known.into_iter()));
-                self.report.hinted(role.at, format!("unknown role `{}`", role.value), hint);
-            }
-        }
+        self.known_roles(&options.roles, rules);
         let created_s = self.instant(&options.created)?;
         let expires_s = match &options.expires {
             Some(expires) => self.instant(expires)?,

@@ -187,6 +187,7 @@ pub(super) fn settings(kind: ListenerKind) -> Listener {
         trusted: Vec::new(),
         proxy_protocol: false,
         edge: None,
+        client_certificates: None,
         client_header: ClientHeader::XForwardedFor,
         head: HeadLimits { bytes: 4096, count: 20, line: 1024 },
         header_timeout: Duration::from_secs(10),
