@@ -179,7 +179,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn read(response: http::Response<hyper::body::Incoming>) -> Reply {
+    pub async fn read(response: http::Response<hyper::body::Incoming>) -> Reply {
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Reply { status: head.status.as_u16(), headers: head.headers, body }
