@@ -318,6 +318,7 @@ def overview():
 
     b.row("Configuration and keys")
     b.bars("Certificates end in", "Time left of each certificate.", f"sort(min by (name) (moat_tls_certificate_not_after_seconds{{{I}}} - time()))", "{{name}}", "s", levels=((None, RED), (14 * 86400, AMBER), (21 * 86400, GREEN)))
+    b.bars("Revocation lists end in", "Time left of the first list of each entry of client_certificates; then none of its certificates is accepted.", f"sort(min by (name) (moat_tls_revocation_list_next_update_seconds{{{I}}} - time()))", "{{name}}", "s", levels=((None, RED), (86400, AMBER), (3 * 86400, GREEN)))
     b.lines("Age of key sets", "Since keys of issuers were last obtained. The last good copy serves until `jwks.max_stale`.", [(f"time() - max by (issuer) (moat_jwks_last_success_timestamp_seconds{{{I}}})", "{{issuer}}")], "s")
     b.lines("Since the last reload", "Replicas that differ have not all got the same rollout.", [(f"time() - moat_config_last_reload_timestamp_seconds{{{I}}}", "{{instance}}")], "s")
     b.lines("Configurations in force", "Instances by configuration. More than one line for long: a rollout that is not complete.", [(f"count by (hash) (moat_config_info{{{I}}})", "{{hash}}")], "short")
