@@ -385,6 +385,10 @@ def security():
     b.lines("Reuse by tenant", "Each ended a family: a thief, or a client that does not keep what it gets.", [(f"sum by (tenant) (increase(moat_session_refresh_reuse_total{{{I}}}[{RATE}]))", "{{tenant}}")], "short")
     b.lines("Proofs of possession", "`unshared`: the store was silent, and each process decided alone whether a proof was new.", [(f"sum by (result) (rate(moat_dpop_proofs_total{{{I}}}[{RATE}]))", "{{result}}")])
 
+    b.lines("Tokens asked about", "`unavailable`: the issuer's endpoint does not answer, or does not know the gateway. `refused`: somebody guesses, or a client keeps ended tokens.", [(f"sum by (issuer, result) (rate(moat_introspections_total{{{I}}}[{RATE}]))", "{{issuer}} {{result}}")])
+    b.lines("Sessions of applications", "Look-ups. `refused`: not there, or of visitors; many more than usual are guesses.", [(f"sum by (store, result) (rate(moat_app_session_lookups_total{{{I}}}[{RATE}]))", "{{store}} {{result}}")])
+    b.lines("Stores of sessions", "0: its users are refused with 503.", [(f"min by (instance, store) (moat_app_session_store_up{{{I}}})", "{{instance}} {{store}}")], "short")
+
     b.row("Shared store")
     b.lines("Whether it is of use", "0: limits go by their `on_store_loss`.", [(f"min by (instance) (moat_store_up{{{I}}})", "{{instance}}")], "short")
     b.lines("Replicas that use it", "As each instance knows.", [(f"max by (instance) (moat_store_replicas{{{I}}})", "{{instance}}")], "short")

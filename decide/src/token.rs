@@ -3,10 +3,11 @@
 //!
 //! The algorithm is chosen by the issuer's allow-list and by the key, and the token may only agree with both. There is
 //! no `none` and no HMAC: neither has a name here. No cause of a refusal repeats anything that the token holds.
-mod claims;
+pub(crate) mod claims;
 mod event;
 pub mod dpop;
 mod id_token;
+mod introspection;
 pub mod mint;
 pub(crate) mod json;
 mod keys;
@@ -18,6 +19,8 @@ mod event_tests;
 #[cfg(test)]
 mod id_token_tests;
 #[cfg(test)]
+mod introspection_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
@@ -25,6 +28,7 @@ mod vectors;
 pub use claims::{ClaimName, ClaimNames};
 pub use event::{Ends, Event, EventError, EventRules, Events, verify_events};
 pub use id_token::{IdTokenRules, LOGOUT_TOKEN_LIFE_S, LogoutToken, verify_id_token, verify_logout_token};
+pub use introspection::{Introspected, Member, introspected, is_opaque, is_token};
 pub(crate) use json::object as strict_object;
 pub use keys::{KeySet, KeySetError, MAX_KEY_SET_BYTES};
 pub use parse::peek_issuer;

@@ -250,6 +250,10 @@ fn rules<W: Write>(page: &mut Page<'_, W>, found: &Found, judged: &Judged) -> io
                     Accept::Certificate { name } => {
                         (format!("certificate of `{name}`"), Some(format!("client_certificates.{name}")))
                     }
+                    Accept::AppSession { cookie, name } => (
+                        format!("session that `{name}` keeps, of cookie `{cookie}`"),
+                        Some(format!("app_sessions.{name}")),
+                    ),
                     Accept::ExtAuth { name, .. } => (format!("whom `{name}` knows"), Some(format!("ext_auth.{name}"))),
                 };
                 match place {

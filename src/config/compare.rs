@@ -5,7 +5,7 @@ mod keys;
 mod shell;
 pub use shell::needs_restart;
 
-use crate::config::settings::{Issuer, Snapshot, Upstream};
+use crate::config::settings::{Introspection, Issuer, Snapshot, Upstream};
 use decide::cors::{Cors, Origins};
 use decide::rules::{
     Accept, Access, BodyRules, Csrf, Excess, Limit, Rate, Route, RouteTenant, Rules, SessionRules, Sharing,
@@ -29,6 +29,7 @@ pub fn loosened(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     keys::loosened(old, new, &mut lines);
     ext_auth(old, new, &mut lines);
     certificates::loosened(old, new, &mut lines);
+    app_sessions(old, new, &mut lines);
     shell::loosened(old, new, &mut lines);
     lines.when(new.close_at_expiry < old.close_at_expiry, || {
         "less is closed when a session ends (`sessions.close_at_expiry`)".to_owned()
@@ -162,6 +163,9 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
                 format!("route `{name}` accepts cookie `{cookie}` with tokens of `{issuer}` too")
             }
             Accept::Session { .. } => format!("route `{name}` accepts sessions that the gateway holds too"),
+            Accept::AppSession { name: store, .. } => {
+                format!("route `{name}` accepts sessions that `{store}` keeps too")
+            }
             Accept::ExtAuth { name: service, .. } => format!("route `{name}` accepts whom `{service}` knows too"),
             Accept::Certificate { name: of } => format!("route `{name}` accepts certificates of `{of}` too"),
             Accept::ApiKey { header, keys } => {
@@ -303,6 +307,7 @@ fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
             format!("issuer `{name}`: tokens live longer")
         });
         lines.when(issuer.max_stale > before.max_stale, || format!("issuer `{name}`: old keys are used longer"));
+        asked(name, before.introspection.as_deref(), issuer.introspection.as_deref(), lines);
         match (before.client.as_deref(), issuer.client.as_deref()) {
             (None, Some(_)) => lines.when(true, || format!("browsers may sign in with issuer `{name}`")),
             (Some(old), Some(new)) => {
@@ -316,6 +321,23 @@ fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
             (_, None) => {}
         }
     }
+}
+
+/// Whoever is asked about tokens says who somebody is.
+fn asked(name: &str, before: Option<&Introspection>, after: Option<&Introspection>, lines: &mut Lines) {
+    let Some(after) = after else { return };
+    let Some(before) = before else {
+        lines.when(true, || format!("issuer `{name}` is asked about tokens"));
+        return;
+    };
+    lines.when(after.url != before.url, || format!("issuer `{name}` is asked about tokens elsewhere"));
+    lines.when(after.tokens != before.tokens, || format!("issuer `{name}` is asked about other tokens"));
+    lines.when(after.may_lack.iter().any(|member| !before.may_lack.contains(member)), || {
+        format!("issuer `{name}` may say less of a token")
+    });
+    lines.when(after.keep.max_age_s > before.keep.max_age_s, || {
+        format!("issuer `{name}`: what it said of a token counts for longer")
+    });
 }
 
 fn upstreams(old: &[Arc<Upstream>], new: &[Arc<Upstream>], lines: &mut Lines) {
@@ -373,6 +395,33 @@ fn ext_auth(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
             .when(said(service) != said(before), || format!("`ext_auth.{name}` says by other headers who somebody is"));
         lines.when(service.max_age_s > before.max_age_s, || {
             format!("what was opened with leave of `ext_auth.{name}` may go on for longer")
+        });
+    }
+}
+
+/// Whoever can write to an application's store says who somebody is.
+fn app_sessions(old: &Snapshot, new: &Snapshot, lines: &mut Lines) {
+    for store in &new.app_sessions {
+        let name = &store.sessions.name;
+        let Some(before) = old.app_sessions.iter().find(|other| other.sessions.name == *name) else {
+            lines.when(true, || format!("`app_sessions.{name}` is new"));
+            continue;
+        };
+        let (after, was) = (&store.sessions, &before.sessions);
+        lines.when(store.source != before.source || store.cookie != before.cookie, || {
+            format!("sessions of `app_sessions.{name}` are looked up elsewhere, or by another cookie")
+        });
+        lines.when(after.express.is_empty() && !was.express.is_empty(), || {
+            format!("cookies of `app_sessions.{name}` need no signature")
+        });
+        lines.when(after.express.iter().any(|secret| !was.express.contains(secret)) && !was.express.is_empty(), || {
+            format!("cookies of `app_sessions.{name}` may be signed with another secret")
+        });
+        lines.when(after.subject != was.subject || after.claims != was.claims, || {
+            format!("other members of sessions of `app_sessions.{name}` say who somebody is")
+        });
+        lines.when(store.keep.max_age_s > before.keep.max_age_s || after.max_age_s > was.max_age_s, || {
+            format!("sessions of `app_sessions.{name}` count for longer than they did")
         });
     }
 }

@@ -43,6 +43,7 @@ enum Noun {
     TlsProfile,
     ExtAuth,
     ClientCertificates,
+    AppSessions,
 }
 
 impl Noun {
@@ -57,6 +58,7 @@ impl Noun {
             Noun::TlsProfile => "TLS profile",
             Noun::ExtAuth => "service",
             Noun::ClientCertificates => "entry of `client_certificates`",
+            Noun::AppSessions => "store of sessions",
         }
     }
 }
@@ -130,6 +132,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         api_keys: c.api_keys.take(),
         ext_auth: c.ext_auths(),
         client_certificates: c.client_certificates(authorities, &rules),
+        app_sessions: c.app_sessions(&server, pepper),
         postgres,
         digest: files.digest(),
         rules: Arc::new(rules),
@@ -219,6 +222,7 @@ impl Compiler<'_> {
         entries(&self.options.client_certificates, |name| {
             check(Noun::ClientCertificates, name, name.at, "listener", "remove it, or let a listener accept it");
         });
+        entries(&self.options.app_sessions, |name| check(Noun::AppSessions, name, name.at, "route", "remove it"));
         entries(&self.options.sessions.step_up, |name| check(Noun::StepUp, name, name.at, "route", "remove it"));
         if let Some(tls) = &self.options.tls {
             entries(&tls.profiles, |name| check(Noun::TlsProfile, name, name.at, "listener", "remove it"));

@@ -76,6 +76,7 @@ fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
                 | OneAuth::Dpop(_)
                 | OneAuth::Cookie(_)
                 | OneAuth::Session(_)
+                | OneAuth::AppSession(_)
                 | OneAuth::ExtAuth(_)
                 | OneAuth::Certificate(_) => {}
             }),
@@ -84,6 +85,7 @@ fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
                 | AuthOptions::Dpop(_)
                 | AuthOptions::Cookie(_)
                 | AuthOptions::Session(_)
+                | AuthOptions::AppSession(_)
                 | AuthOptions::ExtAuth(_)
                 | AuthOptions::Certificate(_),
             )

@@ -1,5 +1,6 @@
 //! `gateway.yaml` as people write it: every key, what it does, its default and its danger. The reference and the JSON
 //! schema are printed from these comments.
+mod app_sessions;
 mod audit;
 mod cross_site;
 mod listeners;
@@ -17,12 +18,15 @@ mod traces;
 mod upstreams;
 mod client_certificates;
 mod ext_auth;
+mod introspection;
 mod ways;
 
+pub use app_sessions::*;
 pub use audit::*;
 pub use client_certificates::*;
 pub use cross_site::*;
 pub use ext_auth::*;
+pub use introspection::*;
 pub use limits::*;
 pub use listeners::*;
 pub use people::*;
@@ -76,6 +80,9 @@ pub struct Gateway {
     /// Certificates of clients, by a name of your choice. Default: none.
     #[serde(default, skip_serializing_if = "Entries::is_empty")]
     pub client_certificates: Entries<ClientCertificateOptions>,
+    /// Sessions that applications keep in stores of their own, by a name of your choice. Default: none.
+    #[serde(default, skip_serializing_if = "Entries::is_empty")]
+    pub app_sessions: Entries<AppSessionsOptions>,
     /// How a request's tenant is found. Default: a gateway without tenants.
     #[serde(default)]
     pub tenancy: TenancyOptions,

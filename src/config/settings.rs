@@ -10,10 +10,14 @@ pub use sessions::*;
 pub use sign_in::*;
 mod api_keys;
 mod client_certificates;
+mod app_sessions;
 mod ext_auth;
+mod introspection;
 pub use api_keys::*;
+pub use app_sessions::*;
 pub use client_certificates::*;
 pub use ext_auth::*;
+pub use introspection::*;
 pub use storage::*;
 pub use tokens::*;
 pub use upstreams::*;
@@ -53,6 +57,8 @@ pub struct Snapshot {
     pub ext_auth: Vec<Arc<ExtAuth>>,
     /// Certificates of clients, by name.
     pub client_certificates: BTreeMap<Arc<str>, ClientCertificates>,
+    /// Sessions that applications keep.
+    pub app_sessions: Vec<Arc<AppSessionStore>>,
     /// Files of API keys, by name.
     pub api_keys: BTreeMap<String, Arc<ApiKeys>>,
     /// Upstreams, indexed by `decide::rules::Route::upstream`.
@@ -282,6 +288,8 @@ pub struct Issuer {
     pub client: Option<Arc<Client>>,
     /// Security events that it sends.
     pub signals: Option<Signals>,
+    /// How it is asked about tokens that only it can read.
+    pub introspection: Option<Arc<Introspection>>,
 }
 
 /// `issuers.NAME.signals:`
@@ -304,6 +312,8 @@ pub enum KeySource {
     Ours(String),
     /// OpenID Connect discovery below the issuer's URL, https.
     Discovery,
+    /// Nowhere: the issuer is asked about each of its tokens.
+    Nowhere,
 }
 
 /// `audit:`

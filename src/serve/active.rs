@@ -1,5 +1,6 @@
 //! What is in force: one snapshot with the living parts that belong to it (key rings, pools, limits, counters).
-use crate::config::settings::{ExtAuth, Listener, Snapshot};
+use crate::config::settings::{AppSessionStore, ExtAuth, Listener, Snapshot};
+use crate::serve::app_sessions::AppSessions;
 use crate::serve::callout::Callout;
 use crate::serve::issuing::Issuing;
 use crate::serve::keys::KeyRing;
@@ -29,6 +30,7 @@ pub struct Active {
     unrouted: Arc<RouteMetrics>,
     cookies: Vec<Arc<str>>,
     callouts: HashMap<Arc<str>, Arc<Callout>>,
+    app_sessions: HashMap<Arc<str>, Arc<AppSessions>>,
     held: Option<Arc<Held>>,
     issuing: Option<Issuing>,
 }
@@ -67,6 +69,13 @@ impl Active {
             let kept = kept.filter(|kept| *kept.settings == **service).cloned();
             kept.unwrap_or_else(|| Arc::new(Callout::new(service.clone())))
         };
+        let store = |store: &Arc<AppSessionStore>| {
+            let name = &store.sessions.name;
+            let before = before.and_then(|before| before.app_sessions.get(name));
+            let kept = before.filter(|kept| *kept.settings == **store).cloned();
+            let store = kept.unwrap_or_else(|| Arc::new(AppSessions::start(store.clone(), before.map(|b| &**b))));
+            (name.clone(), store)
+        };
         let door = |l: &Arc<Listener>| Door { settings: l.clone(), metrics: metrics.listener(&l.name) };
         Active {
             upstreams: snapshot.upstreams.iter().map(pool).collect(),
@@ -79,6 +88,7 @@ impl Active {
             unrouted: metrics.route("none"),
             cookies: cookies(&snapshot),
             callouts: snapshot.ext_auth.iter().map(|service| (service.name.clone(), callout(service))).collect(),
+            app_sessions: snapshot.app_sessions.iter().map(store).collect(),
             held: snapshot.sessions.browser.clone().map(|settings| Arc::new(Held::new(settings))),
             issuing: snapshot.sessions.tokens.as_ref().and_then(|t| Issuing::new(t.clone(), &snapshot.sessions.keys)),
             snapshot,
@@ -102,6 +112,18 @@ impl Active {
     /// A service that says who somebody is.
     pub fn callout(&self, name: &str) -> Option<&Arc<Callout>> {
         self.callouts.get(name)
+    }
+
+    /// An application's sessions.
+    pub fn app_sessions(&self) -> &HashMap<Arc<str>, Arc<AppSessions>> {
+        &self.app_sessions
+    }
+
+    /// Waits until each store of sessions was tried, and no longer than connecting may take.
+    pub async fn settled(&self) {
+        for store in self.app_sessions.values() {
+            store.settled().await;
+        }
     }
 
     /// Names of all cookies that some route accepts as a credential.
@@ -151,6 +173,7 @@ fn cookies(snapshot: &Snapshot) -> Vec<Arc<str>> {
             | Accept::Dpop { .. }
             | Accept::Session { .. }
             | Accept::ApiKey { .. }
+            | Accept::AppSession { .. }
             | Accept::ExtAuth { .. }
             | Accept::Certificate { .. } => None,
         }));

@@ -2,17 +2,18 @@
 use crate::config::settings::ExtAuth;
 use crate::serve::authorities::{causes, client_tls};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderMap, Request, StatusCode, response};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{OnceCell, Semaphore};
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of an answer's body that are read, so that its connection can be used again; nothing is done with them.
+/// Bytes of an answer's body that are read.
 const BODY: usize = 64 << 10;
 /// Connections that are kept open while nobody asks.
 const IDLE: usize = 64;
@@ -20,13 +21,90 @@ const IDLE: usize = 64;
 const IDLE_FOR: Duration = Duration::from_secs(4);
 /// Bytes of the headers of an answer.
 const HEAD: usize = 32 << 10;
+/// Authorities that were read so long ago are read anew after a question that failed: their file may have changed.
+const STALE: Duration = Duration::from_secs(10);
 
-/// A service, and the connections to it.
+type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The way to a service: its connections, and how long and how often it is asked.
+pub struct Line {
+    /// Who it is, in causes.
+    name: Arc<str>,
+    https: bool,
+    ca: Option<PathBuf>,
+    timeout: Duration,
+    connections: Mutex<Option<(Connections, Instant)>>,
+    under_way: Arc<Semaphore>,
+}
+
+/// A place among the questions under way.
+pub struct Turn(#[expect(dead_code, reason = "held, and given back when dropped")] OwnedSemaphorePermit);
+
+impl Line {
+    /// Not connected yet. Without `https` it is spoken to in the clear.
+    pub fn new(name: Arc<str>, https: bool, ca: Option<PathBuf>, timeout: Duration, max_in_flight: usize) -> Line {
+        let under_way = Arc::new(Semaphore::new(max_in_flight));
+        Line { name, https, ca, timeout, connections: Mutex::default(), under_way }
+    }
+
+    /// A place among the questions under way, where there is one. The error is for the audit entry.
+    pub fn turn(&self) -> Result<Turn, String> {
+        let place = self.under_way.clone().try_acquire_owned();
+        place.map(Turn).map_err(|_| format!("`{}` has `max_in_flight` questions under way", self.name))
+    }
+
+    /// Asks once, within the time for it. A body that is longer than 64 KiB or breaks off is an error of its own, for whoever
+    /// needs it. No redirect is followed. The error is for the audit entry.
+    pub async fn ask(
+        &self,
+        _turn: &Turn,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(response::Parts, Result<Bytes, String>), String> {
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(cause)) => {
+                self.forget_stale().await;
+                Err(format!("`{}`: {cause}", self.name))
+            }
+            Err(_) => Err(format!("`{}` did not answer within {} ms", self.name, self.timeout.as_millis())),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(response::Parts, Result<Bytes, String>), String> {
+        let answer = self.connections().await?.request(request).await.map_err(|error| causes(&error))?;
+        let (head, body) = answer.into_parts();
+        // A body that does not end costs its connection.
+        let body = Limited::new(body, BODY).collect().await;
+        Ok((head, body.map(|body| body.to_bytes()).map_err(|error| causes(&*error))))
+    }
+
+    /// The pool; whoever comes while it is being made waits for it.
+    async fn connections(&self) -> Result<Connections, String> {
+        let mut known = self.connections.lock().await;
+        if let Some((connections, _)) = &*known {
+            return Ok(connections.clone());
+        }
+        let made = connect(self.https, self.ca.clone()).await?;
+        *known = Some((made.clone(), Instant::now()));
+        Ok(made)
+    }
+
+    async fn forget_stale(&self) {
+        let mut known = self.connections.lock().await;
+        if known.as_ref().is_some_and(|(_, made)| made.elapsed() >= STALE) {
+            *known = None;
+        }
+    }
+}
+
+/// A service that is asked as nginx asks, and the connections to it.
 pub struct Callout {
     /// Its settings.
     pub settings: Arc<ExtAuth>,
-    client: OnceCell<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>,
-    under_way: Semaphore,
+    line: Line,
 }
 
 /// What it answered.
@@ -41,39 +119,24 @@ pub struct Reply {
 impl Callout {
     /// Not connected yet.
     pub fn new(settings: Arc<ExtAuth>) -> Callout {
-        let under_way = Semaphore::new(settings.max_in_flight);
-        Callout { settings, client: OnceCell::new(), under_way }
+        let https = settings.url.scheme_str() == Some("https");
+        let (name, ca) = (settings.name.clone(), settings.ca.clone());
+        Callout { line: Line::new(name, https, ca, settings.timeout, settings.max_in_flight), settings }
     }
 
     /// Asks by GET with these headers. The error is for the audit entry.
     pub async fn ask(&self, headers: HeaderMap) -> Result<Reply, String> {
-        let name = &self.settings.name;
-        let Ok(_place) = self.under_way.try_acquire() else {
-            return Err(format!("`{name}` has `max_in_flight` questions under way"));
-        };
-        let answer = tokio::time::timeout(self.settings.timeout, self.exchange(headers)).await;
-        match answer {
-            Ok(answer) => answer.map_err(|cause| format!("`{name}`: {cause}")),
-            Err(_) => Err(format!("`{name}` did not answer within {} ms", self.settings.timeout.as_millis())),
-        }
-    }
-
-    async fn exchange(&self, headers: HeaderMap) -> Result<Reply, String> {
-        let client = self.client.get_or_try_init(|| connect(&self.settings)).await?;
-        let mut request = Request::new(Empty::new());
+        let turn = self.line.turn()?;
+        let mut request = Request::new(Full::default());
         *request.uri_mut() = self.settings.url.clone();
         *request.headers_mut() = headers;
-        let answer = client.request(request).await.map_err(|error| causes(&error))?;
-        let (head, body) = answer.into_parts();
-        // What it says beside its head is nobody's business; a body that does not end costs its connection.
-        let _ = Limited::new(body, BODY).collect().await;
+        // What it says beside its head is nobody's business.
+        let (head, _) = self.line.ask(&turn, request).await?;
         Ok(Reply { status: head.status, headers: head.headers })
     }
 }
 
-async fn connect(settings: &ExtAuth) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String> {
-    let ca = settings.ca.clone();
-    let https = settings.url.scheme_str() == Some("https");
+async fn connect(https: bool, ca: Option<PathBuf>) -> Result<Connections, String> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

@@ -21,6 +21,8 @@ mod tests;
 pub use other::Unverified;
 
 use crate::config::settings::{Issuer, KeySource};
+use crate::serve::inquiry::{Counts, No, Verdict};
+use crate::serve::introspection::Introspector;
 use crate::serve::tokens::{TokenKey, Tokens};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use decide::facts::Identity;
@@ -122,7 +124,11 @@ impl KeyRings {
         let ring = |issuer: &Arc<Issuer>| {
             let kept = before.and_then(|rings| rings.get(&issuer.rules.name));
             let kept = kept.filter(|ring| *ring.inner.issuer == **issuer).cloned();
-            kept.unwrap_or_else(|| Arc::new(KeyRing::start(issuer.clone(), self.shared.clone())))
+            let counts = || {
+                let named = before.and_then(|rings| rings.get(&issuer.rules.name));
+                named.map(|ring| ring.inner.asked.clone()).unwrap_or_default()
+            };
+            kept.unwrap_or_else(|| Arc::new(KeyRing::start(issuer.clone(), self.shared.clone(), counts())))
         };
         let rings: HashMap<_, _> = issuers.iter().map(|issuer| (issuer.rules.name.clone(), ring(issuer))).collect();
         for ring in rings.values() {
@@ -146,8 +152,11 @@ struct Inner {
     /// Number of the fetch that some request waits for.
     wanted: AtomicU64,
     /// Tells the task to look at `wanted`.
-    asked: Notify,
+    called: Notify,
     waiting: Semaphore,
+    /// Says what tokens mean that only the issuer can read.
+    introspector: Option<Introspector>,
+    asked: Arc<Counts>,
 }
 
 /// A key set that is in use.
@@ -162,7 +171,7 @@ struct Published {
 
 /// What a token turned out to be.
 enum Judgement {
-    /// Signed by the issuer; the session guard looks at its end.
+    /// Signed by the issuer, or known to it; the session guard looks at its end.
     Signed(Arc<Identity>),
     Invalid(String),
     Unavailable(String),
@@ -175,17 +184,21 @@ impl Drop for KeyRing {
 }
 
 impl KeyRing {
-    fn start(issuer: Arc<Issuer>, shared: Arc<Shared>) -> KeyRing {
+    fn start(issuer: Arc<Issuer>, shared: Arc<Shared>, asked: Arc<Counts>) -> KeyRing {
         let inner = Arc::new(Inner {
+            introspector: Introspector::new(&issuer, &asked),
+            asked,
             issuer,
             shared,
             published: ArcSwapOption::empty(),
             life: watch::Sender::new(Life::default()),
             wanted: AtomicU64::new(0),
-            asked: Notify::new(),
+            called: Notify::new(),
             waiting: Semaphore::new(MAX_WAITING),
         });
-        KeyRing { task: tokio::spawn(tend(inner.clone())), inner }
+        let keyless = inner.issuer.keys == KeySource::Nowhere;
+        let task = if keyless { tokio::spawn(std::future::ready(())) } else { tokio::spawn(tend(inner.clone())) };
+        KeyRing { task, inner }
     }
 
     /// The issuer's settings.
@@ -203,8 +216,26 @@ impl KeyRing {
         self.inner.status(Instant::now())
     }
 
+    /// Whether the issuer itself is asked about this token.
+    pub fn asks_about(&self, token: &str) -> bool {
+        self.inner.introspector.as_ref().is_some_and(|introspector| introspector.asks_about(token))
+    }
+
+    /// How many tokens that this issuer was asked about, and that are remembered, are of identities like this.
+    pub fn asked_about(&self, like: impl Fn(&Identity) -> bool) -> u64 {
+        self.inner.introspector.as_ref().map_or(0, |introspector| introspector.remembered(like))
+    }
+
+    /// How questions about tokens ended; `None` for an issuer that is not asked.
+    pub fn asked(&self) -> Option<&Counts> {
+        self.inner.introspector.as_ref().map(|_| &*self.inner.asked)
+    }
+
     /// Waits until the first fetch has ended, and no longer than a fetch may take.
     async fn settled(&self) {
+        if self.inner.issuer.keys == KeySource::Nowhere {
+            return;
+        }
         let mut life = self.inner.life.subscribe();
         let _ = tokio::time::timeout(WAIT, life.wait_for(|life| life.attempts > 0)).await;
     }
@@ -218,7 +249,7 @@ async fn tend(inner: Arc<Inner>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => break,
-                () = inner.asked.notified() => {
+                () = inner.called.notified() => {
                     // A request may have asked while the fetch that answers it was under way.
                     if inner.wanted.load(Ordering::Acquire) > inner.life.borrow().attempts {
                         break;
@@ -233,6 +264,15 @@ impl Inner {
     async fn judge(&self, token: &str, now_s: u64, now: Instant) -> Judgement {
         if token.len() > token::MAX_TOKEN_BYTES {
             return Judgement::Invalid("larger than 16 KiB".to_owned());
+        }
+        if let Some(introspector) = self.introspector.as_ref().filter(|one| one.asks_about(token)) {
+            // Boxed, so that tokens that are not asked about do not carry the room for it.
+            return match Box::pin(introspector.judge(token, now_s)).await {
+                Verdict::Known(identity) => Judgement::Signed(identity),
+                Verdict::Refused(No::Invalid(cause) | No::Over(cause)) => Judgement::Invalid(cause.to_owned()),
+                Verdict::Refused(No::Nobody) => Judgement::Invalid("the token is nobody's".to_owned()),
+                Verdict::Unavailable(cause) => Judgement::Unavailable(cause.as_ref().to_owned()),
+            };
         }
         let key = TokenKey::of(token);
         let published = match self.usable(now) {
@@ -312,7 +352,7 @@ impl Inner {
             return Err("too many requests wait for keys".to_owned());
         };
         self.wanted.fetch_max(seen.saturating_add(1), Ordering::AcqRel);
-        self.asked.notify_one();
+        self.called.notify_one();
         match tokio::time::timeout(WAIT, life.wait_for(|life| life.attempts != seen)).await {
             Ok(Ok(life)) => Ok(life.failure.clone()),
             Ok(Err(_)) | Err(_) => Err("the keys were not fetched in time".to_owned()),
@@ -345,7 +385,7 @@ impl Inner {
                 self.life.send_modify(|life| life.succeed(now, now_s));
                 match self.issuer.keys {
                     KeySource::File(_) => FILE_POLL.min(refresh),
-                    KeySource::Url(_) | KeySource::Discovery | KeySource::Ours(_) => {
+                    KeySource::Url(_) | KeySource::Discovery | KeySource::Ours(_) | KeySource::Nowhere => {
                         rhythm.after_success(max_age, chance())
                     }
                 }
@@ -442,7 +482,8 @@ impl Inner {
         let life = self.life.borrow();
         KeyStatus {
             issuer: self.issuer.rules.name.clone(),
-            usable: published.is_some_and(|published| now < published.stale_at),
+            usable: self.issuer.keys == KeySource::Nowhere
+                || published.is_some_and(|published| now < published.stale_at),
             keys: published.map_or(0, |published| published.keys.count()),
             generation: published.map_or(0, |published| published.generation),
             last_success_s: life.last_success_s,

@@ -262,6 +262,21 @@ impl Metrics {
         }
     }
 
+    /// How questions about an issuer's tokens ended.
+    pub fn introspections(&self, issuer: &str, totals: impl Iterator<Item = (&'static str, u64)>) {
+        for (result, total) in totals {
+            raise(&self.families.introspections.with_label_values(&[issuer, result]), total);
+        }
+    }
+
+    /// How look-ups of an application's sessions ended, and whether their store is of use.
+    pub fn app_sessions(&self, store: &str, up: bool, totals: impl Iterator<Item = (&'static str, u64)>) {
+        self.families.app_sessions_up.with_label_values(&[store]).set(i64::from(up));
+        for (result, total) in totals {
+            raise(&self.families.app_sessions.with_label_values(&[store, result]), total);
+        }
+    }
+
     /// An audit entry of this class was written.
     pub fn audit_entry(&self, class: &'static str) {
         self.families.audit_entries.with_label_values(&[class]).inc();

@@ -189,6 +189,7 @@ async fn apply(running: &Running, before: &Active, next: Snapshot, loosened: &[S
     let metrics = &running.shared.metrics;
     metrics.resize_tenants(next.telemetry.tenant_top);
     let active = Active::new(next.clone(), issuers, running.quotas.clone(), metrics, Some(before));
+    active.settled().await;
     running.shared.activate(Arc::new(active));
     running.quotas.reconfigure(&limits(&next));
     prepared.carry_out(running, &next);

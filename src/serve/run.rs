@@ -174,6 +174,7 @@ impl Prepared {
         }
         let issuers = rings.rings(&snapshot.issuers, snapshot.token_cache, None).await;
         let active = Arc::new(Active::new(snapshot.clone(), issuers, quotas.clone(), &metrics, None));
+        active.settled().await;
         Ok(Prepared {
             snapshot,
             certificates,
@@ -416,6 +417,12 @@ fn before_scrape(
         for ring in shared.active().issuers().values() {
             let status = ring.status();
             metrics.issuer_keys(&status.issuer, status.keys, status.last_success_s);
+            if let Some(asked) = ring.asked() {
+                metrics.introspections(&status.issuer, asked.totals());
+            }
+        }
+        for (name, store) in shared.active().app_sessions() {
+            metrics.app_sessions(name, store.health().is_ok(), store.counts().totals());
         }
         if let Some(certificates) = &certificates {
             metrics.certificates(certificates.status().iter().map(|c| (c.name.to_string(), c.not_after_s)));

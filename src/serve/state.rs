@@ -89,6 +89,7 @@ fn reached(settings: &PostgresSettings, instance: String, tls: Option<Arc<rustls
         password: password.map(|place| -> Password { Arc::new(move || place.read()) }),
         database: settings.database.clone(),
         instance,
+        reads: None,
         connections: settings.connections,
         connect_timeout: settings.connect_timeout,
         command_timeout: settings.command_timeout,

@@ -113,7 +113,7 @@ pub(super) fn reached(settings: &Redis, instance: &str, tls: Option<Arc<rustls::
         password: password.map(|place| -> Password { Arc::new(move || place.read()) }),
         database: settings.database,
         prefix: settings.key_prefix.clone(),
-        instance: instance.to_owned(),
+        instance: Some(instance.to_owned()),
         connect_timeout: settings.connect_timeout,
         command_timeout: settings.command_timeout,
     }

@@ -14,6 +14,7 @@
 //! **Bound.** The table is made of sets of eight; a full set gives up the entry that was used longest ago. Nothing
 //! grows beyond the capacity, and there is no housekeeping: 64 bytes per place, plus the identity of those in use.
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use decide::facts::Identity;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,7 +25,7 @@ const WAYS: usize = 8;
 const MAX_AGE_S: u64 = 300;
 
 /// What a token is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenKey([u8; 32]);
 
 impl TokenKey {
@@ -35,7 +36,15 @@ impl TokenKey {
         TokenKey(key)
     }
 
-    fn number(&self) -> u64 {
+    /// HMAC-SHA256 of the token, which may be short enough to be guessed from its plain hash.
+    pub fn keyed(key: &hmac::Key, token: &str) -> TokenKey {
+        let mut found = [0; 32];
+        found.copy_from_slice(hmac::sign(key, token.as_bytes()).as_ref());
+        TokenKey(found)
+    }
+
+    /// A number that is spread as the key is.
+    pub(super) fn number(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
@@ -85,8 +94,13 @@ impl Tokens {
 
     /// Remembers a token that verified under `epoch` at `now_s`.
     pub fn insert(&self, key: TokenKey, epoch: u64, now_s: u64, identity: Arc<Identity>) {
+        self.insert_for(MAX_AGE_S, key, epoch, now_s, identity);
+    }
+
+    /// The same for at most so many seconds.
+    pub fn insert_for(&self, max_age_s: u64, key: TokenKey, epoch: u64, now_s: u64, identity: Arc<Identity>) {
         let Some(set) = self.set(&key) else { return };
-        let until_s = identity.expires_at.min(now_s.saturating_add(MAX_AGE_S));
+        let until_s = identity.expires_at.min(now_s.saturating_add(max_age_s));
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
         set.clock = set.clock.wrapping_add(1);
         let entry = Entry { key, epoch, from_s: now_s, until_s, used: set.clock, identity };

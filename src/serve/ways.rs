@@ -1,5 +1,6 @@
 //! The ways of being somebody: finds the credential that a request carries among those that its route accepts.
 mod api_key;
+mod app_session;
 mod bearer;
 mod certificate;
 mod cookie;
@@ -71,6 +72,7 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
             // Boxed, so that routes without sessions do not carry the room for it.
             Accept::Session { cookie } => Box::pin(session::verify(way, cookie)).await,
             // Boxed, so that requests of other routes do not carry the room for it.
+            Accept::AppSession { cookie, name } => Box::pin(app_session::verify(way, cookie, name)).await,
             Accept::ExtAuth { name, .. } => Box::pin(ext_auth::verify(way, name)).await,
             Accept::ApiKey { header, keys } => Box::pin(api_key::verify(way, header, keys)).await,
             Accept::Certificate { name } => match certificate::verify(way, name) {

@@ -1,4 +1,5 @@
 //! What outlives a request: quotas, state such as sessions, what replicas share, and the audit log.
+pub mod app_sessions;
 pub mod audit;
 pub mod families;
 pub mod factors;

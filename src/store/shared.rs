@@ -41,8 +41,8 @@ pub struct Options {
     pub database: u32,
     /// What all keys begin with.
     pub prefix: String,
-    /// This replica's name among the others.
-    pub instance: String,
+    /// This replica's name among the others; without one nothing is written by itself.
+    pub instance: Option<String>,
     /// Time for a connection, and for an answer outside of requests.
     pub connect_timeout: Duration,
     /// Time that a request waits for an answer.
@@ -220,6 +220,26 @@ impl SharedStore {
     /// What all keys begin with. All keys of one purpose end up in one slot of a cluster: the scripts name several.
     pub fn prefix(&self) -> &str {
         &self.core.options.prefix
+    }
+
+    /// One command for a request, under the same law. A refusal of the command says nothing about the server.
+    pub async fn command(&self, op: Op, parts: &[&[u8]]) -> Result<Reply, Fault> {
+        let core = &self.core;
+        let Some(link) = core.live.load_full() else { return Err(Fault::Closed) };
+        let mut bytes = Vec::with_capacity(128);
+        resp::command(&mut bytes, parts.iter().copied());
+        let call = async {
+            match link.call(bytes, core.options.command_timeout).await? {
+                Reply::Error(text) => Err(Fault::Refused(text)),
+                other => Ok(other),
+            }
+        };
+        let result = core.timed(op, call).await;
+        match &result {
+            Ok(_) | Err(Fault::Refused(_)) => {}
+            Err(_) => core.suspect(&link),
+        }
+        result
     }
 
     /// Runs a script for a request: answers within `Options::command_timeout`, or at once where the server is known to

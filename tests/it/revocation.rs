@@ -14,7 +14,7 @@ fn revoke(gateway: &Gateway, args: &[&str]) -> Output {
 }
 
 /// The same, which must succeed.
-fn ended(gateway: &Gateway, args: &[&str]) -> String {
+pub fn ended(gateway: &Gateway, args: &[&str]) -> String {
     let output = revoke(gateway, args);
     assert_eq!(output.code, Some(0), "{output:?}");
     output.stdout

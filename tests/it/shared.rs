@@ -73,7 +73,7 @@ impl Replica {
             password: None,
             database: 0,
             prefix: "test".to_owned(),
-            instance: instance.to_owned(),
+            instance: Some(instance.to_owned()),
             connect_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_millis(50),
         };

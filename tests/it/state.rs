@@ -62,7 +62,7 @@ async fn in_redis(address: SocketAddr) -> Engine {
         password: None,
         database: 0,
         prefix: "test".to_owned(),
-        instance: "a".to_owned(),
+        instance: Some("a".to_owned()),
         connect_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_millis(10),
     };
@@ -79,6 +79,7 @@ fn postgres_at(address: SocketAddr, database: &str) -> pg::Options {
         password: Some(Arc::new(|| Ok(OWNER.1.to_owned()))),
         database: database.to_owned(),
         instance: "a".to_owned(),
+        reads: None,
         connections: 4,
         connect_timeout: Duration::from_secs(5),
         command_timeout: Duration::from_secs(5),

@@ -67,7 +67,7 @@ fn accepted(rules: &SessionRules) -> Accepted {
                 accepted.api_keys.push(header.clone());
             }
             Accept::Cookie { name, .. } => cookies.push(name.clone()),
-            Accept::Session { cookie } => cookies.push(cookie.clone()),
+            Accept::Session { cookie } | Accept::AppSession { cookie, .. } => cookies.push(cookie.clone()),
             Accept::ApiKey { .. } | Accept::ExtAuth { .. } | Accept::Certificate { .. } => {}
         }
     }

@@ -295,6 +295,7 @@ impl Presented<'_> {
             | Accept::Dpop { .. }
             | Accept::Cookie { .. }
             | Accept::Session { .. }
+            | Accept::AppSession { .. }
             | Accept::ExtAuth { .. }
             | Accept::Certificate { .. } => false,
         })

@@ -34,6 +34,13 @@ pub enum Accept {
         /// Which keys: the name of their file.
         keys: Arc<str>,
     },
+    /// A session that the application keeps in a store of its own.
+    AppSession {
+        /// Name of the cookie with its id.
+        cookie: Arc<str>,
+        /// Whose: the name of the store.
+        name: Arc<str>,
+    },
     /// Whatever a service of the operator's knows somebody by.
     ExtAuth {
         /// Name of the service.
@@ -59,7 +66,7 @@ impl Accept {
             Accept::Bearer { issuer } | Accept::Dpop { issuer } | Accept::Cookie { issuer, .. } => Some(issuer),
             Accept::Session { .. } => None,
             Accept::ApiKey { .. } => Some(API_KEY),
-            Accept::ExtAuth { name, .. } | Accept::Certificate { name } => Some(name),
+            Accept::AppSession { name, .. } | Accept::ExtAuth { name, .. } | Accept::Certificate { name } => Some(name),
         }
     }
 
@@ -75,7 +82,7 @@ impl Accept {
         match self {
             Accept::Bearer { .. } => Carrier::Bearer,
             Accept::Dpop { .. } => Carrier::Dpop,
-            Accept::Cookie { .. } => Carrier::Cookie,
+            Accept::Cookie { .. } | Accept::AppSession { .. } => Carrier::Cookie,
             Accept::Session { .. } => Carrier::Session,
             Accept::ApiKey { .. } => Carrier::ApiKey,
             Accept::ExtAuth { ambient: true, .. } => Carrier::Cookie,

@@ -28,9 +28,15 @@ impl ClaimName {
         ClaimName(name.to_owned())
     }
 
+    /// A claim that nobody makes: the pointer to the whole document, which is no member of it.
+    pub fn nowhere() -> ClaimName {
+        ClaimName(String::new())
+    }
+
     /// The claim; `null` counts as absent.
-    fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+    pub(crate) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let found = match self.0.strip_prefix('/') {
+            None if self.0.is_empty() => None,
             None => claims.get(&self.0),
             Some(path) => {
                 let mut steps = path.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
@@ -81,13 +87,33 @@ pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) 
     let claims = json::object(&parse::decode(payload)?)
         .ok_or(TokenError::Invalid("the claims are not one strict JSON object"))?;
     addressed(&claims, rules)?;
+    identity(&claims, rules, key, now_s, Dated::Always)
+}
+
+/// Whether somebody must say when a token was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dated {
+    /// Or it is refused.
+    Always,
+    /// Without it, the token is as old as the authentication, or as can be.
+    Perhaps,
+}
+
+/// Whom claims name that are addressed to us.
+pub(super) fn identity(
+    claims: &Map<String, Value>,
+    rules: &IssuerRules,
+    key: Option<&str>,
+    now_s: u64,
+    dated: Dated,
+) -> Result<Identity, TokenError> {
     let subject = required_text(claims.get("sub"), "`sub` is missing, empty or too long")?;
     if rules.firebase && subject.len() > MAX_FIREBASE_SUBJECT_BYTES {
         return Err(TokenError::Invalid("`sub` is missing, empty or too long"));
     }
-    let times = Times::check(&claims, rules, now_s)?;
-    let tenant = text(rules.claims.tenant.find(&claims), "the tenant claim is not a short string")?;
-    let session = text(rules.claims.session.find(&claims), "the session claim is not a short string")?;
+    let times = Times::check(claims, rules, now_s, dated)?;
+    let tenant = text(rules.claims.tenant.find(claims), "the tenant claim is not a short string")?;
+    let session = text(rules.claims.session.find(claims), "the session claim is not a short string")?;
     let token = token_id(claims.get("jti"))?;
     let (issuer, handles) = if rules.ours {
         let id = token.as_deref().ok_or(TokenError::Invalid("`jti` is missing"))?;
@@ -112,15 +138,15 @@ pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) 
         issuer,
         subject: Person(subject.into()),
         tenant,
-        roles: roles(rules.claims.roles.find(&claims))?,
+        roles: roles(rules.claims.roles.find(claims))?,
         session: session.map(|id| rules.session_hash(&id)),
         auth_time: times.auth_time,
-        acr: text(rules.claims.acr.find(&claims), "the `acr` claim is not a short string")?,
-        amr: methods(rules.claims.amr.find(&claims))?,
+        acr: text(rules.claims.acr.find(claims), "the `acr` claim is not a short string")?,
+        amr: methods(rules.claims.amr.find(claims))?,
         issued_at: times.issued_at,
         not_before: times.not_before,
         expires_at: times.expires_at,
-        bound_to: confirmation(&claims)?,
+        bound_to: confirmation(claims)?,
         handles,
     };
     if now_s >= identity.expires_at {
@@ -182,17 +208,22 @@ pub(super) fn moments(
 
 /// Keyed, and separated by issuer: equal ids of two issuers are two sessions.
 pub fn session_hash(rules: &IssuerRules, session_id: &str) -> Arc<str> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &rules.session_pepper);
+    keyed_hash(&rules.session_pepper, &rules.issuer, session_id)
+}
+
+/// 32 hex digits of HMAC-SHA256(pepper, whose NUL id).
+pub fn keyed_hash(pepper: &[u8; 32], whose: &str, id: &str) -> Arc<str> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, pepper);
     let mut context = hmac::Context::with_key(&key);
-    context.update(rules.issuer.as_bytes());
+    context.update(whose.as_bytes());
     context.update(&[0]);
-    context.update(session_id.as_bytes());
+    context.update(id.as_bytes());
     let tag = context.sign();
     tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// `aud` is one string or several, and one of them is ours.
-fn audience(claims: &Map<String, Value>, rules: &IssuerRules) -> Result<(), TokenError> {
+pub(super) fn audience(claims: &Map<String, Value>, rules: &IssuerRules) -> Result<(), TokenError> {
     let ours = |name: &str| rules.audiences.iter().any(|a| a == name);
     let names_us = match claims.get("aud") {
         Some(Value::String(name)) => ours(name),
@@ -216,12 +247,16 @@ struct Times {
 }
 
 impl Times {
-    fn check(claims: &Map<String, Value>, rules: &IssuerRules, now_s: u64) -> Result<Times, TokenError> {
+    fn check(claims: &Map<String, Value>, rules: &IssuerRules, now_s: u64, dated: Dated) -> Result<Times, TokenError> {
         let latest_start = now_s.saturating_add(rules.clock_skew_s);
         let expires_at = date(claims.get("exp"))?.ok_or(TokenError::Invalid("`exp` is missing"))?.floor;
-        let issued_at = date(claims.get("iat"))?.ok_or(TokenError::Invalid("`iat` is missing"))?;
         let not_before = date(claims.get("nbf"))?.map_or(0, |d| d.ceiling);
         let auth_time = date(rules.claims.auth_time.find(claims))?;
+        let (issued_at, known) = match (date(claims.get("iat"))?, dated) {
+            (Some(issued_at), _) => (issued_at, true),
+            (None, Dated::Always) => return Err(TokenError::Invalid("`iat` is missing")),
+            (None, Dated::Perhaps) => (auth_time.unwrap_or(Date { floor: 0, ceiling: 0 }), false),
+        };
         if issued_at.ceiling > latest_start {
             return Err(TokenError::Invalid("`iat` is in the future"));
         }
@@ -238,7 +273,7 @@ impl Times {
         if expires_at <= issued_at.floor {
             return Err(TokenError::Invalid("`exp` is not after `iat`"));
         }
-        if rules.max_lifetime_s.is_some_and(|longest| expires_at - issued_at.floor > longest) {
+        if rules.max_lifetime_s.is_some_and(|longest| known && expires_at - issued_at.floor > longest) {
             return Err(TokenError::Invalid("it lives longer than the issuer may let it"));
         }
         Ok(Times { issued_at: issued_at.floor, not_before, expires_at, auth_time: auth_time.map(|t| t.floor) })
@@ -268,7 +303,7 @@ fn date(value: Option<&Value>) -> Result<Option<Date>, TokenError> {
 }
 
 /// Roles are forwarded to the application in one header: what could be read as two of them is refused.
-fn roles(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
+pub fn roles(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
     const NOT_ROLES: TokenError = TokenError::Invalid("the roles claim is not a short list of names");
     let names: Vec<&str> = match value {
         None => Vec::new(),
@@ -282,7 +317,7 @@ fn roles(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
     Ok(names.into_iter().map(Arc::from).collect())
 }
 
-fn methods(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
+pub fn methods(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
     const NOT_METHODS: TokenError = TokenError::Invalid("the `amr` claim is not a short list of names");
     let names: Vec<&str> = match value {
         None => Vec::new(),
@@ -310,7 +345,7 @@ fn required_text<'a>(value: Option<&'a Value>, cause: &'static str) -> Result<&'
     value.and_then(Value::as_str).filter(|t| is_plain(t)).ok_or(TokenError::Invalid(cause))
 }
 
-fn text(value: Option<&Value>, cause: &'static str) -> Result<Option<Arc<str>>, TokenError> {
+pub fn text(value: Option<&Value>, cause: &'static str) -> Result<Option<Arc<str>>, TokenError> {
     match value {
         None => Ok(None),
         Some(_) => required_text(value, cause).map(|t| Some(t.into())),
@@ -318,6 +353,6 @@ fn text(value: Option<&Value>, cause: &'static str) -> Result<Option<Arc<str>>, 
 }
 
 /// Neither empty nor long, and free of control characters: these words go into headers and logs.
-fn is_plain(text: &str) -> bool {
+pub fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control)
 }

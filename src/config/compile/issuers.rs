@@ -1,5 +1,6 @@
 //! `issuers` → settings.
 mod client;
+mod introspection;
 
 use super::{Compiler, list};
 use crate::config::options::{IssuerOptions, ListenOption, SignalsOptions};
@@ -8,6 +9,7 @@ use crate::config::read::Spanned;
 use crate::config::settings::{Issuer, KeySource, Server, Signals};
 use crate::config::units::{Period, seconds};
 use crate::config::{Purpose, pepper};
+use aws_lc_rs::digest;
 use decide::policy::nearest;
 use decide::rules::API_KEY;
 use decide::token::{Algorithm, ClaimName, ClaimNames, FIREBASE_JWKS_URL, IssuerRules};
@@ -22,7 +24,7 @@ const MAX_PERIOD: Period = seconds(100 * 365 * 86_400);
 impl Compiler<'_> {
     /// Issuers in the order of their names, with the key of the hash under which their session ids are known.
     pub(super) fn issuers(&self, server: &Server) -> (Vec<Arc<Issuer>>, [u8; 32]) {
-        if self.options.issuers.is_empty() {
+        if self.options.issuers.is_empty() && self.options.app_sessions.is_empty() {
             return (Vec::new(), [0; 32]);
         }
         let pepper = match self.world.purpose {
@@ -62,6 +64,7 @@ impl Compiler<'_> {
             refresh: options.jwks.refresh.0,
             min_interval: options.jwks.min_interval.0,
             max_stale: options.jwks.max_stale.0,
+            introspection: self.introspection(options),
             signals: options.signals.as_ref().map(|signals| self.signals(&signals.value, &options.audiences)),
             ca: options.ca.as_ref().map(|ca| {
                 let path = self.files.folder.join(&ca.value);
@@ -121,8 +124,8 @@ impl Compiler<'_> {
         let missing = [
             ("issuer", options.issuer.is_none()),
             // Then no token is taken as a credential, and browsers only sign in.
-            ("audiences", options.audiences.is_empty() && options.client.is_none()),
-            ("algorithms", options.algorithms.is_empty()),
+            ("audiences", options.audiences.is_empty() && options.client.is_none() && !options.may_lack_audience()),
+            ("algorithms", options.algorithms.is_empty() && !options.is_keyless()),
             ("token_types", options.token_types.is_empty()),
         ];
         for (key, _) in missing.iter().filter(|(_, missing)| *missing && whole) {
@@ -163,6 +166,9 @@ impl Compiler<'_> {
         if options.firebase.is_some() {
             return KeySource::Url(FIREBASE_JWKS_URL.to_owned());
         }
+        if options.is_keyless() {
+            return KeySource::Nowhere;
+        }
         let sources = (&options.jwks.url, &options.jwks.file);
         if let (Some(discovery), (Some(_), _) | (_, Some(_))) = (&options.discovery, sources)
             && discovery.value
@@ -200,6 +206,12 @@ impl Compiler<'_> {
             let message = format!("`{}` {}", name.value, crate::config::files::reason(&error));
             self.report.problem(name.at, message);
         }
+    }
+
+    /// SHA-256 of a file of certificate authorities; what it lacks is reported where it is read.
+    pub(super) fn fingerprint(&self, ca: Option<&Spanned<String>>) -> Option<[u8; 32]> {
+        let bytes = std::fs::read(self.files.folder.join(&ca?.value)).ok()?;
+        digest::digest(&digest::SHA256, &bytes).as_ref().try_into().ok()
     }
 
     fn https(&self, url: &Spanned<String>) {

@@ -2,7 +2,8 @@
 use super::Compiler;
 use super::storage::kept;
 use super::traces::is_loopback;
-use crate::config::options::{PostgresOptions, UseOption};
+use crate::config::options::UseOption;
+use crate::config::read::Spanned;
 use crate::config::settings::{Postgres, PostgresPlace, PostgresTls};
 use crate::config::units::{Period, seconds};
 use http::Uri;
@@ -15,10 +16,10 @@ const URL: &str =
     "write `postgresql://USER@HOST:PORT/DATABASE`, or `postgresql://USER@/DATABASE?host=/FOLDER` for a socket";
 
 /// A URL, taken apart.
-struct Address {
-    place: PostgresPlace,
-    user: String,
-    database: String,
+pub(super) struct Address {
+    pub place: PostgresPlace,
+    pub user: String,
+    pub database: String,
 }
 
 impl Compiler<'_> {
@@ -50,36 +51,38 @@ impl Compiler<'_> {
             path
         });
         let password = self.secret(&options.password);
-        let Address { place, user, database } = self.postgres_address(options)?;
-        let tls = self.postgres_tls(options, &place, ca);
-        if options.password.is_none() && matches!(place, PostgresPlace::Tcp(..)) {
-            let hint = "write `password: {file: …}` beside it";
-            self.report.hinted(
-                options.url.at,
-                "a server that is reached over the network needs a password",
-                Some(hint),
-            );
-        }
+        let Address { place, user, database } = self.postgres_address(&options.url)?;
+        let tls = self.postgres_tls(options.ca.as_ref(), options.plaintext.as_ref(), &place, ca);
+        self.postgres_password(&options.url, options.password.is_some(), &place);
         let keeps = seen.into_iter().filter_map(kept).collect();
         Some(Postgres { place, tls, user, password, database, keeps, connections, connect_timeout, command_timeout })
     }
 
-    fn postgres_tls(
+    /// Without a password, a server takes us for whoever we say only over a socket.
+    pub(super) fn postgres_password(&self, url: &Spanned<String>, written: bool, place: &PostgresPlace) {
+        if !written && matches!(place, PostgresPlace::Tcp(..)) {
+            let hint = "write `password: {file: …}` beside it";
+            self.report.hinted(url.at, "a server that is reached over the network needs a password", Some(hint));
+        }
+    }
+
+    pub(super) fn postgres_tls(
         &self,
-        options: &PostgresOptions,
+        written: Option<&Spanned<String>>,
+        plaintext: Option<&Spanned<String>>,
         place: &PostgresPlace,
         ca: Option<PathBuf>,
     ) -> Option<PostgresTls> {
         let near = match place {
             PostgresPlace::Unix(_) => {
-                if let Some(ca) = &options.ca {
+                if let Some(ca) = written {
                     self.report.hinted(ca.at, "a socket of this machine has no TLS", Some("remove it"));
                 }
                 return None;
             }
             PostgresPlace::Tcp(host, _) => is_loopback(host),
         };
-        match &options.plaintext {
+        match plaintext {
             Some(reason) if reason.trim().is_empty() => {
                 self.report.problem(reason.at, "plaintext needs a reason");
                 None
@@ -94,8 +97,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn postgres_address(&self, options: &PostgresOptions) -> Option<Address> {
-        let url = &options.url;
+    pub(super) fn postgres_address(&self, url: &Spanned<String>) -> Option<Address> {
         // The text is not quoted: it may hold a password.
         let wrong = |message: &str| {
             self.report.hinted(url.at, message.to_owned(), Some(URL));

@@ -1,7 +1,7 @@
 //! `storage` → settings.
 use super::Compiler;
 use super::traces::is_loopback;
-use crate::config::options::{RedisOptions, UseOption};
+use crate::config::options::UseOption;
 use crate::config::read::Spanned;
 use crate::config::secrets::SecretPlace;
 use crate::config::settings::{Embedded, Kept, Redis, RedisPlace, RedisTls, SecretSource, Server};
@@ -15,10 +15,10 @@ const PORT: u16 = 6379;
 const URL: &str = "write `rediss://HOST:PORT/DATABASE`, `redis://…` without TLS, or `unix:/PATH`";
 
 /// A URL, taken apart.
-struct Address {
-    place: RedisPlace,
-    tls: bool,
-    database: u32,
+pub(super) struct Address {
+    pub place: RedisPlace,
+    pub tls: bool,
+    pub database: u32,
 }
 
 /// The kind of state; limits are none.
@@ -87,7 +87,7 @@ impl Compiler<'_> {
             path
         });
         let (password, hash_key) = (self.secret(&options.password), self.secret(&options.hash_key));
-        let Address { place, tls, database } = self.redis_address(options)?;
+        let Address { place, tls, database } = self.redis_address(&options.url, options.plaintext.as_ref())?;
         if let Some(ca) = options.ca.as_ref().filter(|_| !tls) {
             self.report.hinted(ca.at, "without TLS nobody vouches for the server", Some("write `rediss://` in `url`"));
         }
@@ -129,8 +129,7 @@ impl Compiler<'_> {
         source.map_err(|message| self.report.problem(place.at, message)).ok()
     }
 
-    fn redis_address(&self, options: &RedisOptions) -> Option<Address> {
-        let url = &options.url;
+    pub(super) fn redis_address(&self, url: &Spanned<String>, plaintext: Option<&Spanned<String>>) -> Option<Address> {
         if let Some(path) = url.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
             let path = PathBuf::from(path.trim_start_matches("//"));
             return Some(Address { place: RedisPlace::Unix(path), tls: false, database: 0 });
@@ -156,7 +155,7 @@ impl Compiler<'_> {
             return None;
         };
         let tls = uri.scheme_str() == Some("rediss");
-        match &options.plaintext {
+        match plaintext {
             None if !tls && !is_loopback(&host) => {
                 let hint = "write `rediss://`, or say why not: `plaintext: \"<reason>\"`";
                 self.report.hinted(url.at, "password and counts would cross the network in the clear", Some(hint));

@@ -56,6 +56,7 @@ impl Compiler<'_> {
         issuers.push(API_KEY);
         issuers.extend(self.names("ext_auth"));
         issuers.extend(self.names("client_certificates"));
+        issuers.extend(self.names("app_sessions"));
         let mut tenants = HashMap::with_capacity(all.len());
         let mut places: HashMap<&str, At> = HashMap::with_capacity(all.len());
         for (id, tenant) in all {

@@ -1,12 +1,12 @@
 //! Options of who sends requests: issuers and tenants.
-use super::ClientOptions;
+use super::{ClientOptions, IntrospectionOptions};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, seconds};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where users come from: an identity provider that signs tokens (JWT).
+/// Where users come from: an identity provider that signs tokens (JWT), or is asked about them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerOptions {
@@ -23,7 +23,8 @@ pub struct IssuerOptions {
     /// `firebase`.
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// Allowed signature algorithms: RS256, PS256, ES256, ES384, EdDSA. At least one. Not with `firebase`.
+    /// Allowed signature algorithms: RS256, PS256, ES256, ES384, EdDSA. At least one, unless all tokens are asked about
+    /// (`introspection`). Not with `firebase`.
     #[serde(default)]
     pub algorithms: Vec<Spanned<String>>,
     /// What the header `typ` may be, with or without `application/` in front. Danger of `jwt`: tokens that were made for another purpose may pass.
@@ -44,8 +45,11 @@ pub struct IssuerOptions {
     /// Security events that the issuer sends (Shared Signals Framework: CAEP, RISC): they end sessions here. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signals: Option<Spanned<SignalsOptions>>,
-    /// PEM file with the only certificate authorities that are trusted when keys are fetched. Default: those of the
-    /// system.
+    /// How the issuer is asked about tokens that only it can read. Default: it is not, and such tokens are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Spanned<IntrospectionOptions>>,
+    /// PEM file with the only certificate authorities that are trusted when keys are fetched and tokens asked about.
+    /// Default: those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<Spanned<String>>,
     /// The gateway as a client of this issuer, which browsers are sent to to sign in. Not supported by this version: it is read,

@@ -126,6 +126,8 @@ pub enum AuthOptions {
     Session(SessionAuth),
     /// A header with an API key.
     ApiKey(ApiKeyAuth),
+    /// A session that the application keeps in a store of its own: the name of one of `app_sessions`.
+    AppSession(Spanned<String>),
     /// Whoever this service knows: the name of one of `ext_auth`.
     ExtAuth(Spanned<String>),
     /// The certificate of the connection, under one of `client_certificates`. Browsers show theirs to whoever they ask, so
@@ -145,6 +147,7 @@ impl AuthOptions {
             | AuthOptions::Dpop(_)
             | AuthOptions::Cookie(_)
             | AuthOptions::Session(_)
+            | AuthOptions::AppSession(_)
             | AuthOptions::ExtAuth(_)
             | AuthOptions::Certificate(_) => false,
             AuthOptions::AnyOf(all) => all.iter().any(|one| matches!(one.value, OneAuth::ApiKey(_))),
@@ -159,6 +162,7 @@ impl AuthOptions {
             | AuthOptions::Dpop(_)
             | AuthOptions::Cookie(_)
             | AuthOptions::Session(_)
+            | AuthOptions::AppSession(_)
             | AuthOptions::ExtAuth(_)
             | AuthOptions::Certificate(_) => false,
             AuthOptions::AnyOf(all) => all.iter().all(|one| matches!(one.value, OneAuth::ApiKey(_))),
@@ -180,6 +184,8 @@ pub enum OneAuth {
     Session(SessionAuth),
     /// A header with an API key.
     ApiKey(ApiKeyAuth),
+    /// A session that the application keeps in a store of its own: the name of one of `app_sessions`.
+    AppSession(Spanned<String>),
     /// Whoever this service knows: the name of one of `ext_auth`.
     ExtAuth(Spanned<String>),
     /// The certificate of the connection, under one of `client_certificates`.

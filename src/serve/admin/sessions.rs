@@ -178,7 +178,10 @@ async fn obey(shared: &Arc<Shared>, active: &Active, demand: &Demand) -> Result<
     let tolerance_s = active.snapshot.revocation.clock_tolerance_s;
     let mark = Mark::of(&target, at_ms, tolerance_s, NEVER);
     let ends = |identity: &Identity| mark.ends(&identity.handles, identity.began_s());
-    let tokens = active.issuers().values().next().map_or(0, |ring| ring.remembered(ends));
+    let signed = active.issuers().values().next().map_or(0, |ring| ring.remembered(ends));
+    let asked = active.issuers().values().map(|ring| ring.asked_about(ends));
+    let looked_up = active.app_sessions().values().map(|store| store.remembered(ends));
+    let tokens = asked.chain(looked_up).fold(signed, u64::saturating_add);
     let running = shared.live.callers(ends);
     if !demand.dry_run {
         let order = Order { targets: &[target], at_ms, actor, via: Via::Admin };
@@ -223,8 +226,13 @@ impl What {
     }
 }
 
-/// The `iss` of an issuer by its name, or of the only one; of client certificates, the name of their entry.
+/// The `iss` of an issuer by its name, or of the only one; of client certificates and applications' sessions, the name of their
+/// entry.
 fn of<'a>(active: &'a Active, name: Option<&'a str>) -> Result<&'a str, String> {
+    let store = name.and_then(|name| active.snapshot.app_sessions.iter().find(|store| *store.sessions.name == *name));
+    if let Some(store) = store {
+        return Ok(&store.sessions.name);
+    }
     let mut known = active.snapshot.issuers.iter();
     match name {
         Some(name) => match known.find(|issuer| &*issuer.rules.name == name) {

@@ -32,7 +32,7 @@ pub struct Copy {
 /// of its keys. `None` for key files, which are on disk already.
 pub fn path(state_dir: &Path, issuer: &Issuer) -> Option<PathBuf> {
     let address = match &issuer.keys {
-        KeySource::File(_) | KeySource::Ours(_) => return None,
+        KeySource::File(_) | KeySource::Ours(_) | KeySource::Nowhere => return None,
         KeySource::Url(url) => url.as_str(),
         KeySource::Discovery => "",
     };

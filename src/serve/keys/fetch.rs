@@ -47,6 +47,7 @@ pub async fn fetch(issuer: &Issuer) -> Result<Fetched, FetchError> {
             KeySource::File(path) => read(path).await,
             KeySource::Url(url) => client(issuer).await?.key_set(&https(url)?).await,
             KeySource::Ours(document) => Ok((document.clone().into_bytes(), None)),
+            KeySource::Nowhere => Err(FetchError("the issuer has no keys".to_owned())),
             KeySource::Discovery => client(issuer).await?.discover(&issuer.rules.issuer).await,
         }
     };

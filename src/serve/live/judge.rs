@@ -1,6 +1,6 @@
 //! An exchange that is still running, and what rules that came later say about it.
 use super::leash::Leash;
-use crate::config::settings::{AskedOfClients, Snapshot};
+use crate::config::settings::{AppSessionStore, AskedOfClients, Snapshot};
 use crate::serve::client_certificates::{Presented, Worth, demand, holds};
 use crate::serve::listener::ConnInfo;
 use crate::serve::revocation;
@@ -153,6 +153,7 @@ impl Exchange {
                         | Accept::Cookie { .. }
                         | Accept::Session { .. }
                         | Accept::Dpop { .. }
+                        | Accept::AppSession { .. }
                         | Accept::ExtAuth { .. }
                         | Accept::Certificate { .. } => None,
                     });
@@ -166,7 +167,9 @@ impl Exchange {
         }
         let grants = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
         let granted = grants.is_some_and(|grant| grant.issuer == identity.issuer);
-        let service = snapshot.ext_auth.iter().any(|service| service.name == identity.issuer);
+        let store = |store: &Arc<AppSessionStore>| store.sessions.name == identity.issuer;
+        let service = snapshot.ext_auth.iter().any(|service| service.name == identity.issuer)
+            || snapshot.app_sessions.iter().any(store);
         if !service && !granted && !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
             return Credential::Invalid("the issuer is gone".to_owned());
         }

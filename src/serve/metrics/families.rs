@@ -86,6 +86,9 @@ pub(super) struct Families {
     pub(super) refreshes: IntCounterVec,
     pub(super) refresh_reuse: IntCounterVec,
     pub(super) proofs: IntCounterVec,
+    pub(super) introspections: IntCounterVec,
+    pub(super) app_sessions: IntCounterVec,
+    pub(super) app_sessions_up: IntGaugeVec,
     pub(super) store_operations: IntCounterVec,
     pub(super) store_duration: HistogramVec,
     pub(super) store_up: IntGaugeVec,
@@ -336,6 +339,21 @@ impl Families {
                 "moat_session_refresh_reuse_total",
                 "Refresh tokens that came back after they had been exchanged: each ended its family.",
                 &["tenant"],
+            )?,
+            app_sessions: r.counters(
+                "moat_app_session_lookups_total",
+                "Sessions of applications that were looked up.",
+                &["store", "result"],
+            )?,
+            app_sessions_up: r.gauges(
+                "moat_app_session_store_up",
+                "Whether a store of an application's sessions is of use.",
+                &["store"],
+            )?,
+            introspections: r.counters(
+                "moat_introspections_total",
+                "Tokens that an issuer was asked about.",
+                &["issuer", "result"],
             )?,
             proofs: r.counters("moat_dpop_proofs_total", "Proofs of possession that were presented.", &["result"])?,
             store_operations: r.counters(

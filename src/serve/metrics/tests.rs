@@ -288,6 +288,8 @@ fn headings() -> BTreeSet<String> {
     metrics.revocations_known(|_| 0, Duration::ZERO);
     metrics.signal("i", "other", "ok");
     metrics.issuer_keys("i", 1, Some(1));
+    metrics.app_sessions("s", true, [("known", 1)].into_iter());
+    metrics.introspections("i", [("known", 1)].into_iter());
     metrics.audit_entry("request");
     metrics.stream_closed(Code::TenantSuspended);
     metrics.config_loaded("h", "1", 1);

@@ -1,6 +1,6 @@
 //! The task that looks after the connection: connects, makes sure, counts replicas, and says so when something changes.
 use super::link::Link;
-use super::{Core, Fault, Op, Reply, Script};
+use super::{Core, Fault, Op, Reply, Script, resp};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, PoisonError};
 use std::time::Duration;
@@ -89,8 +89,9 @@ async fn keep(core: &Core, link: &Arc<Link>) -> Fault {
 impl Core {
     /// Gives a sign of life over this connection.
     async fn present(&self, link: &Link) -> Result<(), Fault> {
+        let Some(instance) = &self.options.instance else { return self.pong(link).await };
         let keys = [format!("{}:{{limits}}:replicas", self.options.prefix).into_bytes()];
-        let values = [self.options.instance.clone().into_bytes(), GONE_AFTER_US.to_string().into_bytes()];
+        let values = [instance.clone().into_bytes(), GONE_AFTER_US.to_string().into_bytes()];
         let call = PRESENT.run_on(link, &keys, &values, self.options.connect_timeout);
         match self.timed(Op::Presence, call).await? {
             Reply::Number(count) => {
@@ -98,6 +99,17 @@ impl Core {
                 Ok(())
             }
             Reply::Nil | Reply::Status(_) | Reply::Error(_) | Reply::Bulk(_) | Reply::List(_) => Err(Fault::Malformed),
+        }
+    }
+
+    /// Makes sure of a server that is only read from.
+    async fn pong(&self, link: &Link) -> Result<(), Fault> {
+        let mut bytes = Vec::new();
+        resp::command(&mut bytes, [b"PING".as_slice()].into_iter());
+        match self.timed(Op::Presence, link.call(bytes, self.options.connect_timeout)).await? {
+            Reply::Status(_) => Ok(()),
+            Reply::Error(text) => Err(Fault::Refused(text)),
+            Reply::Nil | Reply::Number(_) | Reply::Bulk(_) | Reply::List(_) => Err(Fault::Malformed),
         }
     }
 

@@ -5,9 +5,11 @@
 //! Notes of the feed are written one after the other, under a lock of the database that ends with the commit, so that
 //! nobody reads a later one before an earlier one; `LISTEN` only says that there is something to read.
 mod pool;
+mod reader;
 mod schema;
 mod wire;
 
+pub use reader::Reader;
 pub use schema::SCHEMA;
 
 use super::{Cause, EngineName, Expect, Found, Kind, MOST, NEVER, News, Position, Put, Record, Scan, Silent};
@@ -34,6 +36,9 @@ pub struct Options {
     pub database: String,
     /// What this replica is called in the server's views.
     pub instance: String,
+    /// The one statement that is asked over it, with `$1`, a text: then nothing is made or written there, and the server
+    /// holds us to it.
+    pub reads: Option<Arc<str>>,
     /// Connections.
     pub connections: usize,
     /// Time for a connection.

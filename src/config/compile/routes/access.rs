@@ -109,6 +109,7 @@ impl Compiler<'_> {
             AuthOptions::Dpop(issuer) => vec![self.dpop(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
             AuthOptions::Session(SessionAuth::Browser) => vec![self.session(auth.at)],
+            AuthOptions::AppSession(name) => vec![self.app_session(name)],
             AuthOptions::ExtAuth(name) => vec![self.asks(name)],
             AuthOptions::Certificate(name) => vec![self.certificate(name)],
             AuthOptions::ApiKey(keys) => self.api_key(keys, rules).into_iter().collect(),
@@ -119,14 +120,18 @@ impl Compiler<'_> {
                     OneAuth::Dpop(issuer) => Some(self.dpop(issuer)),
                     OneAuth::Cookie(cookie) => Some(self.cookie(cookie)),
                     OneAuth::Session(SessionAuth::Browser) => Some(self.session(one.at)),
+                    OneAuth::AppSession(name) => Some(self.app_session(name)),
                     OneAuth::ExtAuth(name) => Some(self.asks(name)),
                     OneAuth::Certificate(name) => Some(self.certificate(name)),
                     OneAuth::ApiKey(keys) => self.api_key(keys, rules),
                 })
                 .collect(),
         };
-        if matches!(&auth.value, AuthOptions::AnyOf(all) if all.is_empty()) {
-            self.report.problem(auth.at, "`any_of` accepts nothing");
+        if let AuthOptions::AnyOf(all) = &auth.value {
+            if all.is_empty() {
+                self.report.problem(auth.at, "`any_of` accepts nothing");
+            }
+            self.one_is_asked(all);
         }
         accept.sort_by_key(Accept::is_ambient);
         accept

@@ -30,7 +30,9 @@ impl Compiler<'_> {
             Access::Public { .. } => (Vec::new(), "__Host-csrf-visitor"),
             Access::Session(session) => {
                 let cookies = session.accept.iter().filter_map(|accept| match accept {
-                    Accept::Cookie { name, .. } | Accept::Session { cookie: name } => Some(&**name),
+                    Accept::Cookie { name, .. }
+                    | Accept::Session { cookie: name }
+                    | Accept::AppSession { cookie: name, .. } => Some(&**name),
                     Accept::Bearer { .. }
                     | Accept::Dpop { .. }
                     | Accept::ApiKey { .. }

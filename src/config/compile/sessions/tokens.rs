@@ -90,6 +90,7 @@ impl Compiler<'_> {
         let skew_s = tokens.rules.skew_ms.div_ceil(1000);
         Some(Arc::new(Issuer {
             rules: IssuerRules::ours(&tokens.issuer, &tokens.audience, tokens.access_ttl_s, skew_s, pepper),
+            introspection: None,
             keys: KeySource::Ours(format!("{{\"keys\":[{}]}}", list.join(","))),
             refresh: LONGEST.0,
             min_interval: LONGEST.0,

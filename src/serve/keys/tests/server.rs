@@ -108,6 +108,7 @@ impl Server {
                 ours: false,
                 session_pepper: [0; 32],
             },
+            introspection: None,
             keys,
             refresh: Duration::from_secs(24 * 3600),
             min_interval: Duration::from_secs(3600),

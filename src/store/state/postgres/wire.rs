@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 
 /// `SSLRequest`: its length, and the number that no version has.
@@ -79,6 +80,12 @@ impl Wire {
     async fn introduce(&self, options: &Options) -> Result<(), Silent> {
         let wrong = |error: tokio_postgres::Error| silent_of(&error);
         let patience = options.command_timeout.as_millis();
+        if let Some(statement) = &options.reads {
+            let settings = format!("SET statement_timeout = {patience}; SET default_transaction_read_only = on");
+            self.client.batch_execute(&settings).await.map_err(wrong)?;
+            // A statement that it does not understand is told of now, not with the first request.
+            return self.client.prepare_typed(statement, &[Type::TEXT]).await.map(drop).map_err(wrong);
+        }
         // Commits that are not on the disk would be acknowledged: whoever set that for the server does not mean state.
         let settings = format!(
             "SET statement_timeout = {patience}; SET default_transaction_isolation = 'read committed'; \
