@@ -58,6 +58,9 @@ pub struct Running {
     pub tunnels: usize,
 }
 
+/// Places of a shelf that are kept while nothing is running.
+const KEPT: usize = 64;
+
 /// Numbered places.
 #[derive(Debug, Default)]
 struct Shelf {
@@ -122,7 +125,7 @@ impl Live {
         if left.is_some() {
             shelf.free.push(at);
         }
-        if shelf.free.len() == shelf.places.len() {
+        if shelf.places.len() > KEPT && shelf.free.len() == shelf.places.len() {
             // A day's peak is not kept for ever.
             *shelf = Shelf::default();
         }
