@@ -15,6 +15,9 @@ use http::header::SET_COOKIE;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Why a session that was read a while ago is not good enough.
+pub const OLD: &str = "the store is silent, and what was read of the session before does not do here";
+
 /// What sessions of browsers are held by, under one snapshot.
 pub struct Held {
     /// Their settings.

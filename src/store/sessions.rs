@@ -5,6 +5,9 @@
 //! answer, and merged with whatever other replicas have written: should it be lost, the next use heals it
 //! (`decide::session::browser`). Nobody is refused by what may be old, with one exception: that a handle came back after its
 //! time, this process has seen with its own eyes.
+//!
+//! While the store is silent, what was read within [`GRACE_MS`] goes on, and is told to be old: who was ended meanwhile is
+//! known by marks (`store::revocations`), which have a bound of their own.
 mod content;
 #[cfg(test)]
 mod tests;
@@ -26,8 +29,10 @@ use std::time::Duration;
 pub const FRESH_MS: u64 = 5_000;
 /// Sessions that a process remembers; each takes about a kilobyte. More are read for each use.
 const REMEMBERED: u64 = 100_000;
-/// How long a session that is not used stays in memory.
-const FORGET: Duration = Duration::from_secs(60);
+/// How long it goes by that while the store is silent, milliseconds.
+pub const GRACE_MS: u64 = 60_000;
+/// How long what was read stays in memory.
+const FORGET: Duration = Duration::from_millis(GRACE_MS);
 /// Rounds of reading, merging and writing before a write is given up: others would have to write all the time.
 const ROUNDS: usize = 16;
 /// The word that handles are marked under.
@@ -62,6 +67,8 @@ pub enum Presented {
         identity: Arc<Identity>,
         /// The text of the handle that the answer hands out, if any.
         hand: Option<String>,
+        /// Whether that is known from before only, because the store is silent now.
+        stale: bool,
     },
     /// It is no handle of ours for this tenant.
     Foreign(&'static str),
@@ -162,40 +169,54 @@ impl Sessions {
             return Ok(Presented::Foreign("the handle was not made by this gateway for this tenant"));
         }
         let key = handle.key(&realm.tenant);
-        let mut known = self.known.get(&key).filter(|known| now_ms < known.read_at_ms.saturating_add(FRESH_MS));
-        let mut read = known.is_none();
+        let old = self.known.get(&key);
+        let mut known = old.clone().filter(|known| known.is_within(FRESH_MS, now_ms));
+        let (mut read, mut silence) = (known.is_none(), None);
         loop {
             let session = match known.take() {
                 Some(known) => known,
-                None => match self.state.get(Kind::Session, &key).await? {
-                    Some(record) => {
+                None => match self.state.get(Kind::Session, &key).await {
+                    Ok(Some(record)) => {
                         let content = Content::open(&realm.ring, &realm.tenant, &key, &record.value)?;
                         self.remember(realm, key, &content, now_ms)
                     }
-                    None => {
+                    Ok(None) => {
                         self.known.invalidate(&key);
                         return Ok(Presented::Unknown);
+                    }
+                    Err(silent) => {
+                        // What was forgotten meanwhile was ended or changed here.
+                        let still = old.as_ref().filter(|_| self.known.contains_key(&key));
+                        let Some(known) = still.filter(|known| known.is_within(GRACE_MS, now_ms)) else {
+                            return Err(silent.into());
+                        };
+                        silence = Some(silent);
+                        known.clone()
                     }
                 },
             };
             let (verdict, other, changed) = session.judge(handle.generation, client, now_ms, &realm.rules);
             match verdict {
                 Use::Good { hand, .. } => {
-                    if changed {
+                    if changed && silence.is_none() {
                         let (sessions, realm) = (self.clone(), realm.clone());
                         let write = async move { sessions.learn(&realm, key, handle.generation, client, now_ms).await };
                         tokio::spawn(write);
                     }
                     let hand = hand.map(|generation| realm.mark(handle.at(generation))).transpose()?;
-                    return Ok(Presented::Good { identity: session.identity.clone(), hand });
+                    return Ok(Presented::Good { identity: session.identity.clone(), hand, stale: silence.is_some() });
                 }
                 Use::Reused(_) => {
                     self.end(realm, key, Ending::Reused).await?;
                     return Ok(Presented::Reused { identity: session.identity.clone(), other });
                 }
-                Use::Over(over) if read || matches!(over, Over::Ended(_)) => return Ok(Presented::Over(over)),
-                // Another replica may know better.
-                Use::Over(_) => read = true,
+                Use::Over(over) => match silence {
+                    // It may have been in use elsewhere.
+                    Some(silent) if over == Over::Idle => return Err(silent.into()),
+                    _ if read || matches!(over, Over::Ended(_)) => return Ok(Presented::Over(over)),
+                    // Another replica may know better.
+                    _ => read = true,
+                },
             }
         }
     }
@@ -306,6 +327,11 @@ impl Sessions {
 }
 
 impl Known {
+    /// Whether it was read within this time.
+    fn is_within(&self, ms: u64, now_ms: u64) -> bool {
+        now_ms < self.read_at_ms.saturating_add(ms)
+    }
+
     /// Judges, and remembers what is new. With the address that the session was in use from, and whether there is something to
     /// write.
     fn judge(&self, presented: u32, client: IpAddr, now_ms: u64, rules: &Rules) -> (Use, Option<IpAddr>, bool) {

@@ -1,5 +1,5 @@
 //! Tokens of the gateway's own: families of refresh tokens, access tokens, proof of possession.
-mod bound;
+pub mod bound;
 mod documented;
 mod issued;
 mod library;
@@ -10,7 +10,7 @@ use crate::harness::{self, Bundle, Gateway, Reply, Token, Upstream};
 use serde_json::Value;
 
 /// The token endpoint of tenant `acme`.
-const ACME: &str = "https://acme.localhost/.moat/token";
+pub const ACME: &str = "https://acme.localhost/.moat/token";
 const EXCHANGE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange";
 const ACCESS_TOKEN: &str = "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token";
 
@@ -32,12 +32,12 @@ async fn start(tokens: &str) -> (Gateway, Upstream) {
     harness::with(|bundle| issuing(bundle, tokens)).await
 }
 
-async fn form(gateway: &Gateway, url: &str, body: &str) -> Reply {
+pub async fn form(gateway: &Gateway, url: &str, body: &str) -> Reply {
     let call = gateway.call("POST", url).header("content-type", "application/x-www-form-urlencoded");
     call.body(body.to_owned()).send().await
 }
 
-fn exchange(token: &str) -> String {
+pub fn exchange(token: &str) -> String {
     format!("grant_type={EXCHANGE}&subject_token_type={ACCESS_TOKEN}&subject_token={token}")
 }
 
@@ -46,11 +46,11 @@ async fn open(gateway: &Gateway, token: &Token) -> Reply {
     form(gateway, ACME, &exchange(&token.signed(&gateway.bundle.key))).await
 }
 
-async fn refresh(gateway: &Gateway, token: &str) -> Reply {
+pub async fn refresh(gateway: &Gateway, token: &str) -> Reply {
     form(gateway, ACME, &format!("grant_type=refresh_token&refresh_token={token}")).await
 }
 
-fn text(reply: &Reply, name: &str) -> String {
+pub fn text(reply: &Reply, name: &str) -> String {
     reply.json()[name].as_str().unwrap_or_else(|| panic!("no `{name}`: {}", reply.text())).to_owned()
 }
 
@@ -64,6 +64,6 @@ fn said(reply: &Reply) -> String {
     }
 }
 
-async fn held(gateway: &Gateway, access: &str) -> String {
+pub async fn held(gateway: &Gateway, access: &str) -> String {
     gateway.get("https://acme.localhost/api/held").bearer(access).send().await.verdict()
 }

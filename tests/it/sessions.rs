@@ -2,7 +2,7 @@
 mod exchange;
 mod grants;
 mod rotation;
-mod totp;
+pub mod totp;
 
 use crate::harness::{Bundle, Call, Gateway, Reply, Upstream, with};
 

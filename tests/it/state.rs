@@ -1,7 +1,12 @@
 //! State in every engine: one suite that all of them pass, and every way in which one can be silent, for real.
+mod backup;
 mod conformance;
 mod embedded;
 mod faults;
+mod placed;
+mod secure;
+mod silence;
+mod stage;
 
 use crate::harness::{OWNER, PATIENCE};
 use moat::store::shared;

@@ -1,5 +1,8 @@
 //! Replacing the running process: no connection refused, no request lost, one log, and no harm where it fails.
-use crate::harness::{Bundle, Gateway, PATIENCE, Scripted, entries, moat, outcomes, read_head, read_until, standard};
+use crate::harness::{
+    Bundle, Gateway, PATIENCE, Scripted, Token, entries, moat, outcomes, read_head, read_until, standard,
+};
+use crate::sessions;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -225,4 +228,46 @@ fn what_waits_at_a_socket_is_accepted_by_whoever_holds_the_same_socket() {
     // The backlog of the standard library is 128.
     let (accepted, lost) = handed_over(100, &new, move || drop(old));
     assert_eq!((accepted, lost), (100, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_go_on_in_the_new_process_and_those_that_were_ended_stay_ended() {
+    let (gateway, _upstream) = sessions::gateway(sessions::BROWSER).await;
+    let token = |name: &str| Token::of("acme", &["cashier"]).claim("sub", name).signed(&gateway.bundle.key);
+    let mut cookies = Vec::new();
+    for name in ["stays", "goes", "out"] {
+        let reply = gateway.call("POST", sessions::SESSION).bearer(&token(name)).send().await;
+        assert_eq!(reply.verdict(), "201");
+        cookies.push(sessions::cookie(&reply).unwrap());
+    }
+    let [stays, goes, out] = &cookies[..] else { unreachable!() };
+    let revoke = |name: &str| {
+        let admin = gateway.address("admin").to_string();
+        let args = ["sessions", "revoke", "--admin", &admin, "--actor", "olga", "--subject", name];
+        let output = moat(gateway.bundle.root(), &args);
+        assert_eq!(output.code, Some(0), "{output:?}");
+    };
+    let ask = async |cookie: &str| sessions::me(&gateway, cookie).send().await.verdict();
+    revoke("goes");
+    let end = gateway.call("DELETE", sessions::SESSION).header("cookie", out).header("sec-fetch-site", "same-origin");
+    assert_eq!(end.send().await.verdict(), "204");
+    // Nobody who holds a session notices anything, however often the process is replaced.
+    for round in 0..2 {
+        let stream = gateway.tls("acme.localhost", &[b"http/1.1"]).await;
+        let output = gateway.upgrade();
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert_eq!(ask(stays).await, "200", "round {round}");
+        assert_eq!(ask(goes).await, "401 session.revoked", "round {round}");
+        assert_eq!(ask(out).await, "401 session.revoked", "round {round}");
+        assert_eq!(gateway.get(sessions::ME).bearer(&token("goes")).send().await.verdict(), "401 session.revoked");
+        drop(stream);
+    }
+    // Both processes had the file: what is opened and ended in the new one is as durable.
+    let reply = gateway.call("POST", sessions::SESSION).bearer(&token("new")).send().await;
+    let new = sessions::cookie(&reply).unwrap();
+    revoke("stays");
+    let gateway = gateway.restart().await;
+    gateway.until("the marks were read", async |g: &Gateway| g.admin("/readyz").await.status == 200).await;
+    assert_eq!(sessions::me(&gateway, &new).send().await.verdict(), "200");
+    assert_eq!(sessions::me(&gateway, stays).send().await.verdict(), "401 session.revoked");
 }

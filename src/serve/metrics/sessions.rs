@@ -15,16 +15,19 @@ pub enum SessionEvent {
     SignedOut,
     /// Its user signed in anew.
     Replaced,
+    /// It went on by what was read before, because the store was silent.
+    Stale,
 }
 
 impl SessionEvent {
     /// All of them.
-    pub const ALL: [SessionEvent; 5] = [
+    pub const ALL: [SessionEvent; 6] = [
         SessionEvent::Opened,
         SessionEvent::Rotated,
         SessionEvent::Reused,
         SessionEvent::SignedOut,
         SessionEvent::Replaced,
+        SessionEvent::Stale,
     ];
 
     /// Its word.
@@ -35,6 +38,7 @@ impl SessionEvent {
             SessionEvent::Reused => "reused",
             SessionEvent::SignedOut => "signed_out",
             SessionEvent::Replaced => "replaced",
+            SessionEvent::Stale => "stale",
         }
     }
 }

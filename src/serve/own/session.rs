@@ -101,7 +101,7 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let (client, now_ms) = (visit.facts.client.0, visit.facts.at_ms);
     let presented = visit.shared.sessions.present(&realm, text, client, now_ms).await.map_err(|f| unavailable(&f))?;
     let (identity, hand) = match presented {
-        Presented::Good { identity, hand } => match visit.shared.ended(&identity, None) {
+        Presented::Good { identity, hand, .. } => match visit.shared.ended(&identity, None) {
             None => (identity, hand),
             Some(refusal) => return Err(refusal),
         },

@@ -10,7 +10,7 @@ use crate::serve::keys::KeyRing;
 use crate::serve::respond::Made;
 use crate::serve::revocation::{Order, Via, undone};
 use crate::serve::run::now_ms;
-use crate::serve::sessions::unavailable;
+use crate::serve::sessions::{OLD, unavailable};
 use crate::serve::ways;
 use crate::store::sessions::{Content, Presented, Realm, index};
 use crate::store::state::Kind;
@@ -195,6 +195,9 @@ async fn by_session(visit: &Visit<'_>) -> Result<(Answer, Option<[u8; 32]>), Ref
     let (client, now_ms) = (visit.facts.client.0, visit.facts.at_ms);
     let presented = visit.shared.sessions.present(&realm, text, client, now_ms).await;
     let credential = match presented.map_err(|fault| unavailable(&fault))? {
+        Presented::Good { stale: true, .. } => {
+            return Err(Refusal::new(Code::GatewayUnavailable, OLD).retry_after(5));
+        }
         Presented::Good { identity, .. } => Credential::Valid { identity, carrier: Carrier::Session },
         Presented::Foreign(cause) => Credential::Invalid(cause.to_owned()),
         Presented::Unknown => Credential::Expired("the session is not known any more".to_owned()),

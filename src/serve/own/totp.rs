@@ -11,7 +11,7 @@ use crate::serve::gateway::random;
 use crate::serve::html::Html;
 use crate::serve::metrics::Factor as Event;
 use crate::serve::respond::{Made, wants_html};
-use crate::serve::sessions::{Held, unavailable};
+use crate::serve::sessions::{Held, OLD, unavailable};
 use crate::store::factors::{Factors, Owner, Unknown};
 use crate::store::seal::Keyring;
 use crate::store::sessions::{Presented, Realm};
@@ -189,8 +189,10 @@ async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
     let key = sessions.key_of(&realm, text).ok_or_else(|| Refusal::new(Code::SessionInvalid, "no handle of ours"))?;
     let presented = sessions.present(&realm, text, visit.facts.client.0, visit.facts.at_ms).await;
     // What a handle is replaced by goes out with the next answer of another resource.
-    let Presented::Good { identity, .. } = presented.map_err(|fault| unavailable(&fault))? else {
-        return Err(Refusal::new(Code::SessionExpired, "the session is over"));
+    let identity = match presented.map_err(|fault| unavailable(&fault))? {
+        Presented::Good { identity, stale: false, .. } => identity,
+        Presented::Good { .. } => return Err(Refusal::new(Code::GatewayUnavailable, OLD).retry_after(5)),
+        _ => return Err(Refusal::new(Code::SessionExpired, "the session is over")),
     };
     let answer = Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Session });
     let tenant = visit.seat.as_ref().map(|seat| &*seat.id);

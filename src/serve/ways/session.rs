@@ -2,7 +2,7 @@
 use super::{Way, invalid};
 use crate::serve::metrics::SessionEvent;
 use crate::serve::revocation::Via;
-use crate::serve::sessions::proclaim;
+use crate::serve::sessions::{OLD, proclaim};
 use crate::store::sessions::Presented;
 use decide::cookie;
 use decide::facts::{Answer, Carrier, Credential};
@@ -28,7 +28,13 @@ pub(super) async fn verify(way: Way<'_>, name: &str) -> Option<Answer> {
         Err(fault) => return Some(Answer::Unavailable(fault.to_string())),
     };
     Some(Answer::Credential(match presented {
-        Presented::Good { identity, hand } => {
+        Presented::Good { stale: true, .. } if way.found.route.audit.durable => {
+            return Some(Answer::Unavailable(OLD.to_owned()));
+        }
+        Presented::Good { identity, hand, stale } => {
+            if stale {
+                metrics.session(SessionEvent::Stale);
+            }
             if let Some(hand) = hand.and_then(|hand| held.hand(&hand)) {
                 metrics.session(SessionEvent::Rotated);
                 // Only one credential decides, so nothing is there yet.

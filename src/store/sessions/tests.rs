@@ -60,7 +60,7 @@ impl World {
 async fn present(at: &Arc<Sessions>, text: &str, after_ms: u64) -> (String, Option<String>) {
     let client = IpAddr::from([192, 0, 2, 1]);
     match at.present(&realm("acme"), text, client, AT + after_ms).await.unwrap() {
-        Presented::Good { identity, hand } => (format!("good {}", identity.subject.0), hand),
+        Presented::Good { identity, hand, .. } => (format!("good {}", identity.subject.0), hand),
         Presented::Foreign(_) => ("foreign".to_owned(), None),
         Presented::Unknown => ("unknown".to_owned(), None),
         Presented::Over(over) => (format!("{over:?}"), None),

@@ -8,14 +8,15 @@ use serde_json::json;
 
 const HELD: &str = "https://acme.localhost/api/held";
 
-struct Key(EcdsaKeyPair);
+/// A key that a client proves to have.
+pub struct Key(EcdsaKeyPair);
 
 impl Key {
-    fn new() -> Key {
+    pub fn new() -> Key {
         Key(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
-    fn proof(&self, method: &str, url: &str, token: Option<&str>) -> String {
+    pub fn proof(&self, method: &str, url: &str, token: Option<&str>) -> String {
         let mut claims = json!({"jti": uuid::Uuid::now_v7().to_string(), "htm": method, "htu": url, "iat": now()});
         if let Some(token) = token {
             claims["ath"] = b64(digest(&SHA256, token.as_bytes()).as_ref()).into();
@@ -40,13 +41,13 @@ async fn asked(gateway: &Gateway, body: &str, proof: Option<&str>) -> Reply {
     call.body(body.to_owned()).send().await
 }
 
-async fn opened(gateway: &Gateway, key: &Key) -> Reply {
+pub async fn opened(gateway: &Gateway, key: &Key) -> Reply {
     let body = exchange(&Token::of("acme", &["viewer"]).signed(&gateway.bundle.key));
     asked(gateway, &body, Some(&key.proof("POST", ACME, None))).await
 }
 
 /// What comes of an access token with a proof.
-async fn used(gateway: &Gateway, token: &str, proof: &str) -> String {
+pub async fn used(gateway: &Gateway, token: &str, proof: &str) -> String {
     let call = gateway.get(HELD).header("authorization", &format!("DPoP {token}")).header("dpop", proof);
     call.send().await.verdict()
 }

@@ -1,7 +1,9 @@
 //! A real PostgreSQL in a folder of its own: started as an unprivileged user, killed, stalled and asked by tests.
 use super::PATIENCE;
+use super::secure::Pair;
 use super::tools::free_address;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,15 +24,29 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one with these settings, and waits until it answers.
     pub async fn start(settings: &[&str]) -> Postgres {
+        Postgres::start_with(settings, &[]).await
+    }
+
+    /// One that speaks TLS, and shows this certificate. Nobody has to: it says yes to whoever asks in the clear too.
+    pub async fn start_secure(pair: &Pair) -> Postgres {
+        let settings = ["ssl=on", "ssl_cert_file=../server.pem", "ssl_key_file=../server.key"];
+        Postgres::start_with(&settings, &[("server.pem", &pair.certificate), ("server.key", &pair.key)]).await
+    }
+
+    /// With these files beside its data, which only it can read.
+    async fn start_with(settings: &[&str], files: &[(&str, &str)]) -> Postgres {
         let folder = tempfile::tempdir().unwrap();
         let user = unprivileged();
         if let Some(user) = user {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
         }
-        let secret = folder.path().join("password");
-        std::fs::write(&secret, OWNER.1).unwrap();
-        if let Some(user) = user {
-            std::os::unix::fs::chown(&secret, Some(user), Some(user)).unwrap();
+        for (name, text) in files.iter().chain(&[("password", OWNER.1)]) {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some(user) = user {
+                std::os::unix::fs::chown(&path, Some(user), Some(user)).unwrap();
+            }
         }
         let mut command = program("initdb", folder.path());
         command.args(["--pgdata", "data", "--username", OWNER.0, "--auth", "scram-sha-256", "--no-sync"]);

@@ -24,7 +24,7 @@ async fn with_factor() -> (Gateway, Upstream) {
 }
 
 /// What an app shows at a time (RFC 6238), by its own arithmetic.
-fn shown(secret: &str, at_s: u64) -> String {
+pub fn shown(secret: &str, at_s: u64) -> String {
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let bits: Vec<u8> = secret
         .bytes()
@@ -41,7 +41,7 @@ fn shown(secret: &str, at_s: u64) -> String {
     format!("{:06}", number % 1_000_000)
 }
 
-fn post<'g>(gateway: &'g Gateway, cookie: &str, form: &str) -> Call<'g> {
+pub fn post<'g>(gateway: &'g Gateway, cookie: &str, form: &str) -> Call<'g> {
     gateway
         .call("POST", TOTP)
         .header("cookie", cookie)
@@ -59,7 +59,7 @@ async fn promoted(gateway: &Gateway, before: &str) -> String {
     after
 }
 
-async fn enrolled(gateway: &Gateway) -> (String, String, Vec<String>) {
+pub async fn enrolled(gateway: &Gateway) -> (String, String, Vec<String>) {
     let cookie = open(gateway).await;
     let begun = post(gateway, &cookie, "do=enrol").send().await;
     assert_eq!(begun.verdict(), "201", "{}", begun.text());
