@@ -1,4 +1,5 @@
 //! Sessions that end before their time: whoever was ended is out everywhere, and nobody else is.
+mod history;
 mod orders;
 mod signals;
 mod streams;

@@ -1,8 +1,10 @@
-//! Five gateways that share one Redis, under load, while it is killed, links fail and clocks are off: nobody who was ended is
-//! served beyond the bound, at any of them, ever.
-use crate::harness::{Bundle, Gateway, PATIENCE, Redis, Token, Weather, Wire, now};
-use crate::live::{App, rest, websocket};
-use std::collections::HashMap;
+//! Five gateways that share one store, a Redis or a PostgreSQL, under load, while it is killed and stalled, links fail and
+//! clocks are off: nobody who was ended is served beyond the bound, at any of them, ever, and nobody else is out.
+use super::history::{Ask, End, History, Stream};
+use crate::harness::{Bundle, Gateway, OWNER, PATIENCE, Postgres, Redis, Token, Weather, Wire, now};
+use crate::live::{App, websocket};
+use crate::sessions::cookie;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,26 +20,92 @@ const STALE: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(2);
 /// How far the clocks of replicas and issuer are apart, in seconds.
 const SKEWS: [i64; REPLICAS] = [0, 3, -3, 0, 2];
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// Each of the two proofs takes both cores.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// One request of a user, and what became of it.
-struct Ask {
-    user: usize,
-    replica: usize,
-    began: Instant,
-    status: u16,
+/// What the gateways share.
+enum Store {
+    Redis(Redis),
+    Postgres(Postgres),
 }
 
-/// All that was seen.
+impl Store {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Store::Redis(redis) => redis.address,
+            Store::Postgres(postgres) => postgres.address,
+        }
+    }
+
+    /// `storage:` for a gateway that reaches it here.
+    fn storage(&self, at: SocketAddr) -> String {
+        let kept = "use_for: [revocations, sessions]";
+        match self {
+            Store::Redis(_) => {
+                format!("redis: {{url: \"redis://{at}\", hash_key: {{file: hash-key}}, {kept}, command_timeout: 1s}}")
+            }
+            Store::Postgres(_) => format!(
+                "postgres: {{url: \"postgresql://{}@{at}/postgres\", password: {{file: postgres-password}}, {kept}}}",
+                OWNER.0
+            ),
+        }
+    }
+
+    fn kill(&mut self) {
+        match self {
+            Store::Redis(redis) => redis.kill(),
+            Store::Postgres(postgres) => postgres.kill(),
+        }
+    }
+
+    async fn restart(&mut self) {
+        match self {
+            Store::Redis(redis) => redis.restart().await,
+            Store::Postgres(postgres) => postgres.restart().await,
+        }
+    }
+
+    fn stall(&self) {
+        match self {
+            Store::Redis(redis) => redis.stall(),
+            Store::Postgres(postgres) => postgres.stall(),
+        }
+    }
+
+    fn resume(&self) {
+        match self {
+            Store::Redis(redis) => redis.resume(),
+            Store::Postgres(postgres) => postgres.resume(),
+        }
+    }
+}
+
+/// All that is seen while it happens.
 #[derive(Default)]
 struct Book {
-    asks: Mutex<Vec<Ask>>,
-    /// When the order to end a user was answered with success.
-    ended: Mutex<HashMap<usize, Instant>>,
+    history: Mutex<History>,
     stop: AtomicBool,
+}
+
+impl Book {
+    fn mended(&self, replicas: impl IntoIterator<Item = usize>) {
+        let at = Instant::now();
+        self.history.lock().unwrap().mended.extend(replicas.into_iter().map(|replica| (replica, at)));
+    }
+
+    fn asked(&self) -> usize {
+        self.history.lock().unwrap().asks.len()
+    }
 }
 
 fn user(index: usize) -> String {
     format!("user-{index}")
+}
+
+/// Whether a user has a session of ours, rather than a token of the issuer.
+fn holds_session(index: usize) -> bool {
+    index % 4 == 3
 }
 
 /// A token of a user, issued a while ago by a clock that is ahead.
@@ -45,19 +113,44 @@ fn token(index: usize, key: &crate::harness::TokenKey) -> String {
     Token::of("acme", &["cashier"]).claim("sub", user(index)).claim("iat", now() - 5).without("auth_time").signed(key)
 }
 
-async fn replica(app: &App, wire: &Wire, number: usize, keys: Option<&Gateway>) -> Gateway {
+/// What a user shows: a header, without the line's end.
+async fn credential(gateway: &Gateway, index: usize, token: &str) -> String {
+    let bearer = format!("Authorization: Bearer {token}");
+    if !holds_session(index) {
+        return bearer;
+    }
+    let reply = gateway.call("POST", "https://acme.localhost/.moat/session").bearer(token).send().await;
+    assert_eq!(reply.verdict(), "201", "{}", reply.text());
+    format!("Cookie: {}", cookie(&reply).unwrap())
+}
+
+async fn replica(app: &App, store: &Store, wire: &Wire, number: usize, keys: Option<&Gateway>) -> Gateway {
     let mut bundle = Bundle::standard(app.script.address);
-    bundle.replace("first_byte_timeout: 1s, total_timeout: 30s", "first_byte_timeout: 30s");
+    bundle.replace("first_byte_timeout: 1s, total_timeout: 30s", "first_byte_timeout: 30s, idle_timeout: 10m");
+    bundle.replace("handshake_timeout: 1s", "handshake_timeout: 10s");
     bundle.replace("instance: test-1", &format!("instance: replica-{number}"));
-    bundle.replace("sessions:\n", "sessions:\n  revocation: {max_staleness: 2s, clock_tolerance: 8s}\n");
-    let storage = format!(
-        "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: hash-key}}, use_for: [revocations], command_timeout: 1s}}\nroutes:\n  home:",
-        wire.address
+    bundle.replace(
+        "sessions:\n",
+        "sessions:
+  keys: {file: keys}
+  browser: {cookie: __Host-sid, exchange: [workforce]}
+  revocation: {max_staleness: 2s, clock_tolerance: 8s}
+",
     );
+    let storage = format!("storage:\n  {}\nroutes:\n  home:", store.storage(wire.address));
     bundle.replace("routes:\n  home:", &storage);
     bundle.write("hash-key", "a secret that all replicas have in common\n");
-    bundle.route("  live:\n    match: {hosts: [\"*.localhost\"], paths: [/live/**], methods: [GET]}\n    upstream: app\n    auth: {bearer: workforce}\n    require: {session: any}");
-    bundle.route("  secret:\n    match: {hosts: [\"*.localhost\"], paths: [/secret], methods: [GET]}\n    upstream: app\n    auth: {bearer: workforce}\n    require: {session: any}\n    audit: {sensitive: true}");
+    bundle.write("keys", KEY);
+    bundle.write("postgres-password", OWNER.1);
+    for (name, path, more) in [("live", "/live/**", ""), ("secret", "/secret", "\n    audit: {sensitive: true}")] {
+        bundle.route(&format!(
+            "  {name}:
+    match: {{hosts: [\"*.localhost\"], paths: [{path}], methods: [GET]}}
+    upstream: app
+    auth: {{any_of: [{{bearer: workforce}}, {{session: browser}}]}}
+    require: {{session: any}}{more}"
+        ));
+    }
     if let Some(first) = keys {
         bundle.write("jwks.json", &first.bundle.read("jwks.json"));
     }
@@ -98,31 +191,48 @@ async fn order(gateway: &Gateway, index: usize) -> bool {
 }
 
 /// Asks one replica for one user after the other, ended ones too, until told to stop.
-async fn ask(gateways: Arc<Vec<Gateway>>, tokens: Arc<Vec<String>>, replica: usize, book: Arc<Book>) {
+async fn ask(gateways: Arc<Vec<Gateway>>, shown: Arc<Vec<String>>, replica: usize, book: Arc<Book>) {
     let mut next = replica * 7;
     while !book.stop.load(Ordering::SeqCst) {
         next = (next + 13) % USERS;
         let began = Instant::now();
-        let reply = gateways[replica].get("https://acme.localhost/secret").bearer(&tokens[next]).send().await;
-        book.asks.lock().unwrap().push(Ask { user: next, replica, began, status: reply.status });
+        let call = gateways[replica].get("https://acme.localhost/secret");
+        let call = match shown[next].split_once(": ").unwrap() {
+            ("Cookie", value) => call.header("cookie", value),
+            (_, value) => call.header("authorization", value),
+        };
+        let status = call.send().await.status;
+        let ask = Ask { user: next, replica, began, answered: Instant::now(), status };
+        book.history.lock().unwrap().asks.push(ask);
     }
+}
+
+/// Reads what a stream says until it is closed, however long that takes.
+async fn until_closed(mut socket: impl AsyncReadExt + Unpin, replica: usize, user: usize) -> (Stream, Vec<u8>) {
+    let mut said = Vec::new();
+    let _ = socket.read_to_end(&mut said).await;
+    (Stream { user, replica, closed: Some(Instant::now()) }, said)
 }
 
 /// Waits until this many more requests were answered, so that there is load between two orders.
 async fn more_asks(book: &Book, count: usize) {
-    let before = book.asks.lock().unwrap().len();
+    let before = book.asked();
     let deadline = Instant::now() + PATIENCE;
-    while book.asks.lock().unwrap().len() < before + count {
+    while book.asked() < before + count {
         assert!(Instant::now() < deadline, "no load");
         tokio::task::yield_now().await;
     }
 }
 
-/// Waits until a replica has answered so to a sensitive request that began from now on.
+/// Waits until a replica has answered so to a sensitive request with a token that began from now on.
 async fn until_status(book: &Book, replica: usize, status: u16) {
     let (from, deadline) = (Instant::now(), Instant::now() + PATIENCE * 3);
-    let seen =
-        || book.asks.lock().unwrap().iter().rev().any(|a| a.replica == replica && a.status == status && a.began > from);
+    let seen = || {
+        let history = book.history.lock().unwrap();
+        let late = history.asks.iter().rev().take_while(|ask| ask.answered > from);
+        late.filter(|ask| !holds_session(ask.user))
+            .any(|ask| ask.replica == replica && ask.status == status && ask.began > from)
+    };
     while !seen() {
         assert!(Instant::now() < deadline, "replica {replica} does not come to {status}");
         tokio::task::yield_now().await;
@@ -130,11 +240,11 @@ async fn until_status(book: &Book, replica: usize, status: u16) {
 }
 
 /// Ends a user wherever that can be done, and writes down when it was.
-async fn end(gateways: &[Gateway], book: &Book, index: usize) -> usize {
+async fn end(gateways: &[Gateway], book: &Book, index: usize, first: Instant) -> usize {
     let (deadline, mut refused) = (Instant::now() + PATIENCE * 3, 0);
     for attempt in 0.. {
         if order(&gateways[(index + attempt) % REPLICAS], index).await {
-            book.ended.lock().unwrap().insert(index, Instant::now());
+            book.history.lock().unwrap().ends.insert(index, End { first, done: Instant::now() });
             return refused;
         }
         refused += 1;
@@ -143,98 +253,115 @@ async fn end(gateways: &[Gateway], book: &Book, index: usize) -> usize {
     refused
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_who_was_ended_is_served_beyond_the_bound_whatever_fails() {
-    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+/// Opens the streams, loads all replicas, ends one user after the other while things fail, and hands back what was seen.
+async fn seen_of(mut store: Store) -> History {
     let app = App::start().await;
     let (mut wires, mut gateways) = (Vec::new(), Vec::new());
     for number in 0..REPLICAS {
-        let wire = Wire::to(redis.address).await;
-        let gateway = replica(&app, &wire, number, gateways.first()).await;
+        let wire = Wire::to(store.address()).await;
+        let gateway = replica(&app, &store, &wire, number, gateways.first()).await;
         gateway.until("the marks were read", async |g: &Gateway| g.admin("/readyz").await.status == 200).await;
         wires.push(wire);
         gateways.push(gateway);
     }
-    let tokens: Vec<String> = (0..USERS).map(|index| token(index, &gateways[0].bundle.key)).collect();
-    let mut sockets = Vec::new();
-    for index in 0..10 {
-        let header = format!("Authorization: Bearer {}\r\n", tokens[index]);
-        sockets.push((index, websocket(&gateways[index % REPLICAS], "acme", "/live/socket", &header).await));
+    let mut shown = Vec::new();
+    for index in 0..USERS {
+        let token = token(index, &gateways[0].bundle.key);
+        shown.push(credential(&gateways[(index + 1) % REPLICAS], index, &token).await);
     }
-    let (gateways, tokens, book) = (Arc::new(gateways), Arc::new(tokens), Arc::new(Book::default()));
+    let mut streams = JoinSet::new();
+    for (index, shown) in shown.iter().enumerate() {
+        let replica = index % REPLICAS;
+        let socket = websocket(&gateways[replica], "acme", "/live/socket", &format!("{shown}\r\n")).await;
+        streams.spawn(until_closed(socket, replica, index));
+    }
+    let (gateways, shown, book) = (Arc::new(gateways), Arc::new(shown), Arc::new(Book::default()));
     let mut load = JoinSet::new();
     for replica in 0..REPLICAS {
-        load.spawn(ask(gateways.clone(), tokens.clone(), replica, book.clone()));
-    }
-    let mut closing = JoinSet::new();
-    for (index, mut socket) in sockets {
-        closing.spawn(async move {
-            let left = rest(&mut socket).await;
-            (index, Instant::now(), left)
-        });
+        load.spawn(ask(gateways.clone(), shown.clone(), replica, book.clone()));
     }
     more_asks(&book, 2 * REPLICAS).await;
 
     let mut refused = 0;
     for index in 0..USERS {
+        let first = Instant::now();
         match index {
             // The link of one replica takes everything and answers nothing; it is stale, and says so.
             12 => wires[1].turns(Weather::Hole),
             14 => until_status(&book, 1, 503).await,
             16 => {
                 wires[1].turns(Weather::Fair);
+                book.mended([1]);
                 wires[2].turns(Weather::Cut);
             }
             18 => until_status(&book, 2, 503).await,
-            20 => wires[2].turns(Weather::Fair),
+            20 => {
+                wires[2].turns(Weather::Fair);
+                book.mended([2]);
+            }
             // Without the store nobody can be ended, and all replicas become stale.
             24 => {
-                redis.kill();
+                store.kill();
                 assert!(!order(&gateways[0], index).await, "something was ended that is not durable");
                 until_status(&book, 3, 503).await;
-                redis.restart().await;
+                store.restart().await;
+                book.mended(0..REPLICAS);
             }
             30 => {
-                redis.stall();
+                store.stall();
                 until_status(&book, 4, 503).await;
-                redis.resume();
+                store.resume();
+                book.mended(0..REPLICAS);
             }
             _ => {}
         }
-        refused += end(&gateways, &book, index).await;
+        refused += end(&gateways, &book, index, first).await;
         more_asks(&book, 2).await;
     }
     for replica in 0..REPLICAS {
         until_status(&book, replica, 401).await;
     }
+    let mut closed = Vec::new();
+    let all = async {
+        while let Some(stream) = streams.join_next().await {
+            let (stream, said) = stream.unwrap();
+            assert!(said.ends_with(b"session.revoked"), "user {}: {said:?}", stream.user);
+            closed.push(stream);
+        }
+    };
+    let closing = tokio::time::timeout(PATIENCE, all).await;
     book.stop.store(true, Ordering::SeqCst);
     while load.join_next().await.is_some() {}
+    assert!(closing.is_ok(), "of {USERS} WebSockets only {} were closed", closed.len());
+    let mut history = std::mem::take(&mut *book.history.lock().unwrap());
+    history.streams = closed;
+    eprintln!("{} requests, {refused} orders refused", history.asks.len());
+    history
+}
 
-    // The checker: every request that was served, after every order that was done.
-    let asks = std::mem::take(&mut *book.asks.lock().unwrap());
-    let ended = std::mem::take(&mut *book.ended.lock().unwrap());
-    assert_eq!(ended.len(), USERS);
-    let late = |ask: &Ask| ended.get(&ask.user).and_then(|at| ask.began.checked_duration_since(*at));
-    let served: Vec<&Ask> = asks.iter().filter(|ask| ask.status == 200).collect();
-    let worst = served.iter().filter_map(|ask| late(ask).map(|late| (late, ask.replica, ask.user))).max();
-    let after = asks.iter().filter(|ask| late(ask).is_some()).count();
-    let denied = asks.iter().filter(|ask| ask.status == 503).count();
-    eprintln!(
-        "{} requests, {} served, {after} after the order, {denied} refused by stale replicas, {refused} orders refused; worst: {worst:?}",
-        asks.len(),
-        served.len()
+async fn nobody_is_served_beyond_the_bound(store: Store) {
+    let history = seen_of(store).await;
+    let judgement = history.judge(STALE + SLACK);
+    eprintln!("{judgement}");
+    assert_eq!(judgement.wrong, []);
+    assert_eq!((history.ends.len(), history.streams.len()), (USERS, USERS));
+    assert!(
+        judgement.after > USERS && judgement.served > USERS && judgement.unavailable > 0,
+        "the test has seen nothing"
     );
-    assert!(after > USERS && !served.is_empty() && denied > 0, "the test has seen nothing");
-    for ask in &served {
-        let late = late(ask).unwrap_or_default();
-        assert!(late <= STALE + SLACK, "replica {} served user {} {late:?} after the end", ask.replica, ask.user);
-    }
-    assert!(asks.iter().all(|ask| [200, 401, 503].contains(&ask.status)), "an answer of another kind");
+    let by_cookie = |status| history.asks.iter().filter(|ask| holds_session(ask.user) && ask.status == status).count();
+    assert!(by_cookie(200) > 0 && by_cookie(401) > 0, "sessions of ours were not asked for");
+}
 
-    while let Some(closed) = closing.join_next().await {
-        let (index, at, left) = closed.unwrap();
-        assert!(left.ends_with(b"session.revoked"), "user {index}: {left:?}");
-        let late = at.checked_duration_since(ended[&index]).unwrap_or_default();
-        assert!(late <= STALE + SLACK, "the WebSocket of user {index} was open for {late:?}");
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_was_ended_is_served_beyond_the_bound_whatever_fails() {
+    let _alone = ALONE.lock().await;
+    let redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    nobody_is_served_beyond_the_bound(Store::Redis(redis)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_where_a_postgresql_keeps_who_was_ended() {
+    let _alone = ALONE.lock().await;
+    nobody_is_served_beyond_the_bound(Store::Postgres(Postgres::start(&[]).await)).await;
 }
