@@ -35,6 +35,7 @@ fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
             accept: vec![Accept::Bearer { issuer: "workforce".into() }],
             permission: Some(permission.clone()),
             step_up: None,
+            on_missing: OnMissing::Refuse,
             when: None,
         })),
         csrf: Csrf::Strict,

@@ -362,6 +362,7 @@ def security():
     b.lines("Sessions in use", "Sessions of browsers that were used within the last minute.", [(f"sum(moat_session_active{{{I}}})", "sessions")], "short")
     b.lines("What became of sessions", "`reused`: somebody had a copy of a cookie, and the session is over.", [(f"sum by (event) (rate(moat_session_events_total{{{I}}}[{RATE}]))", "{{event}}")], "ops")
     b.lines("Second factors", "Codes of authenticator apps: `wrong` and `too_many` together is guessing.", [(f"sum by (result) (rate(moat_second_factor_total{{{I}}}[{RATE}]))", "{{result}}")], "ops")
+    b.lines("Step-ups", "Authentications anew in sessions of browsers. Only `unmet`: the provider does not do what `sessions.step_up` asks.", [(f"sum by (result) (rate(moat_step_up_total{{{I}}}[{RATE}]))", "{{result}}")], "ops")
     b.lines("Copied sessions, by tenant", "Replaced handles that came back after their time; the entry names both addresses.", [(f"sum by (tenant) (increase(moat_session_reuse_total{{{T}}}[1h]))", "{{tenant}}")], "short")
     b.lines("Decisions", "Over requests that found a route.", [(f'sum by (decision) (rate(moat_authz_decisions_total{{{D}, mode="enforce"}}[{RATE}]))', "{{decision}}")], stack=True)
     b.lines("Decisions by tenant", "Busiest tenants; those without a label of their own are `other`, requests without a tenant `none`.", [(f'topk(10, sum by (tenant) (rate(moat_authz_decisions_total{{{D}, mode="enforce"}}[{RATE}])))', "{{tenant}}")])

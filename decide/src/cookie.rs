@@ -42,11 +42,28 @@ pub fn find<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Resu
     std::str::from_utf8(value).map(Some).map_err(|_| ambiguous("value of the cookie is not text"))
 }
 
+/// What the names of all cookies begin with that are the gateway's own business: no application reads or sets them.
+pub const OWN: &str = "__Host-moat-";
+
+/// Whether a cookie is the gateway's own business, in this spelling or in another.
+pub fn is_own(name: &[u8]) -> bool {
+    name.get(..OWN.len()).is_some_and(|head| alike(head, OWN))
+}
+
 /// The header without the cookie of this name and any other spelling of it, the rest as sent; empty where nothing is
 /// left, in which case the header should be dropped.
 pub fn without<'a>(header: &'a [u8], name: &str) -> Cow<'a, [u8]> {
+    filtered(header, |other| !alike(other, name))
+}
+
+/// The header without the cookies that [`is_own`] tells.
+pub fn without_own(header: &[u8]) -> Cow<'_, [u8]> {
+    filtered(header, |name| !is_own(name))
+}
+
+fn filtered(header: &[u8], keeps: impl Fn(&[u8]) -> bool) -> Cow<'_, [u8]> {
     let pieces = || header.split(|b| *b == b';').map(trim).filter(|piece| !piece.is_empty());
-    let stays = |piece: &&[u8]| !alike(pair(piece).0, name);
+    let stays = |piece: &&[u8]| keeps(pair(piece).0);
     if pieces().all(|piece| stays(&piece)) {
         return Cow::Borrowed(header);
     }

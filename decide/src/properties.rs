@@ -233,6 +233,7 @@ fn world(setup: &Setup, seated: bool) -> World {
             accept: vec![Accept::Bearer { issuer: "idp".into() }],
             permission,
             step_up,
+            on_missing: OnMissing::Refuse,
             when: setup.when.map(|source| crate::condition::Condition::compile(source).unwrap()),
         }))
     } else {

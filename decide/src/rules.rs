@@ -220,6 +220,18 @@ pub struct SessionRules {
     pub step_up: Option<StepUp>,
     /// A condition over request, tenant and session.
     pub when: Option<Condition>,
+    /// What becomes of a browser without a session, or without one that is fresh enough.
+    pub on_missing: OnMissing,
+}
+
+/// `auth.on_missing`: what becomes of a browser that asks for a page and may not have it for want of an authentication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissing {
+    /// It is refused, like everybody else.
+    #[default]
+    Refuse,
+    /// It is sent to sign in.
+    Login,
 }
 
 /// A permission a route requires.

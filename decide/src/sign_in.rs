@@ -8,6 +8,7 @@
 mod callback;
 mod flow;
 mod form;
+mod onward;
 mod place;
 mod provider;
 #[cfg(test)]
@@ -16,5 +17,6 @@ mod tests;
 pub use callback::{Callback, Expected};
 pub use flow::{FLOW_LIFE_S, Flow, Purpose};
 pub use form::{encode, encoded, fields, pairs};
+pub use onward::{Hints, login_instead, sends};
 pub use place::{Place, return_to};
 pub use provider::{MAX_DISCOVERY_BYTES, Provider};

@@ -313,10 +313,6 @@ fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
             (Some(old), Some(new)) => {
                 let elsewhere = old.id != new.id || old.endpoints != new.endpoints;
                 lines.when(elsewhere, || format!("issuer `{name}`: browsers sign in as another client, or elsewhere"));
-                let asked = |every: Option<std::time::Duration>| every.unwrap_or(std::time::Duration::MAX);
-                lines.when(asked(new.refresh_every) > asked(old.refresh_every), || {
-                    format!("issuer `{name}`: is asked less often whether a session may go on")
-                });
             }
             (_, None) => {}
         }

@@ -68,7 +68,7 @@ fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
         }
     };
     for (_, route) in options.routes.iter() {
-        match route.auth.as_ref().map(|auth| &auth.value) {
+        match route.auth.as_ref().map(|auth| &auth.way) {
             Some(AuthOptions::ApiKey(auth)) => add(auth),
             Some(AuthOptions::AnyOf(all)) => all.iter().for_each(|one| match &one.value {
                 OneAuth::ApiKey(auth) => add(auth),

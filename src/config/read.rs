@@ -1,5 +1,6 @@
 //! A tree of nodes → typed options, through serde, with every problem collected instead of the first one only: a value
 //! that cannot be read is reported, left out, and the reading starts again without it.
+mod beside;
 mod entries;
 mod spanned;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod unknown;
 mod value;
 mod words;
 
+pub use beside::BESIDE;
 pub use entries::Entries;
 pub use spanned::Spanned;
 pub(crate) use unknown::{choice, unknown};

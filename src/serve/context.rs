@@ -50,6 +50,8 @@ pub struct Context {
     pub hand: Option<Hand>,
     /// The session that the browser had when it asked for one that the application may grant.
     pub presented: Option<[u8; 32]>,
+    /// `Set-Cookie` for a refusal: what the browser is to forget.
+    pub forget: Option<HeaderValue>,
     /// The session that the application granted, for the answer.
     pub opened: Option<Cookie>,
     /// Method, host and path as far as they could be read, for requests that were refused before they were parsed.
@@ -186,6 +188,7 @@ impl Context {
             action: None,
             hand: None,
             presented: None,
+            forget: None,
             opened: None,
             glimpse: Glimpse::default(),
             oauth: None,

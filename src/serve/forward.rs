@@ -7,6 +7,7 @@ use crate::serve::gateway::Gateway;
 use crate::serve::live::Phase;
 use crate::serve::metrics::Stripped;
 use crate::serve::respond::{self, Audience, Made};
+use crate::serve::sign_in;
 use crate::serve::upstream::{Lease, NoEndpoint};
 use crate::store::quota::Dues;
 use decide::certificate::Told;
@@ -140,6 +141,10 @@ impl Gateway {
 
     /// Makes the answer of a refusal, and notes it in the context. `fields` are the client's.
     pub fn refusal(&self, refusal: Refusal, fields: &HeaderMap, head: bool, ctx: &mut Context) -> Made {
+        if let Some(made) = sign_in::instead(&refusal, fields, ctx) {
+            ctx.refusal = Some(refusal);
+            return made;
+        }
         let audience = Audience {
             id: ctx.stamp.id,
             html: respond::wants_html(fields),
@@ -152,6 +157,9 @@ impl Gateway {
         };
         let mut made = respond::refusal(&refusal, &audience);
         ctx.share(&mut made.headers);
+        if let Some(forget) = ctx.forget.take() {
+            made.headers.append(SET_COOKIE, forget);
+        }
         ctx.refusal = Some(refusal);
         made
     }

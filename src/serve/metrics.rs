@@ -23,7 +23,7 @@ pub use openmetrics::{OPENMETRICS, prefers_openmetrics};
 pub use reading::{ListenerCount, Reading, RouteCount, TenantCount};
 pub use revocations::RevocationMetrics;
 pub use route::{Origin, RequestOutcome, RouteMetrics};
-pub use sessions::{Factor, SessionEvent};
+pub use sessions::{Factor, SessionEvent, StepUp};
 pub use state::StateMetrics;
 pub use store::StoreMetrics;
 pub use tokens::TokenMetrics;
@@ -119,6 +119,9 @@ impl Metrics {
         families.refresh_reuse.with_label_values(&["none"]);
         for factor in Factor::ALL {
             families.second_factors.with_label_values(&[factor.word()]);
+        }
+        for result in StepUp::ALL {
+            families.step_ups.with_label_values(&[result.word()]);
         }
         Ok(Metrics {
             registry,

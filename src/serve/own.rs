@@ -8,6 +8,7 @@ mod key_set;
 mod signals;
 mod session;
 pub(in crate::serve) mod sessions;
+mod sign_in;
 mod token;
 mod totp;
 mod visit;
@@ -57,6 +58,18 @@ pub enum Own {
     FactorShow,
     /// `totp` by POST: a second factor is set up, or shown.
     FactorUse,
+    /// `login`: sends the browser to sign in with an OpenID provider.
+    Login,
+    /// `callback`, `callback/ISSUER`: it comes back.
+    Callback,
+    /// `logout` by GET: signs out, here and at the provider; asks first where another site wants it.
+    LogoutByLink,
+    /// `logout` by POST.
+    LogoutByForm,
+    /// `signed-out`: says so.
+    SignedOut,
+    /// `backchannel-logout`: a provider ends sessions.
+    BackChannel,
 }
 
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
@@ -72,6 +85,13 @@ const TABLE: &[(&str, Methods, Own)] = &[
     ("revoke", Methods::none().with(Method::Post), Own::Revoke),
     ("totp", Methods::none().with(Method::Get).with(Method::Head), Own::FactorShow),
     ("totp", Methods::none().with(Method::Post), Own::FactorUse),
+    ("login", Methods::none().with(Method::Get), Own::Login),
+    ("callback", Methods::none().with(Method::Get), Own::Callback),
+    ("callback/*", Methods::none().with(Method::Get), Own::Callback),
+    ("logout", Methods::none().with(Method::Get), Own::LogoutByLink),
+    ("logout", Methods::none().with(Method::Post), Own::LogoutByForm),
+    ("backchannel-logout", Methods::none().with(Method::Post), Own::BackChannel),
+    ("signed-out", Methods::none().with(Method::Get), Own::SignedOut),
 ];
 
 impl Own {
@@ -103,20 +123,24 @@ impl Own {
     /// From whose pages it may be asked.
     const fn sites(self) -> Sites {
         match self {
-            // Signals are signed by their sender, whoever carries them.
-            Own::KeySet | Own::Signals | Own::Token | Own::Revoke => Sites::Any,
+            // Signals are signed by their sender, whoever carries them; so are logout tokens.
+            Own::KeySet | Own::Signals | Own::Token | Own::Revoke | Own::BackChannel | Own::SignedOut => Sites::Any,
+            // The protocol is one between sites: links lead here, and the provider leads back.
+            Own::Login | Own::Callback => Sites::Any,
+            // Asks first.
+            Own::LogoutByLink => Sites::Any,
             // Ending by cookie takes evidence; who sends a token on purpose needs none.
             Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::SessionsEnd | Own::FactorShow => {
                 Sites::NotForeign
             }
-            Own::SessionEnd | Own::FactorUse => Sites::Proven,
+            Own::SessionEnd | Own::FactorUse | Own::LogoutByForm => Sites::Proven,
         }
     }
 
     /// Whether it is the same for everybody and costs nothing: then neither tenant nor limits matter.
     const fn is_open(self) -> bool {
         match self {
-            Own::KeySet => true,
+            Own::KeySet | Own::SignedOut => true,
             Own::Token
             | Own::Revoke
             | Own::Signals
@@ -126,7 +150,12 @@ impl Own {
             | Own::Sessions
             | Own::SessionsEnd
             | Own::FactorShow
-            | Own::FactorUse => false,
+            | Own::FactorUse
+            | Own::Login
+            | Own::Callback
+            | Own::LogoutByLink
+            | Own::LogoutByForm
+            | Own::BackChannel => false,
         }
     }
 
@@ -141,7 +170,13 @@ impl Own {
             | Own::Sessions
             | Own::SessionsEnd
             | Own::FactorShow
-            | Own::FactorUse => None,
+            | Own::FactorUse
+            | Own::Login
+            | Own::Callback
+            | Own::LogoutByLink
+            | Own::LogoutByForm
+            | Own::SignedOut
+            | Own::BackChannel => None,
             Own::Token | Own::Revoke => Some(OAuthError::AccessDenied),
         }
     }
@@ -149,10 +184,18 @@ impl Own {
     /// Whether it reads a body.
     const fn reads_body(self) -> bool {
         match self {
-            Own::KeySet | Own::SessionShow | Own::SessionOpen | Own::SessionEnd | Own::Sessions | Own::FactorShow => {
-                false
-            }
-            Own::Signals | Own::SessionsEnd | Own::Token | Own::Revoke | Own::FactorUse => true,
+            Own::KeySet
+            | Own::SessionShow
+            | Own::SessionOpen
+            | Own::SessionEnd
+            | Own::Sessions
+            | Own::FactorShow
+            | Own::Login
+            | Own::Callback
+            | Own::LogoutByLink
+            | Own::LogoutByForm
+            | Own::SignedOut => false,
+            Own::Signals | Own::SessionsEnd | Own::Token | Own::Revoke | Own::FactorUse | Own::BackChannel => true,
         }
     }
 
@@ -169,6 +212,12 @@ impl Own {
             Own::Revoke => token::revoke(visit).await,
             Own::FactorShow => totp::show(visit).await,
             Own::FactorUse => totp::use_it(visit).await,
+            Own::Login => sign_in::login::answer(visit).await,
+            Own::Callback => sign_in::callback::answer(visit).await,
+            Own::LogoutByLink => sign_in::logout::by_link(visit).await,
+            Own::LogoutByForm => sign_in::logout::by_form(visit).await,
+            Own::BackChannel => sign_in::back_channel::answer(visit).await,
+            Own::SignedOut => Ok(sign_in::logout::done()),
         }
     }
 }

@@ -46,6 +46,11 @@ impl Held {
         Held { ring: Arc::new(Keyring::new(settings.keys.iter())), settings, rules }
     }
 
+    /// What handles and flows are sealed with.
+    pub fn ring(&self) -> &Keyring {
+        &self.ring
+    }
+
     /// The realm of a host. `seat` is the tenant that the host itself names; `bounds` the one whose rules hold too, where a
     /// route finds its tenant in another way.
     pub fn realm(&self, seat: Option<&Seat>, bounds: Option<&Seat>) -> Realm {
@@ -117,7 +122,7 @@ impl Held {
         Some(Hand { cookie: self.cookie(handle)?, until })
     }
 
-    /// Takes away what an application says for our cookie: nobody else makes handles.
+    /// Takes away what an application says for our cookies: nobody else makes handles, or says how a sign-in stands.
     pub fn guard(&self, fields: &mut http::HeaderMap) {
         if !fields.contains_key(SET_COOKIE) {
             return;
@@ -125,7 +130,8 @@ impl Held {
         let ours = |line: &HeaderValue| {
             let line = line.as_bytes();
             let name = line.split(|b| matches!(b, b'=' | b';')).next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(self.settings.cookie.as_bytes())
+            let name = name.trim_ascii();
+            name.eq_ignore_ascii_case(self.settings.cookie.as_bytes()) || decide::cookie::is_own(name)
         };
         if fields.get_all(SET_COOKIE).iter().any(ours) {
             let kept: Vec<HeaderValue> =

@@ -1,15 +1,17 @@
-//! The gateway as a client of OpenID providers: what they say of themselves, and codes and refresh tokens made into ID
-//! tokens that have been verified.
+//! The gateway as a client of OpenID providers: what they say of themselves, and codes made into ID tokens that have
+//! been verified.
 //!
-//! A provider is asked only when somebody signs in, signs out or is refreshed: its document is fetched once for everybody
+//! A provider is asked only when somebody signs in or out: its document is fetched once for everybody
 //! who waits (one fetch at a time, one per `min_interval` where it fails), used for `refresh`, and, while the provider is
 //! silent, for `max_stale`. What waits is bounded in number and time, so that a provider that hangs holds a bounded part of the
 //! gateway and nobody who is signed in.
+mod instead;
 mod provider;
 mod token;
 mod wire;
 
-pub use token::{Fault, Granted};
+pub use instead::{code_does, instead, just_signed_in, providers};
+pub use token::Fault;
 
 use crate::config::settings::{Client, Issuer};
 use crate::serve::assertion::Assertions;
@@ -39,20 +41,19 @@ pub struct Party {
     places: Semaphore,
 }
 
-/// What is asked of a provider's token endpoint.
+/// A code, and what is known of the flow that it answers.
 #[derive(Clone, Copy)]
-pub enum Ask<'a> {
-    /// To make a code into tokens.
-    Code {
-        /// The code.
-        code: &'a str,
-        /// Where it came back to.
-        redirect_uri: &'a str,
-        /// What its challenge was made from.
-        verifier: &'a str,
-    },
-    /// To refresh.
-    Refresh(&'a str),
+pub struct Exchange<'a> {
+    /// The code.
+    pub code: &'a str,
+    /// Where it came back to.
+    pub redirect_uri: &'a str,
+    /// What its challenge was made from.
+    pub verifier: &'a str,
+    /// What the ID token must repeat.
+    pub nonce: &'a str,
+    /// When the flow began, seconds since the epoch.
+    pub began_s: u64,
 }
 
 impl SignIns {
@@ -88,38 +89,30 @@ impl Party {
         }
     }
 
-    /// Asks for tokens, and verifies the ID token among them under the issuer's keys at `now_s`.
-    ///
-    /// `nonce` and `not_before_s` are the flow's. Of a refresh the provider may give no ID token: then the identity is `None`.
-    pub async fn tokens(
+    /// Makes a code into an ID token, and verifies it under the issuer's keys at `now_s`. Returns it as sent, and whose it is.
+    pub async fn redeem(
         &self,
-        ask: Ask<'_>,
-        (nonce, not_before_s): (Option<&str>, u64),
+        exchange: &Exchange<'_>,
         assertions: &Assertions,
         ring: &KeyRing,
         now_s: u64,
-    ) -> Result<(Granted, Option<Arc<Identity>>), Fault> {
+    ) -> Result<(String, Arc<Identity>), Fault> {
         let _place =
             self.places.try_acquire().map_err(|_| Fault::Silent("too many sign-ins wait for it".to_owned()))?;
         let provider = self.provider().await.map_err(Fault::Silent)?;
         let proof = token::Proof::of(&self.client, &provider, assertions, now_s).await?;
-        let granted = token::ask(&self.issuer, &provider, &proof, ask).await?;
-        let Some(id_token) = &granted.id_token else {
-            return match ask {
-                Ask::Refresh(_) => Ok((granted, None)),
-                Ask::Code { .. } => Err(Fault::Nonsense("the provider gave no ID token".to_owned())),
-            };
-        };
+        let granted = token::ask(&self.issuer, &provider, &proof, exchange).await?;
+        let id_token = granted.id_token.ok_or_else(|| Fault::Nonsense("the provider gave no ID token".to_owned()))?;
         let expected = IdTokenRules {
             client_id: &self.client.id,
-            nonce,
+            nonce: exchange.nonce,
             access_token: granted.access_token.as_deref(),
-            not_before_s,
+            not_before_s: exchange.began_s,
         };
         let verified =
-            ring.verify_with(|keys| verify_id_token(id_token, &self.client.rules, &expected, keys, now_s)).await;
+            ring.verify_with(|keys| verify_id_token(&id_token, &self.client.rules, &expected, keys, now_s)).await;
         match verified {
-            Ok(identity) => Ok((granted, Some(Arc::new(identity)))),
+            Ok(identity) => Ok((id_token, Arc::new(identity))),
             Err(Unverified::Invalid(cause)) => Err(Fault::Nonsense(cause)),
             Err(Unverified::Unavailable(cause)) => Err(Fault::Silent(cause)),
         }

@@ -40,6 +40,7 @@ mod limits;
 mod live;
 mod load;
 mod log;
+mod oidc;
 mod poison;
 mod readme;
 mod refusals;

@@ -38,6 +38,13 @@ pub fn purpose(rules: &Rules, route: &Route, seat: Option<&Seat>, again: bool) -
     purpose
 }
 
+/// Whether a code of the gateway's own second factor does for whatever a route asks. It is as young as can be and shows two
+/// factors; what is left is the class, which is `acr` where the configuration says one.
+pub fn code_does(rules: &Rules, route: &Route, acr: Option<&str>) -> bool {
+    let named = |step_up: &StepUp| step_up.acr.is_empty() || step_up.acr.iter().any(|wanted| Some(&**wanted) == acr);
+    asked(rules, route).all(named)
+}
+
 /// The step-ups that a route asks for: its own, and that of its permission.
 fn asked<'a>(rules: &'a Rules, route: &'a Route) -> impl Iterator<Item = &'a StepUp> {
     let session = match &route.access {

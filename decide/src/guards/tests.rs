@@ -88,6 +88,7 @@ fn world() -> World {
             accept: vec![Accept::Bearer { issuer: "idp".into() }],
             permission: Some(permission),
             step_up: Some(StepUp { name: "recent-mfa".into(), max_age_s: Some(900), acr: Vec::new() }),
+            on_missing: OnMissing::Refuse,
             when: None,
         })),
         csrf: Csrf::Strict,

@@ -11,7 +11,7 @@
 //! | `x-middleware-subrequest` | none: frameworks take it as leave to skip their own checks |
 //! | `proxy` | none: CGI programs would take it for their outgoing proxy (CVE-2016-5385) |
 //! | `remote-user`, `x-remote-group` and their kin | none: programs behind other proxies take them as signed in |
-//! | `cookie` | one line, without the cookies that are our credentials |
+//! | `cookie` | one line, without the cookies that are our credentials, or our business (`__Host-moat-…`) |
 //! | any other | as it came |
 //!
 //! "Goes" means the name in any case, and every twin of it: CGI and its heirs turn `-`, `_` and other marks into `_`.
@@ -24,6 +24,7 @@ use crate::facts::{Carrier, Identity, RequestId};
 use crate::rules::Accept;
 use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -352,8 +353,12 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
             }
         }
         if fields.value(&COOKIE).is_some() {
-            out.presented.cookies.iter().for_each(|name| remove_cookie(fields, name));
+            out.presented.cookies.iter().for_each(|name| remove_cookie(fields, |line| cookie::without(line, name)));
         }
+    }
+    // Sign-ins under way are no credential, and of no use to anybody but us.
+    if fields.values(&COOKIE).flat_map(|line| cookie::pairs(line.as_bytes())).any(|(name, _)| cookie::is_own(name)) {
+        remove_cookie(fields, cookie::without_own);
     }
     join_cookies(fields);
 
@@ -472,9 +477,9 @@ fn is_bearer(value: &HeaderValue) -> bool {
     begins(b"bearer") || begins(b"dpop ")
 }
 
-/// Takes one cookie, and every other spelling of it, out of `Cookie`.
-fn remove_cookie(fields: &mut impl Fields, name: &str) {
-    let without = |line: &HeaderValue| HeaderValue::from_bytes(&cookie::without(line.as_bytes(), name)).ok();
+/// Takes cookies out of `Cookie`.
+fn remove_cookie(fields: &mut impl Fields, without: impl for<'a> Fn(&'a [u8]) -> Cow<'a, [u8]>) {
+    let without = |line: &HeaderValue| HeaderValue::from_bytes(&without(line.as_bytes())).ok();
     let lines: Vec<HeaderValue> = fields.values(&COOKIE).filter_map(without).collect();
     fields.remove(&COOKIE);
     lines.into_iter().filter(|line| !line.is_empty()).for_each(|line| fields.append(&COOKIE, line));

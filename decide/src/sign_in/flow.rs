@@ -39,6 +39,10 @@ pub struct Flow {
     pub return_to: String,
     /// What is asked for.
     pub purpose: Purpose,
+    /// The session that the browser had when it left, by its key: where cookies are `SameSite=Strict` it does not show it when it
+    /// comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<[u8; 32]>,
     /// When it began, seconds since the epoch.
     pub began_s: u64,
     secret: [u8; 32],
@@ -61,7 +65,8 @@ impl Flow {
         secret: [u8; 32],
         now_s: u64,
     ) -> Flow {
-        Flow { issuer, authority: place.authority, tenant: place.tenant, return_to, purpose, began_s: now_s, secret }
+        let Place { authority, tenant } = place;
+        Flow { issuer, authority, tenant, return_to, purpose, session: None, began_s: now_s, secret }
     }
 
     /// What is sealed.

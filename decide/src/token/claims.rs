@@ -182,7 +182,7 @@ pub(super) fn addressed(claims: &Map<String, Value>, rules: &IssuerRules) -> Res
     audience(claims, rules)
 }
 
-/// Whom a token of a security event names: the user, the session (hashed), or both.
+/// Whom a token of a security event names: the user, the session, or both.
 #[expect(clippy::type_complexity, reason = "two names of which each may be absent")]
 pub(super) fn whom(
     claims: &Map<String, Value>,
@@ -190,7 +190,7 @@ pub(super) fn whom(
 ) -> Result<(Option<Person<Arc<str>>>, Option<Arc<str>>), TokenError> {
     let subject = text(claims.get("sub"), "`sub` is not a short string")?.map(Person);
     let session = text(rules.claims.session.find(claims), "the session claim is not a short string")?;
-    Ok((subject, session.map(|id| rules.session_hash(&id))))
+    Ok((subject, session))
 }
 
 /// `iat`, which is not in the future, and `exp` where it is there; seconds since the epoch.

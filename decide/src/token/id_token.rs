@@ -2,6 +2,7 @@
 //! like every other token of their issuer, addressed to the gateway as a client, and never good as a credential.
 use super::{Algorithm, IssuerRules, KeySet, TokenError, claims, json, parse};
 use crate::facts::{Identity, Person};
+use crate::revocation::{Target, Within};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::Engine as _;
@@ -24,8 +25,8 @@ pub const LOGOUT_TOKEN_LIFE_S: u64 = 600;
 pub struct IdTokenRules<'a> {
     /// The client's id.
     pub client_id: &'a str,
-    /// `nonce` of the flow; `None` for a token that came by a refresh, which may have none or the flow's.
-    pub nonce: Option<&'a str>,
+    /// `nonce` of the flow.
+    pub nonce: &'a str,
     /// The access token beside it, which `at_hash` must name where it is there (OpenID Connect Core, 3.1.3.8).
     pub access_token: Option<&'a str>,
     /// When the flow began, seconds since the epoch: an older token is not its answer.
@@ -37,12 +38,23 @@ pub struct IdTokenRules<'a> {
 pub struct LogoutToken {
     /// `jti`: taken once.
     pub id: String,
-    /// The user whose sessions end; `None` where only one session does.
+    /// The user whose sessions end.
     pub subject: Option<Person<Arc<str>>>,
-    /// The session that ends, hashed as [`Identity::session`] is; `None` for all of the user's.
+    /// The session that ends, as the issuer says it; `None` for all of the user's.
     pub session: Option<Arc<str>>,
     /// `iat`, seconds since the epoch.
     pub issued_at: u64,
+}
+
+impl LogoutToken {
+    /// What ends: the session, or, where none is named, all of the user's. `issuer` is `iss` of the token.
+    pub fn target<'a>(&'a self, issuer: &'a str) -> Option<Target<'a>> {
+        match (&self.session, &self.subject) {
+            (Some(id), _) => Some(Target::Session { issuer, id }),
+            (None, Some(Person(subject))) => Some(Target::Subject { issuer, subject, within: Within::Anywhere }),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Verifies an ID token at `now_s` (seconds since the epoch), from header to claims like [`super::verify`], with the
@@ -71,10 +83,8 @@ pub fn verify_id_token(
         Some(azp) if azp == expected.client_id => {}
         Some(_) => return Err(TokenError::Invalid("`azp` is another client")),
     }
-    match (expected.nonce, members.get("nonce")) {
-        (Some(wanted), Some(Value::String(said))) if equal(wanted, said) => {}
-        (Some(_), _) => return Err(TokenError::Invalid("`nonce` is not the flow's")),
-        (None, _) => {}
+    if !members.get("nonce").and_then(Value::as_str).is_some_and(|said| equal(expected.nonce, said)) {
+        return Err(TokenError::Invalid("`nonce` is not the flow's"));
     }
     match (members.get("at_hash"), expected.access_token) {
         (Some(Value::String(said)), Some(access)) if equal(&half_hash(algorithm, access), said) => {}

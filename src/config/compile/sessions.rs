@@ -62,6 +62,11 @@ impl Compiler<'_> {
             let hint = "it begins with `__Host-`, so that no other host and no plaintext page can set it";
             self.report.hinted(cookie.at, format!("`{}` cannot be the session cookie", cookie.value), Some(hint));
         }
+        if decide::cookie::is_own(cookie.as_bytes()) {
+            let message =
+                format!("cookies whose names begin with `{}` are the gateway's own business", decide::cookie::OWN);
+            self.report.hinted(cookie.at, message, Some("write another name, e.g. `__Host-session`"));
+        }
         self.within(&options.absolute, seconds(1), LONGEST);
         self.within(&options.idle, seconds(1), LONGEST);
         if options.idle.0 > options.absolute.0 {

@@ -52,8 +52,7 @@ pub struct IssuerOptions {
     /// Default: those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<Spanned<String>>,
-    /// The gateway as a client of this issuer, which browsers are sent to to sign in. Not supported by this version: it is read,
-    /// checked and refused. Default: none.
+    /// The gateway as a client of this issuer, which browsers are sent to to sign in. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientOptions>,
 }

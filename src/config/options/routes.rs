@@ -1,5 +1,5 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
-use super::{ApiKeyAuth, CorsOptions, CsrfOption, ForwardCertificate, IsolationOption, LimitUse, RouteUpstream};
+use super::{ApiKeyAuth, CorsOptions, CsrfOption, ForwardCertificate, IsolationOption, LimitUse, RouteAuth, RouteUpstream};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -18,9 +18,10 @@ pub struct RouteOptions {
     /// is the tenant's `residency`; `default` serves tenants without one.
     pub upstream: Spanned<RouteUpstream>,
     /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}`,
-    /// `{api_key: {…}}`, `{certificate: NAME}`, `{ext_auth: NAME}` or `{any_of: […]}`. Needed with `require`.
+    /// `{api_key: {…}}`, `{certificate: NAME}`, `{ext_auth: NAME}` or `{any_of: […]}`. Needed with `require`. With `on_missing: login`
+    /// beside it, a browser without session is sent to sign in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Spanned<AuthOptions>>,
+    pub auth: Option<Spanned<RouteAuth>>,
     /// What the caller must be allowed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Spanned<RequireOptions>>,

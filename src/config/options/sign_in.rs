@@ -1,7 +1,6 @@
 //! Options of signing browsers in with OpenID Connect: the gateway as a client of an issuer.
 use crate::config::read::Spanned;
 use crate::config::secrets::SecretPlace;
-use crate::config::units::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,10 +24,6 @@ pub struct ClientOptions {
     /// issuer. Where several issuers share it, an answer must say who made it (`iss`, RFC 9207), or it is refused.
     #[serde(default)]
     pub callback: CallbackOption,
-    /// How often the issuer is asked whether the user may still be signed in, with the refresh token that it gave: at least
-    /// 1m. A session that it refuses ends; an issuer that does not answer ends none. Default: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refresh_every: Option<Spanned<Period>>,
     /// Where the browser is led after signing out: a path on the same host, registered with the issuer as
     /// `post_logout_redirect_uri`.
     #[serde(default = "signed_out")]

@@ -1,4 +1,5 @@
 //! A node as a deserializer: what it must be, what it is instead, and which values were left out.
+use super::beside::{BESIDE, Both, PAIR};
 use super::spanned::{Place, SPANNED};
 use super::unknown::unknown;
 use super::words::{Choice, Word};
@@ -26,7 +27,7 @@ pub(super) struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// Reads it as part of a list or map, so that it can be left out when it cannot be read.
-    fn member<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
+    pub(super) fn member<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
         self.reader.path.borrow_mut().push(self.key);
         let result = seed.deserialize(self);
         if result.is_err() {
@@ -41,6 +42,13 @@ impl<'a> Value<'a> {
             let silent = error.silent || error.missing.is_some_and(|name| self.has_unreadable(name));
             Error { skip: error.skip.or(Some(self.node.id)), missing: None, silent, ..error }.at(at)
         })
+    }
+
+    /// The value of another key of the same map.
+    pub(super) fn beside(&self, name: &str) -> Option<Value<'a>> {
+        let Kind::Map(entries) = &self.node.kind else { return None };
+        let (key, node) = entries.iter().find(|(key, node)| key.text == name && !self.skipped(node))?;
+        Some(Value { node, key: key.at, reader: self.reader })
     }
 
     pub(super) fn has_unreadable(&self, key: &str) -> bool {
@@ -165,6 +173,9 @@ impl<'de, 'a> Deserializer<'de> for Value<'a> {
             let place = Place { at: self.node.at, step: 0, value: Some(self) };
             return visitor.visit_seq(place);
         }
+        if name == BESIDE {
+            return visitor.visit_seq(Both { value: self, step: 0 });
+        }
         visitor.visit_newtype_struct(self)
     }
 
@@ -207,19 +218,24 @@ impl<'de, 'a> Deserializer<'de> for Value<'a> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         let (word, at, content) = match &self.node.kind {
             Kind::Scalar { text, .. } => (text, self.node.at, None),
-            Kind::Map(entries) => match entries.as_slice() {
-                [(key, value)] => (&key.text, key.at, Some(Value { node: value, key: key.at, reader: self.reader })),
-                [] | [_, ..] => {
-                    let message = format!("expected a map with one key, found {} keys", entries.len());
-                    return Err(Error::new(message).at(self.node.at));
+            Kind::Map(entries) => {
+                let mut chosen = entries.iter().filter(|(key, _)| (name, &*key.text) != PAIR);
+                match (chosen.next(), chosen.next()) {
+                    (Some((key, value)), None) => {
+                        (&key.text, key.at, Some(Value { node: value, key: key.at, reader: self.reader }))
+                    }
+                    _ => {
+                        let message = format!("expected a map with one key, found {} keys", entries.len());
+                        return Err(Error::new(message).at(self.node.at));
+                    }
                 }
-            },
+            }
             Kind::Null | Kind::Broken | Kind::List(_) => return Err(self.expected("a word")),
         };
         if !variants.contains(&word.as_str()) {

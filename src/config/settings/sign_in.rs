@@ -3,7 +3,6 @@ use super::SecretSource;
 use decide::sign_in::Provider;
 use decide::token::IssuerRules;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `issuers.NAME.client:`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +19,6 @@ pub struct Client {
     pub callback: String,
     /// Whether an answer must say who made it: other issuers' answers arrive at the same path.
     pub must_name_itself: bool,
-    /// How often the issuer is asked about a session; `None` for never.
-    pub refresh_every: Option<Duration>,
     /// Where the browser is led after signing out.
     pub signed_out: String,
     /// The issuer's endpoints, where they do not come by discovery.

@@ -65,6 +65,7 @@ pub(super) struct Families {
     pub(super) session_active: IntGauge,
     pub(super) session_events: IntCounterVec,
     pub(super) second_factors: IntCounterVec,
+    pub(super) step_ups: IntCounterVec,
     pub(super) session_reuse: IntCounterVec,
     pub(super) audit_entries: IntCounterVec,
     pub(super) audit_folded: IntCounter,
@@ -321,6 +322,11 @@ impl Families {
             second_factors: r.counters(
                 "moat_second_factor_total",
                 "Codes of authenticator apps that were shown.",
+                &["result"],
+            )?,
+            step_ups: r.counters(
+                "moat_step_up_total",
+                "Authentications anew in sessions of browsers, at the provider or by a code of an app.",
                 &["result"],
             )?,
             session_reuse: r.counters(

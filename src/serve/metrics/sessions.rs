@@ -43,6 +43,28 @@ impl SessionEvent {
     }
 }
 
+/// How an authentication in a session that there was has ended, at the provider or by a code of an authenticator app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepUp {
+    /// The session is as fresh, and as strong.
+    Met,
+    /// It is not: the provider did less than it was asked for, or the code was wrong.
+    Unmet,
+}
+
+impl StepUp {
+    /// Both.
+    pub const ALL: [StepUp; 2] = [StepUp::Met, StepUp::Unmet];
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            StepUp::Met => "met",
+            StepUp::Unmet => "unmet",
+        }
+    }
+}
+
 /// What a code of an authenticator app was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factor {
@@ -86,6 +108,11 @@ impl Factor {
 }
 
 impl Metrics {
+    /// Somebody authenticated again, or did not.
+    pub fn step_up(&self, result: StepUp) {
+        self.families.step_ups.with_label_values(&[result.word()]).inc();
+    }
+
     /// A code was shown.
     pub fn factor(&self, factor: Factor) {
         self.families.second_factors.with_label_values(&[factor.word()]).inc();

@@ -6,7 +6,7 @@ use crate::serve::respond::Made;
 use crate::serve::revocation::Via;
 use crate::serve::sessions::{Held, proclaim, unavailable};
 use crate::serve::ways;
-use crate::store::sessions::{Presented, Realm};
+use crate::store::sessions::{Content, Presented, Realm};
 use decide::facts::{Answer, Carrier, Credential, Identity};
 use decide::guards::own::bind;
 use decide::refusal::{Challenge, Code, Refusal};
@@ -137,15 +137,19 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
 /// Ends the browser's session. The cookie goes in any case; that there is no session is no mistake.
 pub(super) async fn close(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let held = held(visit)?;
-    let realm = held.realm(visit.seat.as_ref(), None);
     let made = Made { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: bytes::Bytes::new() };
-    let made = held.no_cookie().into_iter().fold(made, cookie);
-    let Some(key) = presented(visit, &held, &realm) else { return Ok(made) };
-    let sessions = &visit.shared.sessions;
+    sign_out(visit, &held).await?;
+    Ok(held.no_cookie().into_iter().fold(made, cookie))
+}
+
+/// Ends the browser's session, here and on all replicas, and returns what was kept of it; `None` where it has none.
+pub(super) async fn sign_out(visit: &mut Visit<'_>, held: &Held) -> Result<Option<Content>, Refusal> {
+    let realm = held.realm(visit.seat.as_ref(), None);
+    let Some(key) = presented(visit, held, &realm) else { return Ok(None) };
+    let sessions = visit.shared.sessions.clone();
     let content = sessions.content(&realm, &key).await.map_err(|fault| unavailable(&fault))?;
-    let Some(content) = content else { return Ok(made) };
-    let identity = content.identity(&key, content.life.expires_at_ms(&realm.rules));
-    let identity = Arc::new(identity);
+    let Some(content) = content else { return Ok(None) };
+    let identity = Arc::new(content.identity(&key, content.life.expires_at_ms(&realm.rules)));
     visit.identify(identity.clone(), Carrier::Session);
     visit.intent("session.end").await?;
     if sessions.end(&realm, key, Ending::SignedOut).await.map_err(|fault| unavailable(&fault))? {
@@ -153,16 +157,16 @@ pub(super) async fn close(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         visit.shared.metrics.session(SessionEvent::SignedOut);
     }
     visit.done("session.ended");
-    Ok(made)
+    Ok(Some(content))
 }
 
-fn held(visit: &Visit<'_>) -> Result<Arc<Held>, Refusal> {
+pub(super) fn held(visit: &Visit<'_>) -> Result<Arc<Held>, Refusal> {
     let none = || Refusal::new(Code::RouteUnknown, "the gateway holds no sessions");
     visit.active.held().cloned().ok_or_else(none)
 }
 
 /// The key of the session whose handle the request carries, good or not.
-fn presented(visit: &Visit<'_>, held: &Held, realm: &Realm) -> Option<[u8; 32]> {
+pub(super) fn presented(visit: &Visit<'_>, held: &Held, realm: &Realm) -> Option<[u8; 32]> {
     let text = find(visit.headers, &held.settings.cookie).ok().flatten()?;
     visit.shared.sessions.key_of(realm, text)
 }

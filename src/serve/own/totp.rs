@@ -5,11 +5,11 @@
 //! `otp` and `mfa` besides those that it had (RFC 8176), and its handle is replaced with the next use.
 mod page;
 
-use super::{Visit, json};
+use super::{Visit, json, sign_in};
 use crate::config::settings::Totp;
 use crate::serve::gateway::random;
 use crate::serve::html::Html;
-use crate::serve::metrics::Factor as Event;
+use crate::serve::metrics::{Factor as Event, StepUp};
 use crate::serve::respond::{Made, wants_html};
 use crate::serve::sessions::{Held, OLD, unavailable};
 use crate::store::factors::{Factors, Owner, Unknown};
@@ -60,17 +60,15 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         let left = factor.as_ref().map(Factor::recovery_left);
         return Ok(json(StatusCode::OK, &json!({"factor": state, "recovery_codes_left": left})));
     }
-    Ok(html(
-        visit,
-        StatusCode::OK,
-        match &factor {
-            None => page::offer(&caller.settings, &back),
-            Some(factor) => match factor.unconfirmed() {
-                Some(secret) => page::confirm(&caller.settings, &caller.identity, secret, &back, None),
-                None => page::ask(&back, None),
-            },
+    let body = match &factor {
+        None if is_fresh(&caller, visit.facts.at_s()) => page::offer(&caller.settings, &back),
+        None => page::sign_in_first(&caller.settings, sign_in::again(visit, &back).as_deref()),
+        Some(factor) => match factor.unconfirmed() {
+            Some(secret) => page::confirm(&caller.settings, &caller.identity, secret, &back, None),
+            None => page::ask(&back, None),
         },
-    ))
+    };
+    Ok(html(visit, StatusCode::OK, body))
 }
 
 /// A secret is made, or a code shown.
@@ -96,8 +94,8 @@ pub(super) async fn use_it(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
 
 async fn enrol(visit: &mut Visit<'_>, caller: &Caller, back: &str) -> Result<Made, Refusal> {
     let now_s = visit.facts.at_s();
-    let most = caller.settings.enrol_within.as_secs();
-    if caller.identity.auth_time.is_none_or(|time| now_s.saturating_sub(time) > most) {
+    if !is_fresh(caller, now_s) {
+        let most = caller.settings.enrol_within.as_secs();
         let refusal = Refusal::new(Code::SessionStepUp, "an app is set up right after signing in");
         return Err(refusal.challenge(Challenge::StepUp { max_age_s: Some(most), acr: Vec::new() }));
     }
@@ -118,6 +116,12 @@ async fn enrol(visit: &mut Visit<'_>, caller: &Caller, back: &str) -> Result<Mad
     Ok(json(StatusCode::CREATED, &json!({"secret": secret.text(), "uri": uri})))
 }
 
+/// Whether the user signed in a moment ago: an app that anybody sets up who finds a session open proves nothing.
+fn is_fresh(caller: &Caller, now_s: u64) -> bool {
+    let most = caller.settings.enrol_within.as_secs();
+    caller.identity.auth_time.is_some_and(|time| now_s.saturating_sub(time) <= most)
+}
+
 async fn check(visit: &mut Visit<'_>, caller: &Caller, code: &str, back: &str) -> Result<Made, Refusal> {
     visit.intent("factor.check").await?;
     let now_s = visit.facts.at_s();
@@ -127,6 +131,10 @@ async fn check(visit: &mut Visit<'_>, caller: &Caller, code: &str, back: &str) -
         return Err(Refusal::new(Code::AccessDenied, "the user has no app"));
     };
     visit.shared.metrics.factor(Event::of(check));
+    visit.shared.metrics.step_up(match check {
+        Check::Code | Check::Recovery { .. } => StepUp::Met,
+        Check::Wrong | Check::Lapsed | Check::TooMany { .. } => StepUp::Unmet,
+    });
     let failed = match check {
         Check::Code | Check::Recovery { .. } => None,
         Check::Wrong => Some(Refusal::new(Code::AccessDenied, "the code is wrong, or was used before")),

@@ -61,6 +61,11 @@ impl Visit<'_> {
         })
     }
 
+    /// Should it be refused, the browser forgets this.
+    pub fn forget(&mut self, cookie: Option<HeaderValue>) {
+        self.ctx.forget = cookie;
+    }
+
     /// A refusal in the words of OAuth.
     pub fn refuse(&mut self, error: OAuthError, code: Code, cause: impl Into<Cow<'static, str>>) -> Refusal {
         self.ctx.oauth = Some(error);

@@ -45,7 +45,14 @@ fn an_answer_that_caches_share_carries_no_handle() {
 #[test]
 fn nobody_else_sets_our_cookie() {
     let mut fields = HeaderMap::new();
-    for line in ["a=1; Path=/", "__Host-nl=fixed; Secure", " __HOST-NL =x", "__Host-nl", "__Host-nlx=1"] {
+    for line in [
+        "a=1; Path=/",
+        "__Host-nl=fixed; Secure",
+        " __HOST-NL =x",
+        "__Host-nl",
+        "__Host-nlx=1",
+        "__host-moat-signed-in=1",
+    ] {
         fields.append(SET_COOKIE, HeaderValue::from_static(line));
     }
     held().guard(&mut fields);

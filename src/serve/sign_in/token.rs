@@ -1,5 +1,5 @@
-//! The token endpoint (RFC 6749, 4.1.3 and 6): what is sent, how the gateway proves who it is, and how answers are read.
-use super::{Ask, wire};
+//! The token endpoint (RFC 6749, 4.1.3): what is sent, how the gateway proves who it is, and how answers are read.
+use super::{Exchange, wire};
 use crate::config::settings::{Client, ClientProof, Issuer, SecretSource};
 use crate::serve::assertion::Assertions;
 use base64::Engine;
@@ -18,10 +18,8 @@ pub struct Granted {
     token_type: String,
     /// The ID token, as sent.
     pub id_token: Option<String>,
-    /// The access token.
+    /// The access token, which the ID token may name.
     pub access_token: Option<String>,
-    /// The refresh token.
-    pub refresh_token: Option<String>,
 }
 
 impl std::fmt::Debug for Granted {
@@ -33,7 +31,7 @@ impl std::fmt::Debug for Granted {
 /// Why there are no tokens. The texts are for the audit entry and the operator, and hold nothing that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The provider says that code or refresh token is no good: `invalid_grant` (RFC 6749, 5.2).
+    /// The provider says that the code is no good: `invalid_grant` (RFC 6749, 5.2).
     Declined,
     /// The provider does not answer, cannot now, or does not know the gateway: no user's doing.
     Silent(String),
@@ -91,16 +89,18 @@ async fn secret(place: &SecretSource) -> Result<String, Fault> {
 }
 
 /// Asks once. Nothing is repeated: a code is good for one request.
-pub(super) async fn ask(issuer: &Issuer, provider: &Provider, proof: &Proof, ask: Ask<'_>) -> Result<Granted, Fault> {
-    let mut fields: Vec<(&str, &str)> = match ask {
-        Ask::Code { code, redirect_uri, verifier } => vec![
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", redirect_uri),
-            ("code_verifier", verifier),
-        ],
-        Ask::Refresh(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token)],
-    };
+pub(super) async fn ask(
+    issuer: &Issuer,
+    provider: &Provider,
+    proof: &Proof,
+    exchange: &Exchange<'_>,
+) -> Result<Granted, Fault> {
+    let mut fields: Vec<(&str, &str)> = vec![
+        ("grant_type", "authorization_code"),
+        ("code", exchange.code),
+        ("redirect_uri", exchange.redirect_uri),
+        ("code_verifier", exchange.verifier),
+    ];
     let mut authorization = None;
     match &proof.how {
         // RFC 6749, 2.3.1: both parts are encoded as in a form before they are joined.
@@ -142,7 +142,7 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Granted, Fault> {
     if !granted.token_type.eq_ignore_ascii_case("bearer") {
         return Err(nonsense("the token endpoint's answer is of another type than `Bearer`"));
     }
-    let all = [&granted.id_token, &granted.access_token, &granted.refresh_token];
+    let all = [&granted.id_token, &granted.access_token];
     if all.into_iter().flatten().any(|token| token.is_empty() || token.len() > MAX_TOKEN_BYTES) {
         return Err(nonsense("a token of the token endpoint is empty, or larger than 16 KiB"));
     }
@@ -156,15 +156,19 @@ mod tests {
     #[test]
     fn answers_of_a_token_endpoint() {
         let outcome = |status: u16, body: &str| match read(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
-            Ok(granted) => format!("{:?} {:?}", granted.id_token, granted.refresh_token),
+            Ok(granted) => format!("{:?} {:?}", granted.id_token, granted.access_token),
             Err(Fault::Declined) => "declined".to_owned(),
             Err(Fault::Silent(cause)) => format!("silent: {cause}"),
             Err(Fault::Nonsense(cause)) => format!("nonsense: {cause}"),
         };
         let large = format!(r#"{{"token_type":"Bearer","id_token":"{}"}}"#, "a".repeat(MAX_TOKEN_BYTES + 1));
         for (status, body, expected) in [
-            (200, r#"{"token_type":"bearer","id_token":"i","access_token":"a","expires_in":5}"#, "Some(\"i\") None"),
-            (200, r#"{"token_type":"Bearer","access_token":"a","refresh_token":"r"}"#, "None Some(\"r\")"),
+            (
+                200,
+                r#"{"token_type":"bearer","id_token":"i","access_token":"a","expires_in":5}"#,
+                "Some(\"i\") Some(\"a\")",
+            ),
+            (200, r#"{"token_type":"Bearer","access_token":"a","refresh_token":"r"}"#, "None Some(\"a\")"),
             (
                 200,
                 r#"{"token_type":"DPoP","id_token":"i"}"#,

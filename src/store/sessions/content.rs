@@ -45,13 +45,12 @@ pub struct Who {
     pub handles: Handles,
 }
 
-/// Tokens that the sign-in left: they stay on the server.
+/// What the sign-in left: it stays on the server. Access and refresh tokens of the provider are not among it: nothing here uses
+/// them.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Kept {
     /// The ID token, for signing out at the provider.
     pub id_token: Option<String>,
-    /// The provider's refresh token.
-    pub refresh_token: Option<String>,
 }
 
 impl std::fmt::Debug for Kept {

@@ -96,13 +96,23 @@ impl Stage {
         self.drive("through", &base, Some(&gateway.bundle.path("certs/dev/ca.crt")))
     }
 
+    /// Has the driver do its work at the gateway, with these variables in its environment.
+    pub fn drive_at(&self, gateway: &Gateway, environment: &[(&str, &str)]) -> Value {
+        let base = format!("https://acme.localhost:{}", gateway.address("public").port());
+        self.drive_with("through", &base, Some(&gateway.bundle.path("certs/dev/ca.crt")), environment)
+    }
+
     fn drive(&self, name: &str, base: &str, ca: Option<&Path>) -> Value {
+        self.drive_with(name, base, ca, &[])
+    }
+
+    fn drive_with(&self, name: &str, base: &str, ca: Option<&Path>, environment: &[(&str, &str)]) -> Value {
         let work = self.folder(&format!("visit/{name}"));
         let record = work.join("record.json");
         let mut command = Command::new("timeout");
         command.arg(PATIENCE.as_secs().to_string()).arg(installed("driver").join("bin/python"));
         command.arg(self.source().join("driver.py")).args(["--base", base]).arg("--out").arg(&record);
-        command.arg("--work").arg(&work).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.arg("--work").arg(&work).env("PYTHONDONTWRITEBYTECODE", "1").envs(environment.iter().copied());
         if let Some(ca) = ca {
             command.arg("--ca").arg(ca);
         }

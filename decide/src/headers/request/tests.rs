@@ -166,6 +166,9 @@ fn credentials_stay_here_where_asked() {
         (&strip, bearer, "__Host-nl=tok", "__Host-nl=tok / "),
         (&strip, Presented::default(), "__Host-nl=tok", "__Host-nl=tok / Bearer t"),
         (&forward, both, "__Host-nl=tok", "__Host-nl=tok / Bearer t"),
+        (&forward, both, "__Host-moat-sign-in-x=1; a=2; __host-MOAT-signed-in=1", "a=2 / Bearer t"),
+        (&strip, Presented::default(), "__Host-moat-signed-in=1", " / Bearer t"),
+        (&strip, Presented::default(), "__Host-moatless=1", "__Host-moatless=1 / Bearer t"),
     ] {
         let mut fields = map(&[("cookie", jar), ("authorization", "Bearer t")]);
         edit(&mut fields, headers, &Outbound { presented, ..outbound(None, &[]) });

@@ -1,17 +1,13 @@
 //! `issuers.NAME.client` → settings.
-use crate::config::compile::Compiler;
+use crate::config::compile::{Compiler, Noun};
 use crate::config::options::{AuthMethodOption, CallbackOption, ClientOptions, EndpointOptions, IssuerOptions};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use crate::config::settings::{Client, ClientProof};
-use crate::config::units::{Period, seconds};
 use decide::path;
 use decide::sign_in::Provider;
 use decide::token::IssuerRules;
 use std::sync::Arc;
-
-/// How often an issuer may be asked about a session.
-const REFRESH: (Period, Period) = (seconds(60), seconds(7 * 86_400));
 
 impl Compiler<'_> {
     pub(super) fn sign_in_client(
@@ -21,8 +17,8 @@ impl Compiler<'_> {
         rules: &IssuerRules,
     ) -> Option<Arc<Client>> {
         let options = issuer.client.as_ref()?;
-        let hint = "it is part of the grammar, but the gateway would not act on it; remove it";
-        self.report.hinted(options.id.at, "`client` is not supported by this version", Some(hint));
+        // Whether or not a route takes its tokens: browsers sign in with it.
+        self.used.borrow_mut().insert((Noun::Issuer, name.value.clone()));
         if let Some(firebase) = &issuer.firebase {
             let hint = "sign-ins of Firebase happen in its own library; exchange its tokens at `/.moat/session`";
             self.report.hinted(
@@ -31,11 +27,19 @@ impl Compiler<'_> {
                 Some(hint),
             );
         }
+        if self.options.sessions.browser.is_none() && !self.report.is_tainted(name.at) {
+            let unread = self.tree.get("sessions").is_some_and(|sessions| sessions.get("browser").is_some());
+            if !unread {
+                let hint = "write `sessions: {browser: {}}`";
+                self.report.hinted(
+                    options.id.at,
+                    "browsers sign in to sessions, and the gateway holds none",
+                    Some(hint),
+                );
+            }
+        }
         if options.id.is_empty() || !options.id.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             self.report.problem(options.id.at, "a client's `id` is visible ASCII, and not empty");
-        }
-        if let Some(every) = &options.refresh_every {
-            self.within(every, REFRESH.0, REFRESH.1);
         }
         let shared = |other: &IssuerOptions| {
             other.client.as_ref().is_some_and(|client| client.callback == CallbackOption::Shared)
@@ -60,7 +64,6 @@ impl Compiler<'_> {
             scopes: self.scopes(options),
             callback,
             must_name_itself,
-            refresh_every: options.refresh_every.as_ref().map(|every| every.0),
             signed_out: self.signed_out(&options.signed_out),
             endpoints: options.endpoints.as_ref().map(|endpoints| self.endpoints(issuer, endpoints)),
         }))
@@ -108,6 +111,13 @@ impl Compiler<'_> {
             let fine = !scope.is_empty() && scope.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
             if !fine {
                 self.report.problem(scope.at, format!("`{}` cannot be a scope", scope.value));
+            } else if scope.as_str() == "offline_access" {
+                let hint = "remove it; a session lasts as long as `sessions.browser` says";
+                self.report.hinted(
+                    scope.at,
+                    "`offline_access` asks for a refresh token, which nothing here would use",
+                    Some(hint),
+                );
             } else if !scopes.contains(&scope.as_str()) {
                 scopes.push(scope);
             }

@@ -1,10 +1,12 @@
 //! Who may use a route: `public`, `require` and `auth`.
 use crate::config::compile::{Compiler, Noun};
-use crate::config::options::{AuthOptions, CookieAuth, OneAuth, RequireOptions, RouteOptions, SessionAuth};
+use crate::config::options::{
+    AuthOptions, CookieAuth, OnMissingOption, OneAuth, RequireOptions, RouteAuth, RouteOptions, SessionAuth,
+};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
 use decide::condition::Condition;
-use decide::rules::{Accept, Access, Permission, Rules, SessionRules};
+use decide::rules::{Accept, Access, OnMissing, Permission, Rules, SessionRules};
 use std::sync::Arc;
 
 impl Compiler<'_> {
@@ -55,8 +57,12 @@ impl Compiler<'_> {
         permissions: &[Spanned<String>],
     ) -> Option<SessionRules> {
         let whole = !self.report.is_tainted(name.at);
+        let mut on_missing = OnMissing::Refuse;
         let accept = match &options.auth {
-            Some(auth) => self.accept(auth, rules),
+            Some(auth) => {
+                on_missing = self.on_missing(auth);
+                self.accept(auth, rules)
+            }
             None if whole => {
                 let hint = "write `auth: {bearer: ISSUER}`";
                 self.report.hinted(
@@ -100,11 +106,42 @@ impl Compiler<'_> {
             permission,
             step_up,
             when,
+            on_missing,
         })
     }
 
-    fn accept(&self, auth: &Spanned<AuthOptions>, rules: &Rules) -> Vec<Accept> {
-        let mut accept: Vec<Accept> = match &auth.value {
+    /// What becomes of a browser without a session. To send it somewhere, there must be a session that it comes back with, and
+    /// an issuer to sign in with.
+    fn on_missing(&self, auth: &Spanned<RouteAuth>) -> OnMissing {
+        let Some(on_missing) = auth.on_missing.as_ref().filter(|said| said.value == OnMissingOption::Login) else {
+            return OnMissing::Refuse;
+        };
+        let held = match &auth.way {
+            AuthOptions::Session(_) => true,
+            AuthOptions::AnyOf(all) => all.iter().any(|one| matches!(one.value, OneAuth::Session(_))),
+            AuthOptions::Bearer(_)
+            | AuthOptions::Dpop(_)
+            | AuthOptions::Cookie(_)
+            | AuthOptions::ApiKey(_)
+            | AuthOptions::AppSession(_)
+            | AuthOptions::Certificate(_)
+            | AuthOptions::ExtAuth(_) => false,
+        };
+        if !held {
+            let hint = "write `{session: browser, on_missing: login}`";
+            let message = "whoever signs in comes back with a session, which is not accepted here";
+            self.report.hinted(on_missing.at, message, Some(hint));
+        }
+        // With codes of its own, the gateway has somewhere to send whoever must step up.
+        if self.options.sessions.totp.is_none() && !self.options.issuers.iter().any(|(_, one)| one.client.is_some()) {
+            let hint = "write `client: {id: …}` below one of `issuers`";
+            self.report.hinted(on_missing.at, "there is no issuer that browsers can sign in with", Some(hint));
+        }
+        OnMissing::Login
+    }
+
+    fn accept(&self, auth: &Spanned<RouteAuth>, rules: &Rules) -> Vec<Accept> {
+        let mut accept: Vec<Accept> = match &auth.way {
             AuthOptions::Bearer(issuer) => vec![self.bearer(issuer)],
             AuthOptions::Dpop(issuer) => vec![self.dpop(issuer)],
             AuthOptions::Cookie(cookie) => vec![self.cookie(cookie)],
@@ -127,7 +164,7 @@ impl Compiler<'_> {
                 })
                 .collect(),
         };
-        if let AuthOptions::AnyOf(all) = &auth.value {
+        if let AuthOptions::AnyOf(all) = &auth.way {
             if all.is_empty() {
                 self.report.problem(auth.at, "`any_of` accepts nothing");
             }

@@ -30,7 +30,7 @@ impl Compiler<'_> {
                 if from.param.is_some() || from.map.is_some() {
                     self.report.problem(tenant.at, "`from: api_key` takes neither `param` nor `map`");
                 }
-                if !options.auth.as_ref().is_some_and(|auth| auth.takes_keys_only()) {
+                if !options.auth.as_ref().is_some_and(|auth| auth.way.takes_keys_only()) {
                     let hint = "write `auth: {api_key: …}`, or `from: session`";
                     let message = "`from: api_key` is for routes that accept API keys and nothing else";
                     self.report.hinted(tenant.at, message, Some(hint));
@@ -77,7 +77,7 @@ impl Compiler<'_> {
                 let message = format!("limit `{}` counts by user, and a public route knows none", limit.name);
                 self.report.problem(place(limit), message);
             }
-            let takes_keys = matches!(&options.auth, Some(auth) if auth.takes_keys());
+            let takes_keys = matches!(&options.auth, Some(auth) if auth.way.takes_keys());
             if !takes_keys && limit.key.contains(&KeyPart::ApiKey) {
                 let message = format!("limit `{}` counts by API key, and this route accepts none", limit.name);
                 self.report.problem(place(limit), message);

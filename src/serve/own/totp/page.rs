@@ -43,6 +43,18 @@ pub(super) fn offer(settings: &Totp, back: &str) -> Html {
     html
 }
 
+/// The user has no app, and signed in too long ago to set one up; `again` leads to sign in, where there is such a place.
+pub(super) fn sign_in_first(settings: &Totp, again: Option<&str>) -> Html {
+    let mut html = begin("Set up an authenticator app");
+    html.raw("<p>").text(&settings.issuer).raw(" asks for a code of an app on your phone besides your sign-in. ");
+    html.raw("It can be set up right after signing in only.</p>\n");
+    if let Some(again) = again {
+        html.raw("<p><a href=\"").text(again).raw("\">Sign in again</a></p>");
+    }
+    html.raw("</body></html>\n");
+    html
+}
+
 /// The user has a secret of which no code has come.
 pub(super) fn confirm(settings: &Totp, identity: &Identity, secret: &Secret, back: &str, hint: Option<&str>) -> Html {
     let mut html = begin("Set up an authenticator app");
