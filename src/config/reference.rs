@@ -55,6 +55,15 @@ fn file<T: JsonSchema>(out: &mut String, name: &str) {
     rows.object("", &schema, 0);
 }
 
+/// The key that any of several choices may have beside it, which describes itself.
+fn beside(choice: &Value) -> Option<(&String, &Value)> {
+    let chosen = choice.get("required")?.as_array()?;
+    let optional = |(key, value): &(&String, &Value)| {
+        !chosen.iter().any(|chosen| chosen == key.as_str()) && value.get("description").is_some()
+    };
+    choice.get("properties")?.as_object()?.iter().find(optional)
+}
+
 struct Rows<'a> {
     out: &'a mut String,
     definitions: &'a Map<String, Value>,
@@ -89,6 +98,9 @@ impl Rows<'_> {
                 self.choice(path, choice, depth);
             }
         }
+        if let Some((key, value)) = target.get("oneOf").and_then(|all| beside(all.get(0)?)) {
+            self.row(&format!("{path}.{key}"), value, false);
+        }
         self.object(path, &target, depth + 1);
     }
 
@@ -96,6 +108,9 @@ impl Rows<'_> {
         match choice.get("properties").and_then(Value::as_object) {
             Some(properties) => {
                 for (key, value) in properties {
+                    if beside(choice).is_some_and(|(other, _)| other == key) {
+                        continue;
+                    }
                     let path = format!("{path}.{key}");
                     let text = description(choice);
                     let _ = writeln!(self.out, "- `{path}`: {text}");
