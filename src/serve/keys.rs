@@ -10,6 +10,7 @@
 //! | never had, or older than `max_stale` | unavailable | unavailable |
 //! | usable, last fetch succeeded | by its signature | one fetch per interval, then invalid |
 //! | usable, last fetch failed | by its signature | one fetch per interval, then unavailable |
+mod asked;
 mod bound;
 mod copy;
 mod fetch;
@@ -214,21 +215,6 @@ impl KeyRing {
     /// The state of the keys now.
     pub fn status(&self) -> KeyStatus {
         self.inner.status(Instant::now())
-    }
-
-    /// Whether the issuer itself is asked about this token.
-    pub fn asks_about(&self, token: &str) -> bool {
-        self.inner.introspector.as_ref().is_some_and(|introspector| introspector.asks_about(token))
-    }
-
-    /// How many tokens that this issuer was asked about, and that are remembered, are of identities like this.
-    pub fn asked_about(&self, like: impl Fn(&Identity) -> bool) -> u64 {
-        self.inner.introspector.as_ref().map_or(0, |introspector| introspector.remembered(like))
-    }
-
-    /// How questions about tokens ended; `None` for an issuer that is not asked.
-    pub fn asked(&self) -> Option<&Counts> {
-        self.inner.introspector.as_ref().map(|_| &*self.inner.asked)
     }
 
     /// Waits until the first fetch has ended, and no longer than a fetch may take.

@@ -240,7 +240,7 @@ async fn provoke(gateway: &Gateway) {
 }
 
 /// Expressions that show nothing although all is well, with the reason.
-const SILENT: [(&str, &str); 11] = [
+const SILENT: [(&str, &str); 13] = [
     ("moat_tls_revocation_list", "clients are asked for no certificates here; tests of those have a list"),
     ("moat_state_operation", "nothing is kept here; tests of state keep something"),
     ("moat_store_", "there is no shared store here; tests of shared limits have one"),
@@ -251,6 +251,8 @@ const SILENT: [(&str, &str); 11] = [
     ("moat_streams_closed_total", "no stream was open when the configuration changed; tests of live streams see it"),
     ("moat_revocation_orders_total", "nobody ends a session here; tests of revocation do"),
     ("moat_signals_total", "no issuer sends events here; tests of revocation have one"),
+    ("moat_introspections_total", "no issuer is asked about tokens here; tests of introspection have one"),
+    ("moat_app_session_", "no application keeps sessions here; tests of those have a store"),
     ("moat_upstream_share_refused_total", "no tenant asked for more than its share; tests of fairness see it"),
 ];
 

@@ -15,7 +15,7 @@ pub struct AppSessionsOptions {
     /// Name of the application's cookie. It passes to the application as it came.
     pub cookie: Spanned<String>,
     /// Secrets of express-session, the newest first: the cookie is `s:ID.SIGNATURE`, and only an id that is signed with one of
-    /// them is looked up. Default: the cookie holds the id itself, of letters, digits and `-_.,~+/=`.
+    /// them is looked up. Default: the cookie holds the id itself, of letters, digits and `-_.~+/=`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub express_secrets: Vec<Spanned<SecretPlace>>,
     /// The Redis or Valkey that holds the sessions; or `postgres`.

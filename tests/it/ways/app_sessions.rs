@@ -51,7 +51,7 @@ async fn a_session_in_redis_says_who_it_is_and_nothing_else_does() {
     redis.ask("ACL SETUSER reader on >secret-of-the-reader ~sess:* +getrange +ping");
     for (id, session) in [
         ("ann", ANN),
-        ("Zz-_.,~+/=9", ANN),
+        ("Zz-_.~+/=9", ANN),
         ("visitor", r#"{"cookie":{"path":"/"},"cart":[1]}"#),
         ("odd", r#"{"user":{"id":{"a":1}}}"#),
         ("pickle", "gAWVCgAAAAAAAAB9lC4="),
@@ -87,7 +87,7 @@ async fn a_session_in_redis_says_who_it_is_and_nothing_else_does() {
             assert_eq!(seen.header(name).as_deref(), value, "{name}");
         }
     }
-    assert_eq!(verdict(&gateway, "Zz-_.,~+/=9").await, "200");
+    assert_eq!(verdict(&gateway, "Zz-_.~+/=9").await, "200");
     let reached = app.seen().len();
     for (cookie, expected) in [
         ("unknown", "401 session.expired"),
@@ -104,7 +104,8 @@ async fn a_session_in_redis_says_who_it_is_and_nothing_else_does() {
     }
     let before = reads(&redis);
     let long = "x".repeat(257);
-    for cookie in ["../other", "a:b", "*", "ann%0d%0aFLUSHALL", "'", "$1", "{cookie}", "", &long, "ann; sid=ann"] {
+    for cookie in ["../other", "a:b", "a,b", "*", "ann%0d%0aFLUSHALL", "'", "$1", "{cookie}", "", &long, "ann; sid=ann"]
+    {
         // A path is a word without meaning here, and found nowhere.
         let expected = if cookie == "../other" { "401 session.expired" } else { "401 session.invalid" };
         assert_eq!(verdict(&gateway, cookie).await, expected, "{cookie}");
@@ -143,7 +144,7 @@ async fn a_session_in_redis_says_who_it_is_and_nothing_else_does() {
     for cause in ["one strict JSON object", "larger than 64 KiB", "the application knows no such session"] {
         assert!(causes.contains(cause), "{cause}: {causes}");
     }
-    assert!(!causes.contains("Zz-_.,~+") && !causes.contains("secret-of"), "no id or secret is written down");
+    assert!(!causes.contains("Zz-_.~+") && !causes.contains("secret-of"), "no id or secret is written down");
 }
 
 /// As npm `cookie-signature` signs, and `encodeURIComponent` writes.
