@@ -41,15 +41,16 @@ pub struct RouteOptions {
     #[serde(default)]
     pub rate_limits: Vec<Spanned<LimitUse>>,
     /// Whether state-changing requests need evidence of our own origin: `strict`, `token` or `off`. Where a session is asked
-    /// for, those that a cookie authenticates; on a public route all. With `token`, or `{mode: token, field: NAME}`, clients
-    /// that say nothing of where they ask from may send a double-submit token instead. Default: `strict`, and `off` on
-    /// public routes, where programs post that have no origin. Danger of `off`: other sites can act in a signed-in user's
-    /// name.
+    /// for, those that a cookie or certificate authenticates; on a public route all. With `token`, or `{mode: token, field:
+    /// NAME}`, clients that say nothing of where they ask from may send a double-submit token instead. Default: `strict`, and
+    /// `off` on public routes, where programs post that have no origin. Danger of `off`: other sites can act in a signed-in
+    /// user's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csrf: Option<Spanned<CsrfOption>>,
     /// From whose pages reads may come: `same_site`, `same_origin` or `none` for all. Pages of others may open the route
     /// in a window of its own, and, by `cors`, read it by script; they get no pictures, frames or scripts of it. Default:
-    /// `same_site` where a cookie is accepted and the profile lets nobody else frame the page, else `none`.
+    /// `same_site` where a cookie or certificate is accepted and the profile lets nobody else frame the page, else
+    /// `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<IsolationOption>,
     /// Which other origins may read its answers: `{origins: […], methods: […]}`, `{origins_from: tenant.embed_origins}`,

@@ -3,6 +3,7 @@ mod clients;
 mod documented;
 mod life;
 mod mistakes;
+mod streams;
 mod told;
 mod tokens;
 

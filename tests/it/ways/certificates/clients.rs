@@ -9,6 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// An authority with its lists.
 pub struct Ca(CertifiedIssuer<'static, KeyPair>);
@@ -192,6 +194,28 @@ impl<'g> Caller<'g> {
     pub fn new(gateway: &'g Gateway, client: Option<&Client>, h2: bool) -> Caller<'g> {
         let config = gateway.tls_client(&[if h2 { b"h2" } else { b"http/1.1" }]);
         Caller { gateway, config: Arc::new(showing(config, client)), h2 }
+    }
+
+    /// The same, speaking TLS 1.2.
+    pub fn tls12(self) -> Caller<'g> {
+        let before = &self.config;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.gateway.bundle.path("certs/dev/ca.crt")).unwrap()).unwrap();
+        let mut config = ClientConfig::builder_with_provider(before.crypto_provider().clone())
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = before.alpn_protocols.clone();
+        config.client_auth_cert_resolver = before.client_auth_cert_resolver.clone();
+        Caller { config: Arc::new(config), ..self }
+    }
+
+    /// A connection of HTTP/1.1 whose bytes are the test's own.
+    pub async fn bytes(&self, host: &str) -> TlsStream<TcpStream> {
+        let tcp = TcpStream::connect(self.gateway.address("public")).await.unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        TlsConnector::from(self.config.clone()).connect(name, tcp).await.unwrap()
     }
 
     /// One request on a connection of its own; an error where the connection was refused.

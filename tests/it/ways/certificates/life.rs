@@ -14,6 +14,11 @@ async fn until(gateway: &Gateway, talk: &Mutex<Talk>, url: &str, expected: &str)
         .await;
 }
 
+/// Listeners follow requests by a moment.
+async fn refused(gateway: &Gateway, caller: &Caller<'_>) {
+    gateway.until("connections are refused", async |_| caller.once("GET", OPEN, &[]).await.is_err()).await;
+}
+
 fn good(ca: &Ca) -> Client {
     ca.leaf(Leaf::of("acme.partner.example"))
 }
@@ -42,7 +47,8 @@ async fn a_list_that_comes_later_ends_a_certificate_on_open_connections_and_resu
         let open = first.lock().await.ask("GET", OPEN, &[]).await.unwrap();
         assert_eq!(open.verdict(), "200", "a public route asks nobody who they are");
         assert_eq!(bystander.ask("GET", SHOWN, &[]).await.unwrap().verdict(), "200");
-        assert!(caller.once("GET", OPEN, &[]).await.is_err(), "neither a ticket nor the certificate helps");
+        // Neither a ticket nor the certificate helps.
+        refused(&gateway, &caller).await;
         assert_eq!(innocent.once("GET", SHOWN, &[]).await.unwrap().verdict(), "200");
 
         // What was revoked by mistake and taken off the list is good again, on the same connection.
@@ -113,7 +119,7 @@ async fn a_listener_that_requires_a_certificate_serves_nobody_else_and_nobody_wh
     let talk = Mutex::new(talk);
     until(&gateway, &talk, OPEN, "403 network.denied").await;
     until(&gateway, &talk, "https://acme.localhost/.moat/jwks.json", "403 network.denied").await;
-    assert!(caller.once("GET", OPEN, &[]).await.is_err());
+    refused(&gateway, &caller).await;
     gateway.audit_entry(|entry| entry["verdict"] == "network.denied").await;
 }
 
@@ -126,6 +132,30 @@ async fn a_connection_older_than_the_demand_is_refused() {
     assert_eq!(talk.ask("GET", OPEN, &[]).await.unwrap().verdict(), "200");
     gateway.bundle.replace("accept: [partners]", "accept: [partners], required: true");
     until(&gateway, &Mutex::new(talk), OPEN, "403 network.denied").await;
+}
+
+/// Tickets of TLS 1.2 are made otherwise.
+#[tokio::test]
+async fn sessions_of_tls_1_2_are_no_way_around_a_list_either() {
+    let ca = Ca::new("partners");
+    let (gateway, _upstream) = gateway(&ca, BY_HOST, |bundle| {
+        bundle.replace("    tls: modern\n", "    tls: older\n");
+        let profile = "tls: {certificates: certs/, default_certificate: localhost, profiles: {older: {min_version: \"1.2\", groups: [X25519]}}}";
+        bundle.replace("tls: {certificates: certs/, default_certificate: localhost}", profile);
+    })
+    .await;
+    let client = good(&ca);
+    let caller = Caller::new(&gateway, Some(&client), false).tls12();
+    let none = Caller::new(&gateway, None, false).tls12();
+    assert_eq!(none.once("GET", SHOWN, &[]).await.unwrap().verdict(), "401 session.missing");
+    let mut first = caller.connect("acme.localhost").await.unwrap();
+    assert_eq!(first.ask("GET", SHOWN, &[]).await.unwrap().verdict(), "200");
+    let mut second = caller.connect("acme.localhost").await.unwrap();
+    assert!(second.resumed);
+    assert_eq!(second.ask("GET", SHOWN, &[]).await.unwrap().verdict(), "200");
+    gateway.bundle.write("partners.crl", &ca.list(&[client.serial]));
+    until(&gateway, &Mutex::new(second), SHOWN, "401 session.revoked").await;
+    refused(&gateway, &caller).await;
 }
 
 #[tokio::test]

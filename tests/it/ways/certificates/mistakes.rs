@@ -1,6 +1,6 @@
 //! What is wrong with `client_certificates` is said when the files are read, each with its place.
 use super::clients::{Ca, Leaf};
-use crate::harness::{Bundle, moat};
+use crate::harness::{Bundle, Gateway, field, message, moat};
 use std::net::SocketAddr;
 
 fn bundle(ca: &Ca) -> Bundle {
@@ -77,5 +77,48 @@ fn each_mistake_has_its_message() {
     let check = moat(nobody.root(), &["check"]);
     for message in ["is not used by any listener", "no listener asks for certificates to forward"] {
         assert!(check.stderr.contains(message), "{message}: {}", check.stderr);
+    }
+}
+
+#[tokio::test]
+async fn what_a_reload_lets_in_is_named() {
+    let ca = Ca::new("partners");
+    let (start, below) = (bundle(&ca), ca.below("below"));
+    start.write("below.pem", &format!("{}{}", ca.pem(), below.pem()));
+    start.replace("accept: [partners]", "accept: [partners], required: true");
+    start.replace("auth: {certificate: partners}", "auth: {any_of: [{certificate: partners}, {bearer: workforce}]}");
+    let gateway = Gateway::start(start).await;
+    // A newer list is everyday.
+    gateway.bundle.write("partners.crl", &ca.list(&[77]));
+    gateway.signal("HUP");
+    let loosened = |line: &serde_json::Value| field(line, "loosened").unwrap_or_default().to_owned();
+    let reloaded = |line: &serde_json::Value| message(line).is_some_and(|text| text.starts_with("reloaded"));
+    let line = gateway.wait_for_log("the list", reloaded).unwrap();
+    assert_eq!(loosened(&line), "[]");
+    for (old, new, expected) in [
+        ("required: true", "required: false", "takes clients without certificate"),
+        (
+            "dns: [\"*.partner.example\"]",
+            "dns: [\"*.partner.example\", \"*.friend.example\"]",
+            "`*.friend.example` too",
+        ),
+        ("    tenant: acme\n", "", "belong to other tenants"),
+        ("    crl: [partners.crl]\n", "", "has no revocation list any more"),
+        ("ca: partners.pem", "ca: below.pem", "has other authorities"),
+        ("    match: {dns", "    roles: [viewer]\n    match: {dns", "have more roles"),
+        (
+            "auth: {any_of: [{certificate: partners}, {bearer: workforce}]}",
+            "auth: {any_of: [{certificate: partners}, {bearer: workforce}]}\n    forward_certificate: leaf",
+            "forwards more of client certificates",
+        ),
+    ] {
+        if !gateway.bundle.read("gateway.yaml").contains(old) {
+            panic!("{old}");
+        }
+        let text = gateway.bundle.read("gateway.yaml").replacen(old, new, 1);
+        gateway.bundle.write("gateway.yaml", &text);
+        gateway.signal("HUP");
+        let named = |line: &serde_json::Value| reloaded(line) && loosened(line).contains(expected);
+        gateway.wait_for_log(expected, named);
     }
 }
