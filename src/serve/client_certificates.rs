@@ -40,8 +40,11 @@ struct Known {
     standing: Standing,
     /// The seconds in which it holds: from the first to before the second.
     holds: (u64, u64),
-    holder: Option<(Arc<Holders>, Result<Arc<Identity>, &'static str>)>,
+    holder: Option<(Arc<Holders>, Holder)>,
 }
+
+/// Who holds a certificate, or why it is nobody.
+type Holder = Result<Arc<Identity>, &'static str>;
 
 impl std::fmt::Debug for Presented {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -158,7 +161,7 @@ impl Known {
         same
     }
 
-    fn holder(&mut self, holders: &Arc<Holders>, shown: &Shown) -> Result<Arc<Identity>, &'static str> {
+    fn holder(&mut self, holders: &Arc<Holders>, shown: &Shown) -> Holder {
         match &self.holder {
             Some((of, found)) if Arc::ptr_eq(of, holders) => found.clone(),
             Some(_) | None => {
@@ -192,14 +195,15 @@ pub fn demand(asked: Option<&AskedOfClients>, presented: Option<&Presented>, now
     }
 }
 
-/// Whether the connection holds the certificate that a token is bound to (RFC 8705, 3), which must be good itself.
-pub fn holds(
+/// What stands against the connection's holding the certificate that a token is bound to (RFC 8705, 3), which must be good
+/// itself; `None` where it holds it.
+pub fn objection(
     asked: Option<&AskedOfClients>,
     presented: Option<&Presented>,
     thumbprint: &str,
     now_s: u64,
-) -> Result<(), Answer> {
-    let invalid = |cause: &str| Err(Answer::Credential(Credential::Invalid(cause.to_owned())));
+) -> Option<Answer> {
+    let invalid = |cause: &str| Some(Answer::Credential(Credential::Invalid(cause.to_owned())));
     let (Some(asked), Some(presented)) = (asked, presented) else {
         return invalid("the token is bound to a certificate, and the connection shows none");
     };
@@ -207,14 +211,14 @@ pub fn holds(
         return invalid("the token is bound to another certificate");
     }
     match presented.stands(asked, now_s) {
-        Standing::Good => Ok(()),
+        Standing::Good => None,
         Standing::Expired => invalid("the certificate that the token is bound to has expired"),
         Standing::Revoked => {
             let cause = "the certificate that the token is bound to was revoked".to_owned();
-            Err(Answer::Credential(Credential::Revoked(cause)))
+            Some(Answer::Credential(Credential::Revoked(cause)))
         }
         Standing::Strange(_) => invalid("nobody vouches for the certificate that the token is bound to"),
-        Standing::Unclear => Err(Answer::Unavailable(unclear(&names(asked)))),
+        Standing::Unclear => Some(Answer::Unavailable(unclear(&names(asked)))),
     }
 }
 

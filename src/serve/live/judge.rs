@@ -1,7 +1,7 @@
 //! An exchange that is still running, and what rules that came later say about it.
 use super::leash::Leash;
 use crate::config::settings::{AppSessionStore, AskedOfClients, Snapshot};
-use crate::serve::client_certificates::{Presented, Worth, demand, holds};
+use crate::serve::client_certificates::{Presented, Worth, demand, objection};
 use crate::serve::listener::ConnInfo;
 use crate::serve::revocation;
 use crate::store::revocations::Revocations;
@@ -129,7 +129,7 @@ impl Exchange {
                 };
             }
             if let Some(Bound::Certificate(thumbprint)) = &identity.bound_to
-                && let Err(answer) = holds(self.asked(snapshot), presented, thumbprint, now_s)
+                && let Some(answer) = objection(self.asked(snapshot), presented, thumbprint, now_s)
             {
                 return answer;
             }

@@ -63,8 +63,8 @@ pub(super) async fn judge(way: Way<'_>, token: &str, names: impl Iterator<Item =
     };
     match chosen {
         Some(ring) => {
-            let held = |thumbprint: &str| certificate::possessed(way, thumbprint);
-            ring.verify_held(token, way.facts.at_s(), carrier, held).await
+            let unheld = |thumbprint: &str| certificate::unheld(way, thumbprint);
+            ring.verify_held(token, way.facts.at_s(), carrier, unheld).await
         }
         None => invalid("no accepted issuer made this token"),
     }

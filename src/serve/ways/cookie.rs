@@ -13,8 +13,8 @@ pub(super) async fn verify(way: Way<'_>, name: &str, issuer: &str) -> Option<Ans
     };
     Some(match way.active.issuer(issuer) {
         Some(ring) => {
-            let held = |thumbprint: &str| certificate::possessed(way, thumbprint);
-            ring.verify_held(token, way.facts.at_s(), Carrier::Cookie, held).await
+            let unheld = |thumbprint: &str| certificate::unheld(way, thumbprint);
+            ring.verify_held(token, way.facts.at_s(), Carrier::Cookie, unheld).await
         }
         None => invalid("no accepted issuer made this token"),
     })
