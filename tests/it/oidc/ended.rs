@@ -35,6 +35,7 @@ async fn a_logout_at_the_provider_closes_what_the_session_had_opened() {
     let call = call.header("content-type", "application/x-www-form-urlencoded").body(format!("logout_token={token}"));
     assert_eq!(call.send().await.verdict(), "200");
     closes(&mut ended, "a logout at the provider").await;
+    assert_eq!(app.hears().await, [&[0x88, 0x80 | 17, 3, 0xf0], &b"session.revoked"[..]].concat());
     echoes(&mut kept, &app).await;
     let entry = gateway.audit_entry(|e| e["event"] == "revoke" && e["detail"]["via"] == "back-channel").await;
     assert_eq!((&entry["actor"], &entry["detail"]["scope"]), (&"people".into(), &"session".into()), "{entry:#}");
@@ -55,7 +56,7 @@ async fn signing_out_here_ends_the_session_on_all_replicas_and_closes_what_it_ha
             bundle.replace("routes:\n  home:", &storage);
             bundle.replace("  browser: {}\n", "  browser: {}\n  keys: {file: session-keys}\n");
             bundle.write("hash-key", "a secret that all replicas have in common\n");
-            bundle.write("session-keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
+            bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
         })
         .await
     };
