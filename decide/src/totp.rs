@@ -130,6 +130,11 @@ impl Factor {
         self.confirm_until_s.is_none()
     }
 
+    /// How it stands, in a word.
+    pub const fn state(&self) -> &'static str {
+        if self.is_confirmed() { "enrolled" } else { "unconfirmed" }
+    }
+
     /// The secret, while it has not been confirmed; it is never shown again.
     pub fn unconfirmed(&self) -> Option<&Secret> {
         self.confirm_until_s.is_some().then_some(&self.secret)

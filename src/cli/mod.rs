@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 mod desk;
 pub mod explain;
+pub mod factors;
 pub mod health;
 pub mod init;
 pub mod keys;
@@ -70,6 +71,9 @@ enum Command {
     /// Make, list, rotate, revoke and import API keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show the second factor of a user of a running gateway, or take it away
+    #[command(subcommand)]
+    Factors(factors::Command),
     /// Have a running gateway read its files now, or say what would change
     Reload(reload::Args),
     /// End sessions of a running gateway before their time, on all its replicas
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
         Command::Keys(command) => keys::run(command),
+        Command::Factors(command) => factors::run(command),
         Command::Reload(args) => reload::run(args),
         Command::Sessions(args) => sessions::run(args),
         Command::Health(args) => health::run(args),

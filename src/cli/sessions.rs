@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// No gateway answers at the address.
-const EXIT_ABSENT: u8 = 4;
+pub(super) const EXIT_ABSENT: u8 = 4;
 /// It would end many sessions, and nobody said that it should.
 const EXIT_UNSURE: u8 = 5;
 /// More than a receipt ever has.
@@ -37,7 +37,7 @@ enum Command {
     /// ended are closed.
     #[command(after_help = AFTER_HELP)]
     Revoke(Revoke),
-    /// List the sessions that the gateway holds for a user
+    /// List the sessions that the gateway holds for a user: of browsers, and of clients with refresh tokens
     ///
     /// Sessions that only a token of an issuer knows are not listed: nobody has a list of them. `revoke --subject` ends both.
     List(List),
@@ -67,7 +67,7 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct Revoke {
-    /// A session by its id: of ours, or with `--issuer` the `sid` of one of theirs
+    /// A session by its id: of ours as `list` has it, or with `--issuer` the `sid` of one of theirs
     #[arg(long, value_name = "ID", group = "what")]
     session: Option<String>,
     /// All sessions of a user; with `--tenant` only those in it
@@ -145,7 +145,7 @@ fn end(args: Revoke) -> Result<ExitCode> {
 }
 
 /// The answer of the admin listener; `None` where nobody is there, which has been said.
-fn asked(admin: SocketAddr, timeout: u64, path: &str, body: &str) -> Result<Option<String>> {
+pub(super) fn asked(admin: SocketAddr, timeout: u64, path: &str, body: &str) -> Result<Option<String>> {
     let timeout = Duration::from_secs(timeout);
     let until = Instant::now() + timeout;
     let stream = match TcpStream::connect_timeout(&admin, timeout) {
@@ -189,8 +189,8 @@ fn list(args: List) -> Result<ExitCode> {
             let at_s = row.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
             decide::record::time::format(at_s.saturating_mul(1000))
         };
-        let (id, client) = (text("id"), text("client"));
-        writeln!(out, "{id}  opened {}  used {}  from {client}", time("opened_at"), time("last_used_at"))?;
+        let (id, kind, client) = (text("id"), text("kind"), text("client"));
+        writeln!(out, "{id}  {kind:<7}  opened {}  used {}  from {client}", time("opened_at"), time("last_used_at"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

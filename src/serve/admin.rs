@@ -4,6 +4,7 @@
 //! no web page can reach it through a name that it controls (DNS rebinding). The one order that it takes, to reload,
 //! must carry what no page can send, and can do no more than whoever writes the files: have them read.
 mod answer;
+pub mod factors;
 pub mod guard;
 pub mod sessions;
 #[cfg(test)]

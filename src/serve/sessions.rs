@@ -3,7 +3,7 @@ use crate::config::settings::{Browser, SameSite};
 use crate::serve::gateway::Shared;
 use crate::serve::revocation::{Order, Via};
 use crate::store::seal::Keyring;
-use crate::store::sessions::{Fault, Realm, Sessions};
+use crate::store::sessions::{Fault, Realm, Renewing, Sessions};
 use decide::facts::Identity;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
@@ -62,6 +62,10 @@ impl Held {
             ring: self.ring.clone(),
             tenant: seat.map_or_else(|| Arc::from(""), |seat| seat.id.clone()),
             rules: bounded(bounded(self.rules, seat), bounds),
+            renewing: Renewing {
+                step_up: self.settings.rotation.on_step_up,
+                role_change: self.settings.rotation.on_role_change,
+            },
         }
     }
 

@@ -9,7 +9,6 @@
 //! A token follows from family and generation alone: whoever makes it, it is the same.
 use super::seal::{Keyring, Place};
 use super::state::{Cause, Expect, Kind, Put, Record, Silent, State};
-use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use decide::session::family::{Family, Written};
@@ -24,6 +23,8 @@ const KEPT_MS: u64 = 86_400_000;
 
 const KIND: &str = "family";
 const TOKEN: &str = "refresh token";
+/// The word that they are listed under.
+const INDEXED: &str = "family index";
 
 /// A family's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,13 @@ impl FamilyId {
     /// Its word in tokens, entries and marks: `sid` of its access tokens.
     pub fn word(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The family of a word.
+    pub fn parse(word: &str) -> Option<FamilyId> {
+        let plain = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let number = u128::from_str_radix(word, 16).ok().filter(|_| plain)?;
+        Some(FamilyId(number.to_be_bytes()))
     }
 }
 
@@ -93,19 +101,6 @@ fn named(family: FamilyId, generation: u64) -> [u8; 24] {
     bytes
 }
 
-/// What a user's families are listed by.
-pub fn index(issuer: &str, tenant: Option<&str>, subject: &str) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    context.update(b"moat family index 1\0");
-    for part in [issuer, tenant.unwrap_or_default(), subject] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    let mut index = [0; 32];
-    index.copy_from_slice(context.finish().as_ref());
-    index
-}
-
 /// Families in their store.
 #[derive(Clone, Copy)]
 pub struct Families<'a> {
@@ -128,6 +123,25 @@ impl Families<'_> {
     /// The row of a family; `None` where there is none.
     pub async fn read(&self, id: FamilyId) -> Result<Option<Read>, Unread> {
         self.state.get(Kind::Family, &id.0).await?.map(|record| self.unseal(id, &record)).transpose()
+    }
+
+    /// The families of a user (name of the issuer, tenant, subject), ended ones too; at most about `most`. Rows that do not open
+    /// are not this user's to see.
+    pub async fn of_user(
+        &self,
+        (issuer, tenant, subject): (&str, Option<&str>, &str),
+        most: usize,
+    ) -> Result<Vec<(FamilyId, Read)>, Unread> {
+        let mut all = Vec::new();
+        for index in self.ring.of_user(INDEXED, issuer, tenant, subject) {
+            for found in self.state.list(Kind::Family, &index, None, most).await? {
+                let Ok(id) = found.key.as_slice().try_into().map(FamilyId) else { continue };
+                if let Ok(read) = self.unseal(id, &found.record) {
+                    all.push((id, read));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Writes a row over the one that was read, and says what became of it; where somebody else was first, what they wrote.
@@ -165,8 +179,9 @@ impl Families<'_> {
         value.extend_from_slice(tenant.as_bytes());
         value.extend_from_slice(&sealed);
         let holder = &row.holder;
-        let index = index(&holder.issuer, holder.tenant.as_deref(), &holder.subject);
-        Ok(Record::new(value, expires_at_ms.saturating_add(KEPT_MS)).indexed(index))
+        let indices = self.ring.of_user(INDEXED, &holder.issuer, holder.tenant.as_deref(), &holder.subject);
+        let index = indices.first().ok_or(Unread::Broken("there is no key to seal with"))?;
+        Ok(Record::new(value, expires_at_ms.saturating_add(KEPT_MS)).indexed(*index))
     }
 
     fn unseal(&self, id: FamilyId, record: &Record) -> Result<Read, Unread> {
@@ -233,6 +248,33 @@ mod tests {
         ] {
             assert_eq!(named_by(&old, &token), None, "{token}");
         }
+    }
+
+    #[test]
+    fn a_family_has_one_word() {
+        let id = FamilyId([0x0a; 16]);
+        assert_eq!(FamilyId::parse(&id.word()), Some(id));
+        for other in ["", "0a", &"0A".repeat(16), &format!("+{}", "0".repeat(31)), &"0".repeat(33)] {
+            assert_eq!(FamilyId::parse(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_families_of_a_user_are_found_under_a_key() {
+        let state = State::in_memory();
+        let (old, both) = (ring(&[1]), ring(&[2, 1]));
+        let who = ("workforce", Some("acme"), "zo\u{eb}");
+        Families { state: &state, ring: &old }.open(FamilyId([7; 16]), &row("acme"), u64::MAX).await.unwrap();
+        Families { state: &state, ring: &both }.open(FamilyId([8; 16]), &row("acme"), u64::MAX).await.unwrap();
+        let found = async |ring: &Keyring, who| {
+            let found = Families { state: &state, ring }.of_user(who, 10).await.unwrap();
+            found.into_iter().map(|(id, _)| id.0[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&both, who).await, [8, 7], "whichever key of the ring wrote them");
+        assert_eq!(found(&old, who).await, [7]);
+        assert!(found(&both, ("workforce", Some("globex"), "zo\u{eb}")).await.is_empty());
+        assert!(found(&both, ("workforce", None, "zo\u{eb}")).await.is_empty());
+        assert!(found(&ring(&[3]), who).await.is_empty(), "names cannot be tried without a key");
     }
 
     #[tokio::test]

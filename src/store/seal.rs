@@ -133,6 +133,23 @@ impl Keyring {
         hmac::sign(&key.mark, &bound(place)).as_ref().first_chunk().copied().ok_or(SealError::CannotSeal)
     }
 
+    /// What the records of somebody are found by: a keyed hash, so that whoever reads the store cannot try names. The first is
+    /// what new records have; those that were written under another key of the ring have one of the others.
+    pub fn indices(&self, place: Place<'_>) -> Vec<[u8; 32]> {
+        let bound = bound(place);
+        let tags = self.keys.iter().map(|key| hmac::sign(&key.mark, &bound));
+        tags.filter_map(|tag| tag.as_ref().try_into().ok()).collect()
+    }
+
+    /// The same for a user of an issuer's in a tenant.
+    pub fn of_user(&self, kind: &str, issuer: &str, tenant: Option<&str>, subject: &str) -> Vec<[u8; 32]> {
+        let mut key = Vec::with_capacity(8 + issuer.len() + subject.len());
+        key.extend_from_slice(&(issuer.len() as u64).to_be_bytes());
+        key.extend_from_slice(issuer.as_bytes());
+        key.extend_from_slice(subject.as_bytes());
+        self.indices(Place { kind, tenant: tenant.unwrap_or_default(), key: &key })
+    }
+
     /// Whether some key of the ring has made this mark for this place. Takes as long for wrong marks as for right ones.
     pub fn is_marked(&self, place: Place<'_>, mark: &[u8; 16]) -> bool {
         let bound = bound(place);
@@ -202,6 +219,17 @@ mod tests {
         assert!(both.is_marked(HERE, &mark) && old.is_marked(HERE, &mark));
         assert!(!both.is_marked(Place { tenant: "globex", ..HERE }, &mark));
         assert!(!ring(&[2]).is_marked(HERE, &mark) && !ring(&[]).is_marked(HERE, &mark));
+    }
+
+    #[test]
+    fn an_index_is_of_its_place_and_its_key() {
+        let (old, both) = (ring(&[1]), ring(&[2, 1]));
+        let (before, after) = (old.indices(HERE), both.indices(HERE));
+        assert_eq!((before.len(), after.len()), (1, 2));
+        assert_eq!(before[0], after[1], "what was written before the key was added is still found");
+        assert_ne!(after[0], after[1]);
+        assert_ne!(old.indices(Place { tenant: "globex", ..HERE }), before);
+        assert!(ring(&[]).indices(HERE).is_empty());
     }
 
     proptest! {

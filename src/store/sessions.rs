@@ -12,7 +12,7 @@ mod content;
 #[cfg(test)]
 mod tests;
 
-pub use content::{Content, Kept, Who};
+pub use content::{Content, Kept, Shown, Who};
 
 use crate::store::seal::{Keyring, Place, SealError};
 use crate::store::state::{Expect, Kind, Put, Record, Silent, State};
@@ -37,6 +37,8 @@ const FORGET: Duration = Duration::from_millis(GRACE_MS);
 const ROUNDS: usize = 16;
 /// The word that handles are marked under.
 const MARKED: &str = "session handle";
+/// The word that they are listed under.
+const INDEXED: &str = "session index";
 
 /// Whose sessions are meant, and how they live: of one tenant, under one snapshot.
 #[derive(Clone, Debug)]
@@ -47,6 +49,17 @@ pub struct Realm {
     pub tenant: Arc<str>,
     /// How long they last, and how often their handles are replaced.
     pub rules: Rules,
+    /// After what else.
+    pub renewing: Renewing,
+}
+
+/// After what a session gets another handle, besides by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewing {
+    /// After a fresh or stronger authentication.
+    pub step_up: bool,
+    /// When its user's roles changed.
+    pub role_change: bool,
 }
 
 /// A session that was opened.
@@ -143,7 +156,7 @@ impl Sessions {
         rand::fill(&mut id).map_err(|_| SealError::CannotSeal)?;
         let handle = Handle::new(id, 1);
         let key = handle.key(&realm.tenant);
-        let content = Content { life: Life::open(now_ms), who: Who::of(identity), client, kept };
+        let content = Content { life: Life::open(now_ms), who: Who::of(identity), client, kept, before: None };
         let text = realm.mark(handle)?;
         let record = realm.record(&key, &content)?;
         match self.state.put(Kind::Session, &key, Expect::Absent, record).await? {
@@ -236,7 +249,8 @@ impl Sessions {
         Ok(ended.is_some_and(|changed| changed))
     }
 
-    /// A fresh or stronger authentication in a session, or other roles: its handle is replaced with the next use.
+    /// Another word of who the user is, in a session: a fresh or stronger authentication, or other roles. Its handle is
+    /// replaced with the next use, where the realm says so. `false` where there is no such session.
     pub async fn promote(
         &self,
         realm: &Realm,
@@ -245,13 +259,34 @@ impl Sessions {
         kept: Option<Kept>,
     ) -> Result<bool, Fault> {
         let changed = self.change(realm, key, |content| {
-            content.who = Who::of(identity);
-            content.life = content.life.promoted();
+            content.become_who(Who::of(identity), realm.renewing);
+            content.before = None;
             if kept.is_some() {
                 content.kept.clone_from(&kept);
             }
         });
         Ok(changed.await?.is_some())
+    }
+
+    /// The same where the user has shown a second factor of ours, which can be taken back ([`Sessions::weaken`]).
+    pub async fn strengthen(&self, realm: &Realm, key: [u8; 32], identity: &Identity) -> Result<bool, Fault> {
+        let changed = self.change(realm, key, |content| {
+            let before = content.before.take().unwrap_or_else(|| Shown::of(&content.who));
+            content.become_who(Who::of(identity), realm.renewing);
+            content.before = Some(before);
+        });
+        Ok(changed.await?.is_some())
+    }
+
+    /// A session is again as strong as the sign-in has made it; whether a second factor had made it stronger. Durable when this
+    /// returns, and known to all replicas within [`FRESH_MS`].
+    pub async fn weaken(&self, realm: &Realm, key: [u8; 32]) -> Result<bool, Fault> {
+        let changed = self.change(realm, key, |content| {
+            if let Some(Shown { auth_time, acr, amr }) = content.before.take() {
+                content.who = Who { auth_time, acr, amr, ..content.who.clone() };
+            }
+        });
+        Ok(changed.await? == Some(true))
     }
 
     /// What is kept of a session, as it stands in the store.
@@ -370,20 +405,13 @@ impl Realm {
     fn record(&self, key: &[u8; 32], content: &Content) -> Result<Record, SealError> {
         let sealed = content.seal(&self.ring, &self.tenant, key)?;
         let who = &content.who;
-        let index = index(&who.issuer, who.tenant.as_deref(), &who.subject);
-        Ok(Record::new(sealed, content.life.expires_at_ms(&self.rules)).indexed(index))
+        let indices = indices(&self.ring, &who.issuer, who.tenant.as_deref(), &who.subject);
+        let index = indices.first().ok_or(SealError::CannotSeal)?;
+        Ok(Record::new(sealed, content.life.expires_at_ms(&self.rules)).indexed(*index))
     }
 }
 
-/// What all sessions of one user are found by: issuer, tenant and subject, hashed.
-pub fn index(issuer: &str, tenant: Option<&str>, subject: &str) -> [u8; 32] {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    context.update(b"moat session index 1\0");
-    for part in [issuer, tenant.unwrap_or_default(), subject] {
-        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    let mut index = [0; 32];
-    index.copy_from_slice(context.finish().as_ref());
-    index
+/// What all sessions of one user are found by, as [`Keyring::indices`] has it: issuer, tenant and subject.
+pub fn indices(ring: &Keyring, issuer: &str, tenant: Option<&str>, subject: &str) -> Vec<[u8; 32]> {
+    ring.of_user(INDEXED, issuer, tenant, subject)
 }

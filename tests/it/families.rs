@@ -3,6 +3,7 @@ pub mod bound;
 mod documented;
 mod issued;
 mod library;
+mod listed;
 mod refreshed;
 mod together;
 

@@ -108,6 +108,17 @@ pub enum Event<'a> {
         /// What the mark is found by, hex: it stands for ids that are not written down.
         handle: &'a str,
     },
+    /// `factor.remove`: a user's second factor is taken away.
+    FactorRemove {
+        /// Who says so.
+        actor: Person<&'a str>,
+        /// Name of the user's issuer.
+        issuer: &'a str,
+        /// The user.
+        subject: Person<&'a str>,
+        /// In which tenant.
+        tenant: Option<&'a str>,
+    },
     /// `recovered`: an unfinished last line was set aside at start.
     Recovered {
         /// File that holds it now.
@@ -186,6 +197,7 @@ impl Event<'_> {
             Event::StoreBack { .. } => "store.back",
             Event::Admin { .. } => "admin",
             Event::Revoke { .. } => "revoke",
+            Event::FactorRemove { .. } => "factor.remove",
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",
             Event::Folded(_) => "folded",
@@ -196,7 +208,7 @@ impl Event<'_> {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let actor = match self {
-            Event::Admin { actor, .. } | Event::Revoke { actor, .. } => actor.0,
+            Event::Admin { actor, .. } | Event::Revoke { actor, .. } | Event::FactorRemove { actor, .. } => actor.0,
             _ => "system",
         };
         json::text(out, ",\"actor\":", actor);
@@ -252,6 +264,11 @@ impl Event<'_> {
                 json::optional(out, ",\"subject\":", subject.map(|subject| subject.0));
                 json::optional(out, ",\"tenant\":", tenant);
                 json::text(out, ",\"handle\":", handle);
+            }
+            Event::FactorRemove { actor: _, issuer, subject, tenant } => {
+                json::text(out, ",\"detail\":{\"issuer\":", issuer);
+                json::text(out, ",\"subject\":", subject.0);
+                json::optional(out, ",\"tenant\":", tenant);
             }
             Event::Recovered { file, bytes } => {
                 json::text(out, ",\"detail\":{\"file\":", file);
@@ -333,6 +350,12 @@ mod tests {
                 tenant: None,
                 handle: "00ff",
             },
+            Event::FactorRemove {
+                actor: Person("ops"),
+                issuer: "workforce",
+                subject: Person("ann"),
+                tenant: Some("acme"),
+            },
             Event::Recovered { file: "x", bytes: 7 },
             Event::Gap { refused: 9, since_ms: 5 },
             Event::Folded(Folded {
@@ -351,7 +374,7 @@ mod tests {
         for event in events {
             let text = format!("{{{}}}", written(Kind::System(event)));
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let actor = if matches!(event.name(), "admin" | "revoke") { "ops" } else { "system" };
+            let actor = if matches!(event.name(), "admin" | "revoke" | "factor.remove") { "ops" } else { "system" };
             assert_eq!((&value["actor"], &value["event"]), (&actor.into(), &event.name().into()), "{text}");
         }
     }

@@ -41,6 +41,12 @@ impl Compiler<'_> {
             let hint = "a revocation that is forgotten before the session ends lets it in again: lengthen `keep`";
             self.report.hinted(options.keep.at, message, Some(hint));
         }
+        let refresh = self.options.sessions.tokens.as_ref().map(|tokens| &tokens.refresh.ttl);
+        if let Some(ttl) = refresh.filter(|ttl| ttl.0 > keep.0) {
+            let message = format!("refresh tokens may be good for `{}`, longer than `keep`", ttl.value);
+            let hint = "a revocation that is forgotten before the family ends lets it in again: lengthen `keep`";
+            self.report.hinted(options.keep.at, message, Some(hint));
+        }
         Revocation {
             listen,
             max_staleness: self.within(&options.max_staleness, seconds(1), seconds(86_400)).0,

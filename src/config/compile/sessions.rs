@@ -86,6 +86,10 @@ impl Compiler<'_> {
             let hint = "else a handle is replaced while the one before it is still good";
             self.report.hinted(either(every, &options.reuse_leeway), message, Some(hint));
         }
+        if !every_use && every.at != At::default() && every.0 >= options.absolute.0 {
+            let hint = format!("shorten it: sessions end after `absolute`, `{}`", options.absolute.value);
+            self.report.hinted(every.at, "no session lives long enough for `rotate_id.every`", Some(hint));
+        }
         for issuer in &options.exchange {
             self.refer(Noun::Issuer, issuer, self.names("issuers").into_iter());
         }

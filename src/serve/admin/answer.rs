@@ -1,5 +1,5 @@
 //! What the admin listener answers to one request.
-use super::{Desk, Paths, guard, sessions};
+use super::{Desk, Paths, factors, guard, sessions};
 use crate::serve::metrics::{CONTENT_TYPE as METRICS_TEXT, OPENMETRICS, prefers_openmetrics};
 use crate::serve::status::{self, Page, Status};
 use bytes::Bytes;
@@ -52,7 +52,7 @@ impl Check {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers one request. Only an order about sessions has a body that is read.
+/// Answers one request. Only orders about sessions and factors have a body that is read.
 pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if !guard::reaches_us(request.headers()) {
         return problem(StatusCode::MISDIRECTED_REQUEST);
@@ -61,7 +61,8 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
     let Some(place) = Place::of(&desk, path) else {
         return problem(StatusCode::NOT_FOUND);
     };
-    let allowed = if matches!(place, Place::Reload | Place::Revoke | Place::Sessions) { "POST" } else { "GET, HEAD" };
+    let order = matches!(place, Place::Reload | Place::Revoke | Place::Sessions | Place::Factors);
+    let allowed = if order { "POST" } else { "GET, HEAD" };
     if !allowed.split(", ").any(|method| request.method().as_str() == method) {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED);
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -76,6 +77,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         Place::Reload => reload(&desk, request.headers(), query).await,
         Place::Revoke => sessions::revoke(&desk, request).await,
         Place::Sessions => sessions::list(&desk, request).await,
+        Place::Factors => factors::answer(&desk, request).await,
     }
 }
 
@@ -89,6 +91,7 @@ enum Place<'d> {
     Reload,
     Revoke,
     Sessions,
+    Factors,
 }
 
 impl Place<'_> {
@@ -103,6 +106,7 @@ impl Place<'_> {
             ("/reload", _) => Some(Place::Reload),
             ("/sessions/revoke", _) => Some(Place::Revoke),
             ("/sessions/list", _) => Some(Place::Sessions),
+            ("/factors", _) => Some(Place::Factors),
             (_, _) => None,
         }
     }

@@ -1,18 +1,23 @@
 //! Orders of operators about sessions: which are to end, and how many that would be.
 use super::answer::{problem, response, told};
 use super::{Desk, guard};
+use crate::config::settings::Issuer;
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::own::sessions::held_for;
 use crate::serve::revocation::{Order, Via};
 use crate::serve::run::now_ms;
+use crate::store::families::FamilyId;
+use crate::store::state::Kind;
 use bytes::Bytes;
 use decide::facts::Identity;
-use decide::revocation::{Mark, NEVER, OWN_SESSIONS, Target, Within};
+use decide::revocation::{FAMILIES, Mark, NEVER, OWN_SESSIONS, Target, Within};
 use decide::rules::{Seat, UnknownTenant};
+use decide::token::mint::OURS;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -25,7 +30,7 @@ const LONGEST_ACTOR: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum What {
-    /// A session: of ours by our id of it, of an issuer by its `sid`.
+    /// A session or family of refresh tokens: of ours by our id of it, of an issuer by its `sid`.
     Session {
         /// Whose `sid` it is; absent for ours.
         issuer: Option<String>,
@@ -104,33 +109,54 @@ pub struct Whose {
     pub tenant: Option<String>,
 }
 
-/// Lists the sessions that the gateway holds for a user.
+impl Whose {
+    /// The name of the user's issuer, and the seat of the tenant. The error is for the operator.
+    pub(super) fn found<'a>(&'a self, active: &'a Active) -> Result<(&'a str, Option<Seat>), String> {
+        let rules = &active.snapshot.rules;
+        let seat = self.tenant.as_ref().map(|id| rules.seat(id, "operator"));
+        let seat =
+            seat.transpose().map_err(|_| format!("there is no tenant `{}`", self.tenant.as_deref().unwrap_or("")))?;
+        if let Some(name) = &self.issuer {
+            return Ok((name, seat));
+        }
+        let mut known = theirs(active);
+        match (known.next(), known.next()) {
+            (Some(only), None) => Ok((&only.rules.name, seat)),
+            (None, _) | (Some(_), Some(_)) => Err("there is not just one issuer: name one".to_owned()),
+        }
+    }
+}
+
+/// Issuers but our own.
+fn theirs(active: &Active) -> impl Iterator<Item = &Arc<Issuer>> {
+    active.snapshot.issuers.iter().filter(|issuer| *issuer.rules.name != *OURS)
+}
+
+/// What a request says; else how it is answered.
+pub(super) async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Response<Full<Bytes>>> {
+    let body = Limited::new(request.into_body(), MOST).collect().await;
+    let body = body.map_err(|_| problem(StatusCode::PAYLOAD_TOO_LARGE))?;
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|error| told(StatusCode::BAD_REQUEST, &format!("the order is not understood: {error}")))
+}
+
+/// Lists what the gateway holds for a user.
 pub(super) async fn list(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>> {
     // Whose sessions there are is nobody's business who cannot give orders.
     if !guard::may_change(request.headers()) {
         return problem(StatusCode::FORBIDDEN);
     }
     let Some(shared) = desk.gateway.upgrade() else { return problem(StatusCode::SERVICE_UNAVAILABLE) };
-    let Ok(body) = Limited::new(request.into_body(), MOST).collect().await else {
-        return problem(StatusCode::PAYLOAD_TOO_LARGE);
-    };
-    let whose: Whose = match serde_json::from_slice(&body.to_bytes()) {
+    let whose: Whose = match read(request).await {
         Ok(whose) => whose,
-        Err(error) => return told(StatusCode::BAD_REQUEST, &format!("the question is not understood: {error}")),
+        Err(answer) => return answer,
     };
     let active = shared.active();
-    let rules = &active.snapshot.rules;
-    let known = &active.snapshot.issuers;
-    let issuer = match (&whose.issuer, known.as_slice()) {
-        (Some(name), _) => name.clone(),
-        (None, [only]) => only.rules.name.to_string(),
-        (None, _) => return told(StatusCode::UNPROCESSABLE_ENTITY, "there is not just one issuer: name one"),
+    let (issuer, seat) = match whose.found(&active) {
+        Ok(found) => found,
+        Err(why) => return told(StatusCode::UNPROCESSABLE_ENTITY, &why),
     };
-    let seat = whose.tenant.as_ref().and_then(|id| {
-        let (id, tenant) = rules.tenants.get_key_value(id.as_str())?;
-        Some(Seat { id: id.clone(), tenant: tenant.clone(), source: "operator" })
-    });
-    let who = (&*issuer, whose.tenant.as_deref(), &*whose.subject);
+    let who = (issuer, whose.tenant.as_deref(), &*whose.subject);
     match held_for(&shared, &active, seat.as_ref(), who).await {
         Ok(rows) => {
             let rows: Vec<_> = rows.iter().map(|row| row.told(false)).collect();
@@ -139,6 +165,15 @@ pub(super) async fn list(desk: &Desk, request: Request<Incoming>) -> Response<Fu
         }
         Err(cause) => told(StatusCode::SERVICE_UNAVAILABLE, &cause),
     }
+}
+
+/// Who gives an order, as told; the error is for them.
+pub(super) fn actor(named: Option<&str>) -> Result<&str, String> {
+    let actor = named.unwrap_or("admin listener");
+    if actor.is_empty() || actor.len() > LONGEST_ACTOR || actor.chars().any(char::is_control) {
+        return Err("the actor is not a short name".to_owned());
+    }
+    Ok(actor)
 }
 
 /// Ends something, or counts what would end.
@@ -151,12 +186,9 @@ pub(super) async fn revoke(desk: &Desk, request: Request<Incoming>) -> Response<
     if !active.snapshot.revocation.listen.admin {
         return told(StatusCode::FORBIDDEN, "`sessions.revocation.listen` does not list `admin`");
     }
-    let Ok(body) = Limited::new(request.into_body(), MOST).collect().await else {
-        return problem(StatusCode::PAYLOAD_TOO_LARGE);
-    };
-    let demand: Demand = match serde_json::from_slice(&body.to_bytes()) {
+    let demand: Demand = match read(request).await {
         Ok(demand) => demand,
-        Err(error) => return told(StatusCode::BAD_REQUEST, &format!("the order is not understood: {error}")),
+        Err(answer) => return answer,
     };
     match obey(&shared, &active, &demand).await {
         Ok(receipt) => match serde_json::to_vec(&receipt) {
@@ -169,11 +201,13 @@ pub(super) async fn revoke(desk: &Desk, request: Request<Incoming>) -> Response<
 
 async fn obey(shared: &Arc<Shared>, active: &Active, demand: &Demand) -> Result<Receipt, (StatusCode, String)> {
     let bad = |why: String| (StatusCode::UNPROCESSABLE_ENTITY, why);
-    let actor = demand.actor.as_deref().unwrap_or("admin listener");
-    if actor.is_empty() || actor.len() > LONGEST_ACTOR || actor.chars().any(char::is_control) {
-        return Err(bad("the actor is not a short name".to_owned()));
+    let actor = actor(demand.actor.as_deref()).map_err(bad)?;
+    let mut target = demand.what.target(active).map_err(bad)?;
+    if let Target::Session { issuer: issuer @ OWN_SESSIONS, id } = &mut target
+        && is_family(shared, id).await.map_err(|fault| (StatusCode::SERVICE_UNAVAILABLE, fault))?
+    {
+        *issuer = FAMILIES;
     }
-    let target = demand.what.target(active).map_err(bad)?;
     let at_ms = now_ms();
     let tolerance_s = active.snapshot.revocation.clock_tolerance_s;
     let mark = Mark::of(&target, at_ms, tolerance_s, NEVER);
@@ -188,6 +222,13 @@ async fn obey(shared: &Arc<Shared>, active: &Active, demand: &Demand) -> Result<
         shared.end(order).await.map_err(|fault| (StatusCode::SERVICE_UNAVAILABLE, fault.to_string()))?;
     }
     Ok(Receipt { ended: !demand.dry_run, tokens, running, handle: mark.handle.to_string() })
+}
+
+/// Whether an id of ours is that of a family of refresh tokens.
+async fn is_family(shared: &Shared, id: &str) -> Result<bool, String> {
+    let Some(id) = FamilyId::parse(id) else { return Ok(false) };
+    let found = shared.state.get(Kind::Family, &id.0).await;
+    Ok(found.map_err(|silent| silent.to_string())?.is_some())
 }
 
 impl What {
@@ -226,25 +267,25 @@ impl What {
     }
 }
 
-/// The `iss` of an issuer by its name, or of the only one; of client certificates and applications' sessions, the name of their
-/// entry.
+/// The `iss` of an issuer by its name, or of the only one that is not us; of client certificates and applications' sessions, the
+/// name of their entry.
 fn of<'a>(active: &'a Active, name: Option<&'a str>) -> Result<&'a str, String> {
     let store = name.and_then(|name| active.snapshot.app_sessions.iter().find(|store| *store.sessions.name == *name));
     if let Some(store) = store {
         return Ok(&store.sessions.name);
     }
-    let mut known = active.snapshot.issuers.iter();
-    match name {
-        Some(name) => match known.find(|issuer| &*issuer.rules.name == name) {
+    if let Some(name) = name {
+        return match active.snapshot.issuers.iter().find(|issuer| &*issuer.rules.name == name) {
             Some(issuer) => Ok(&issuer.rules.issuer),
             // Ways in without tokens are known by the name itself.
             None if active.snapshot.client_certificates.contains_key(name) => Ok(name),
             None => Err(format!("there is no issuer `{name}`")),
-        },
-        None => match (known.next(), known.next()) {
-            (Some(only), None) => Ok(&only.rules.issuer),
-            (Some(_), Some(_)) => Err("there are several issuers: name one".to_owned()),
-            (None, _) => Err("there is no issuer".to_owned()),
-        },
+        };
+    }
+    let mut known = theirs(active);
+    match (known.next(), known.next()) {
+        (Some(only), None) => Ok(&only.rules.issuer),
+        (Some(_), Some(_)) => Err("there are several issuers: name one".to_owned()),
+        (None, _) => Err("there is no issuer".to_owned()),
     }
 }

@@ -3,33 +3,28 @@
 //! Whoever calls shows a session of ours or a token of an issuer, and sees what belongs to that user of that issuer in that
 //! tenant: somebody of the same name in another tenant is somebody else. Ending all of them is a *not before* time, so that it
 //! ends tokens too which nobody could list.
+mod rows;
+
+pub(in crate::serve) use rows::{Row, held_for};
+
 use super::{Visit, json};
-use crate::serve::active::Active;
-use crate::serve::gateway::Shared;
 use crate::serve::keys::KeyRing;
 use crate::serve::respond::Made;
 use crate::serve::revocation::{Order, Via, undone};
-use crate::serve::run::now_ms;
 use crate::serve::sessions::{OLD, unavailable};
 use crate::serve::ways;
-use crate::store::sessions::{Content, Presented, Realm, index};
-use crate::store::state::Kind;
+use crate::store::sessions::Presented;
 use decide::cookie;
 use decide::facts::{Answer, Carrier, Credential, Identity};
 use decide::guards::own::{Sites, bind, judge};
 use decide::refusal::{Challenge, Code, Refusal};
-use decide::revocation::{OWN_SESSIONS, Target};
-use decide::rules::Seat;
-use decide::session::browser::Ending;
 use decide::token::peek_issuer;
 use http::header::COOKIE;
 use http::{HeaderValue, StatusCode};
+use rows::MOST;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// Most sessions of one user that are listed.
-const MOST: usize = 200;
 
 /// What is to end.
 #[derive(Deserialize)]
@@ -47,35 +42,13 @@ struct Caller {
     key: Option<[u8; 32]>,
 }
 
-/// A session that the gateway holds, of one user.
-pub(in crate::serve) struct Row {
-    /// Where it lies.
-    key: [u8; 32],
-    content: Content,
-    identity: Identity,
-}
-
-impl Row {
-    /// What may be told of it: no handle, no token.
-    pub(in crate::serve) fn told(&self, this: bool) -> Value {
-        json!({
-            "id": self.identity.session,
-            "this": this,
-            "opened_at": self.identity.issued_at,
-            "last_used_at": self.content.life.used_at_ms / 1000,
-            "expires_at": self.identity.expires_at,
-            "client": self.content.client,
-        })
-    }
-}
-
 /// Lists the sessions of whoever calls.
 pub(super) async fn list(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let caller = caller(visit).await?;
     visit.identify(caller.identity.clone(), caller.carrier);
     let rows = rows(visit, &caller.identity).await?;
     let more = rows.len() >= MOST;
-    let sessions: Vec<Value> = rows.iter().map(|row| row.told(caller.key == Some(row.key))).collect();
+    let sessions: Vec<Value> = rows.iter().map(|row| row.told(row.is_of(caller.key, &caller.identity))).collect();
     Ok(json(StatusCode::OK, &json!({"sessions": sessions, "more": more})))
 }
 
@@ -96,8 +69,7 @@ pub(super) async fn end(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     visit.intent("sessions.end").await?;
     let all = demand.end == "all";
     let rows = rows(visit, &caller.identity).await?;
-    let chosen: Vec<&Row> =
-        rows.iter().filter(|row| all || row.identity.session.as_deref() == Some(demand.end.as_str())).collect();
+    let chosen: Vec<&Row> = rows.iter().filter(|row| all || *row.id() == *demand.end).collect();
     let missing = || Refusal::new(Code::RouteUnknown, "no session of the caller's has this id");
     let at_ms = visit.facts.at_ms;
     let actor = caller.identity.subject.0.clone();
@@ -108,21 +80,13 @@ pub(super) async fn end(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         let order = Order { targets: &[target], at_ms, actor: &actor, via: Via::Users };
         visit.shared.end(order).await.map_err(|fault| undone(&fault))?;
     } else {
-        let row = chosen.first().ok_or_else(missing)?;
-        let id = row.identity.session.as_deref().ok_or_else(missing)?;
-        let target = Target::Session { issuer: OWN_SESSIONS, id };
+        let target = chosen.first().ok_or_else(missing)?.target();
         let order = Order { targets: &[target], at_ms, actor: &actor, via: Via::Users };
         visit.shared.end(order).await.map_err(|fault| undone(&fault))?;
     }
     let ended = chosen.len();
-    if let Some(held) = visit.active.held() {
-        let realm = held.realm(visit.seat.as_ref(), None);
-        for row in chosen {
-            // They are out already: this only keeps them from lying there to their end.
-            if let Err(fault) = visit.shared.sessions.end(&realm, row.key, Ending::Revoked).await {
-                tracing::debug!(%fault, "a session that was ended lies there to its end");
-            }
-        }
+    for row in chosen {
+        row.bury(visit.shared, visit.active, visit.seat.as_ref()).await;
     }
     visit.done("sessions.ended");
     Ok(json(StatusCode::OK, &json!({"ended": if all { Value::from("all") } else { Value::from(ended) }})))
@@ -212,31 +176,4 @@ async fn rows(visit: &Visit<'_>, identity: &Identity) -> Result<Vec<Row>, Refusa
     let who = (&*identity.issuer, identity.tenant.as_deref(), &*identity.subject.0);
     let found = held_for(visit.shared, visit.active, visit.seat.as_ref(), who).await;
     found.map_err(|cause| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5))
-}
-
-/// The living sessions of a user (name of the issuer, tenant, subject) on hosts of this tenant, those used last first; at most
-/// [`MOST`]. The error says that the store is silent.
-pub(in crate::serve) async fn held_for(
-    shared: &Shared,
-    active: &Active,
-    seat: Option<&Seat>,
-    (issuer, tenant, subject): (&str, Option<&str>, &str),
-) -> Result<Vec<Row>, String> {
-    let Some(held) = active.held() else { return Ok(Vec::new()) };
-    let realm: Realm = held.realm(seat, None);
-    let now_s = now_ms() / 1000;
-    let found = shared.state.list(Kind::Session, &index(issuer, tenant, subject), None, MOST).await;
-    let mut rows = Vec::new();
-    for found in found.map_err(|error| error.to_string())? {
-        let Ok(key) = <[u8; 32]>::try_from(found.key.as_slice()) else { continue };
-        // Of another host's tenant, or under a key that is gone: not theirs to see.
-        let Ok(content) = Content::open(&realm.ring, &realm.tenant, &key, &found.record.value) else { continue };
-        let identity = content.identity(&key, content.life.expires_at_ms(&realm.rules));
-        let over = content.life.ended.is_some() || identity.expires_at <= now_s;
-        if !over && shared.ended(&identity, seat.map(|seat| &*seat.id)).is_none() {
-            rows.push(Row { key, content, identity });
-        }
-    }
-    rows.sort_by_key(|row| std::cmp::Reverse(row.content.life.used_at_ms));
-    Ok(rows)
 }

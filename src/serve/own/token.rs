@@ -4,6 +4,8 @@
 //! The life of a family is `decide::session::family`; here is what it needs of the world. An unknown write is handed out, a
 //! silent store refuses with 503 and `Retry-After`, and never with 401: the client keeps its token and comes back.
 use super::{Visit, json};
+use crate::serve::active::Active;
+use crate::serve::gateway::Shared;
 use crate::serve::issuing::Issuing;
 use crate::serve::proofs;
 use crate::serve::respond::Made;
@@ -115,6 +117,24 @@ pub(super) async fn revoke(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         }
     }
     Err(unavailable("others were always faster"))
+}
+
+/// Has the row of a family say that it was ended, which its mark has done already.
+pub(super) async fn bury(shared: &Shared, active: &Active, seat: Option<&Seat>, id: FamilyId) -> Result<(), String> {
+    let Some(issuing) = active.issuing() else { return Ok(()) };
+    let families = Families { state: &shared.state, ring: &issuing.ring };
+    let rules = rules(issuing, seat);
+    let mut read = families.read(id).await.map_err(|unread| unread.to_string())?;
+    for _ in 0..TRIES {
+        let Some(there) = &read else { return Ok(()) };
+        let row = Row { family: there.row.family.end(Ending::Revoked), ..there.row.clone() };
+        let written = families.write(id, there, &row, row.family.expires_at_ms(&rules)).await;
+        match written.map_err(|unread| unread.to_string())? {
+            (Written::Conflict(_), there) => read = there,
+            (Written::Yes | Written::Unknown | Written::No, _) => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 async fn open(visit: &mut Visit<'_>, issuing: &Issuing, token: &str, proof: Option<Proof>) -> Result<Issued, Refusal> {
@@ -284,7 +304,7 @@ fn judged(
 }
 
 /// The platform's rules, with the tenant's bounds where they are stricter.
-fn rules(issuing: &Issuing, seat: Option<&Seat>) -> Rules {
+pub(super) fn rules(issuing: &Issuing, seat: Option<&Seat>) -> Rules {
     let ms = |seconds: Option<u64>| seconds.map(|seconds| seconds.saturating_mul(1000));
     let tenant = seat.map(|seat| &seat.tenant);
     issuing.settings.rules.bounded(tenant.and_then(|t| ms(t.absolute_s)), tenant.and_then(|t| ms(t.idle_s)))

@@ -51,11 +51,7 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let factor = caller.factors(visit).get(caller.owner()).await.map_err(|fault| silent(&fault))?;
     let back =
         back(visit, visit.request.query.as_deref().and_then(|query| form_field(query.as_bytes(), None, "return").ok()));
-    let state = match &factor {
-        None => "none",
-        Some(factor) if factor.is_confirmed() => "enrolled",
-        Some(_) => "unconfirmed",
-    };
+    let state = factor.as_ref().map_or("none", Factor::state);
     if !wants_html(visit.headers) {
         let left = factor.as_ref().map(Factor::recovery_left);
         return Ok(json(StatusCode::OK, &json!({"factor": state, "recovery_codes_left": left})));
@@ -177,7 +173,7 @@ async fn promote(visit: &mut Visit<'_>, caller: &Caller, now_s: u64) -> Result<(
     if let Some(acr) = &caller.settings.acr {
         identity.acr = Some(acr.clone());
     }
-    let promoted = visit.shared.sessions.promote(&caller.realm, caller.key, &identity, None).await;
+    let promoted = visit.shared.sessions.strengthen(&caller.realm, caller.key, &identity).await;
     if promoted.map_err(|fault| unavailable(&fault))? {
         return Ok(());
     }

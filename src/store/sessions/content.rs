@@ -1,4 +1,5 @@
 //! What is kept of a session: whom it is of and how far its life has come, sealed for its tenant and its place.
+use super::Renewing;
 use crate::store::seal::{Keyring, Place, SealError};
 use decide::facts::{Identity, Person};
 use decide::revocation::{Handles, OWN_SESSIONS};
@@ -22,6 +23,27 @@ pub struct Content {
     pub client: Option<IpAddr>,
     /// What the sign-in left with it.
     pub kept: Option<Kept>,
+    /// How the user had authenticated before a second factor of ours was shown, where one was.
+    #[serde(default)]
+    pub before: Option<Shown>,
+}
+
+/// What a user has shown in a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// When, seconds since the epoch.
+    pub auth_time: Option<u64>,
+    /// Class of that authentication.
+    pub acr: Option<Arc<str>>,
+    /// Its methods.
+    pub amr: Vec<Arc<str>>,
+}
+
+impl Shown {
+    /// Of the sign-in that a session goes by.
+    pub fn of(who: &Who) -> Shown {
+        Shown { auth_time: who.auth_time, acr: who.acr.clone(), amr: who.amr.clone() }
+    }
 }
 
 /// Whose a session is, as verified when it was opened.
@@ -76,6 +98,17 @@ impl Who {
 }
 
 impl Content {
+    /// Takes another word of who the user is. The handle becomes due where that is more than what is known, and `renewing`
+    /// says so.
+    pub fn become_who(&mut self, who: Who, renewing: Renewing) {
+        let stepped = renewing.step_up && Shown::of(&self.who) != Shown::of(&who);
+        let changed = renewing.role_change && self.who.roles != who.roles;
+        self.who = who;
+        if stepped || changed {
+            self.life = self.life.promoted();
+        }
+    }
+
     /// The identity that requests have by the session under this key; over at `expires_at_ms`.
     pub fn identity(&self, key: &[u8; 32], expires_at_ms: u64) -> Identity {
         let (who, id) = (&self.who, public_id(key));

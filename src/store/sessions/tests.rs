@@ -7,7 +7,8 @@ const AT: u64 = 1_800_000_000_000;
 const RULES: Rules = Rules { idle_ms: 600_000, absolute_ms: 3_600_000, leeway_ms: 10_000, every_ms: Some(60_000) };
 
 fn realm(tenant: &str) -> Realm {
-    Realm { ring: Arc::new(Keyring::new(&[[7; 32]])), tenant: tenant.into(), rules: RULES }
+    let renewing = Renewing { step_up: true, role_change: true };
+    Realm { ring: Arc::new(Keyring::new(&[[7; 32]])), tenant: tenant.into(), rules: RULES, renewing }
 }
 
 fn ada() -> Identity {
@@ -150,4 +151,49 @@ async fn a_use_elsewhere_keeps_it_alive_here() {
     world.writes().await;
     assert_eq!(present(&world.here, &world.handle, 610_000).await.0, "good ada");
     assert_eq!(present(&world.here, &world.handle, 1_300_000).await.0, "Idle");
+}
+
+/// Each of `rotate_id.on` by itself: what is listed replaces the handle with the next use, and nothing else does.
+#[tokio::test]
+async fn a_handle_is_replaced_after_what_is_listed_and_nothing_else() {
+    let stronger = |identity: Identity| Identity { auth_time: Some(AT / 1000), acr: Some("mfa".into()), ..identity };
+    let other = |identity: Identity| Identity { roles: vec!["approver".into()], ..identity };
+    for (step_up, role_change, identity, due) in [
+        (true, false, stronger(ada()), true),
+        (true, false, other(ada()), false),
+        (false, true, stronger(ada()), false),
+        (false, true, other(ada()), true),
+        (false, false, other(stronger(ada())), false),
+        (true, true, ada(), false),
+    ] {
+        let world = World::new().await;
+        let realm = Realm { renewing: Renewing { step_up, role_change }, ..realm("acme") };
+        let key = world.here.key_of(&realm, &world.handle).unwrap();
+        assert!(world.here.promote(&realm, key, &identity, None).await.unwrap());
+        let (said, hand) = present(&world.here, &world.handle, 1).await;
+        assert_eq!((said, hand.is_some()), ("good ada".to_owned(), due), "{step_up} {role_change} {identity:?}");
+        let content = world.here.content(&realm, &key).await.unwrap().unwrap();
+        assert_eq!(content.who, Who::of(&identity), "what it says is taken over all the same");
+    }
+}
+
+#[tokio::test]
+async fn a_second_factor_that_is_taken_away_leaves_what_the_sign_in_was() {
+    let world = World::new().await;
+    let realm = realm("acme");
+    let key = world.here.key_of(&realm, &world.handle).unwrap();
+    assert!(!world.here.weaken(&realm, key).await.unwrap(), "nothing had made it stronger");
+    for minute in 0..2 {
+        let shown = Identity { auth_time: Some(AT / 1000 + minute), amr: vec!["mfa".into(), "otp".into()], ..ada() };
+        assert!(world.here.strengthen(&realm, key, &shown).await.unwrap());
+    }
+    assert!(world.here.weaken(&realm, key).await.unwrap());
+    let content = world.here.content(&realm, &key).await.unwrap().unwrap();
+    assert_eq!((content.who, content.before), (Who::of(&ada()), None), "as before the first of them");
+    // What the provider has confirmed meanwhile stays.
+    let again = Identity { auth_time: Some(AT / 1000 + 9), acr: Some("phr".into()), ..ada() };
+    world.here.strengthen(&realm, key, &ada()).await.unwrap();
+    world.here.promote(&realm, key, &again, None).await.unwrap();
+    assert!(!world.here.weaken(&realm, key).await.unwrap());
+    assert_eq!(world.here.content(&realm, &key).await.unwrap().unwrap().who, Who::of(&again));
 }

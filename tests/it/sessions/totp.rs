@@ -41,6 +41,10 @@ pub fn shown(secret: &str, at_s: u64) -> String {
     format!("{:06}", number % 1_000_000)
 }
 
+fn shown_now(secret: &str) -> String {
+    shown(secret, now())
+}
+
 pub fn post<'g>(gateway: &'g Gateway, cookie: &str, form: &str) -> Call<'g> {
     gateway
         .call("POST", TOTP)
@@ -103,6 +107,9 @@ async fn a_code_makes_a_session_stronger_and_replaces_its_handle() {
     let metrics = gateway.metrics().await;
     assert!(metrics.contains("moat_second_factor_total{result=\"code\"} 1"), "{metrics}");
     assert!(metrics.contains("moat_second_factor_total{result=\"wrong\"} 1"));
+    for (result, count) in [("met", 1), ("unmet", 1)] {
+        assert!(metrics.contains(&format!("moat_step_up_total{{result=\"{result}\"}} {count}\n")), "{metrics}");
+    }
 }
 
 #[tokio::test]
@@ -175,4 +182,45 @@ async fn whoever_has_no_fresh_session_of_ours_sets_nothing_up() {
         json.header("content-type", "application/json").body("{}").send().await.verdict(),
         "415 body.unsupported"
     );
+}
+
+/// A user who lost app and recovery codes: an operator takes the factor away, and with it what it had added.
+#[tokio::test]
+async fn an_operator_takes_a_factor_away_and_sessions_lose_what_it_added() {
+    let (gateway, _upstream) = with_factor().await;
+    let (cookie, secret, _) = enrolled(&gateway).await;
+    let strong = promoted(&gateway, &cookie).await;
+    assert_eq!(gateway.get(BOOKS).header("cookie", &strong).send().await.verdict(), "200");
+    let admin = gateway.address("admin").to_string();
+    let factors = |args: &[&str]| {
+        let whose = ["factors", args[0], "--admin", &admin, "--subject", args[1]];
+        crate::harness::moat(gateway.bundle.root(), &[&whose[..], &args[2..]].concat())
+    };
+    let ann = ["--tenant", "acme"];
+    let shown = factors(&["show", "someone@acme", ann[0], ann[1]]);
+    assert_eq!((shown.code, shown.stdout.as_str()), (Some(0), "enrolled, 10 recovery codes left\n"), "{shown:?}");
+    for (args, code, said) in [
+        (&["remove", "someone@acme"][..], 1, "has no second factor"),
+        (&["remove", "someone@acme", "--tenant", "acne"], 1, "there is no tenant `acne`"),
+        (&["remove", "someone@acme", "--tenant", "acme", "--issuer", "nobody"], 1, "has no second factor"),
+        (&["remove", "else@acme", "--tenant", "acme"], 1, "has no second factor"),
+    ] {
+        let output = factors(args);
+        assert!(output.code == Some(code) && output.stderr.contains(said), "{args:?}: {output:?}");
+    }
+    let removed = factors(&["remove", "someone@acme", "--tenant", "acme", "--actor", "olga"]);
+    assert_eq!(
+        (removed.code, removed.stdout.as_str()),
+        (Some(0), "removed; 1 sessions lost what it had added\n"),
+        "{removed:?}"
+    );
+    assert_eq!(gateway.get(BOOKS).header("cookie", &strong).send().await.verdict(), "401 session.step-up");
+    assert_eq!(me(&gateway, &strong).send().await.verdict(), "200", "still signed in");
+    let gone = post(&gateway, &strong, &format!("code={}", shown_now(&secret))).send().await;
+    assert_eq!(gone.verdict(), "403 access.denied");
+    let entry = gateway.audit_entry(|entry| entry["event"] == "factor.remove" && entry["actor"] == "olga").await;
+    let detail = (&entry["detail"]["subject"], &entry["detail"]["tenant"]);
+    assert_eq!(detail, (&"someone@acme".into(), &"acme".into()), "{entry:#}");
+    // And another app can be set up.
+    assert_eq!(post(&gateway, &strong, "do=enrol").send().await.verdict(), "201");
 }
