@@ -2,13 +2,14 @@
 mod certificate;
 
 use crate::cli::check;
-use crate::config::cases::{Judged, judge};
+use crate::config::cases::{Judged, ToUs, judge, to_us};
 use crate::config::options::{CarrierOption, CaseCaller, CaseRequest, CaseSite};
 use crate::config::problem::At;
 use crate::config::read::{Entries, Spanned};
 use crate::config::units::Period;
 use crate::config::{Loaded, Purpose};
-use anyhow::{Result, bail};
+use crate::serve::own::Own;
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use decide::cors::{Cors, Origins};
 use decide::deliberation::Verdict;
@@ -96,11 +97,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Err(problems) => return check::report(&problems, check::Format::Text),
     };
     let mut request = args.request()?;
+    if let Some(to_us) = to_us(&loaded.snapshot, &request).map_err(|message| anyhow!(message))? {
+        return Ok(own(&mut io::stdout().lock(), &loaded, &request, &to_us)?);
+    }
     if let Some(file) = &args.certificate {
         let shown = certificate::read(file)?;
         certificate::tell(&mut io::stdout().lock(), &loaded.snapshot, &shown, &mut request)?;
     }
-    let judged = match judge(&loaded.snapshot.rules, &request) {
+    let judged = match judge(&loaded.snapshot, &request) {
         Ok(judged) => judged,
         Err(message) => bail!(message),
     };
@@ -169,6 +173,31 @@ fn period(text: &str) -> Result<Period> {
         Some(period) => Ok(period),
         None => bail!("`{text}` is not a duration such as `20m`"),
     }
+}
+
+/// Explains a request to one of the gateway's own resources: no route decides, and what it says depends on what it is sent.
+fn own(out: &mut impl Write, loaded: &Loaded, request: &CaseRequest, to_us: &ToUs) -> io::Result<ExitCode> {
+    writeln!(out, "{} {}", *request.method, *request.url)?;
+    let ToUs { request, facts, name } = to_us;
+    let mut page = Page { out, loaded };
+    let place = if *request.path == format!("/.moat/{name}") { "" } else { "sessions.tokens" };
+    page.rule("resource", &format!("/.moat/{name} of the gateway itself; no route decides"), place)?;
+    let before = Own::find(name, request.method).and_then(|own| own.before(&loaded.snapshot.rules, request, facts));
+    let seat = match before {
+        Ok(seat) => seat,
+        Err(refusal) => {
+            writeln!(page.out, "=> {} {}: {}", refusal.code.status(), refusal.code.id(), refusal.cause)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    if let Some(seat) = seat {
+        page.rule("tenant", &format!("{} by {}", seat.id, seat.source), &format!("tenants.{}", seat.id))?;
+    }
+    for limit in &loaded.snapshot.sessions.limits {
+        page.rule("limit", &limit.name, &format!("limits.{}", limit.name))?;
+    }
+    writeln!(page.out, "=> answered by the gateway, by what the request carries")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what was decided and why.

@@ -57,7 +57,7 @@ fn check(snapshot: &Snapshot, case: &CaseOptions) -> Option<CaseFailure> {
     if let Some((at, message, hint)) = misnamed(snapshot, case) {
         return fail(at, message, hint);
     }
-    let judged = match judge(&snapshot.rules, &case.request) {
+    let judged = match judge(snapshot, &case.request) {
         Ok(judged) => judged,
         Err(message) => return fail(case.request.url.at, message, None),
     };
@@ -113,8 +113,8 @@ fn misnamed(snapshot: &Snapshot, case: &CaseOptions) -> Option<(At, String, Opti
     Some((issuer.at, format!("unknown issuer `{}`", issuer.value), hint))
 }
 
-/// Decides about a made-up request with the very engine that decides about real ones. No limit is ever used up.
-pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
+/// The request that is made up: it, or why it is no request. The error is for whoever made it up.
+fn read(made_up: &CaseRequest) -> Result<Result<Request, Refusal>, String> {
     let Some((scheme, rest)) = made_up.url.split_once("://") else {
         return Err(format!("`{}` is not a URL", made_up.url.value));
     };
@@ -125,6 +125,38 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
+    Ok(Request::parse(&made_up.method, target, host))
+}
+
+/// A made-up request to one of the gateway's own resources: no route decides about it.
+#[derive(Debug)]
+pub struct ToUs {
+    /// The request.
+    pub request: Request,
+    /// Its facts.
+    pub facts: Facts,
+    /// Which resource: what stands behind `/.moat/`, or would.
+    pub name: String,
+}
+
+/// Whether a made-up request is one to the gateway's own resources: below `/.moat/`, or at a path of
+/// `sessions.tokens.issue_at`.
+pub fn to_us(snapshot: &Snapshot, made_up: &CaseRequest) -> Result<Option<ToUs>, String> {
+    let Ok(request) = read(made_up)? else { return Ok(None) };
+    let Some(name) = resource(snapshot, &request.path).map(str::to_owned) else { return Ok(None) };
+    let facts = facts(&request, made_up, None);
+    Ok(Some(ToUs { request, facts, name }))
+}
+
+fn resource<'p>(snapshot: &Snapshot, path: &'p str) -> Option<&'p str> {
+    let tokens = snapshot.sessions.tokens.as_ref();
+    let issues = tokens.is_some_and(|tokens| tokens.issue_at.iter().any(|known| **known == *path));
+    path.strip_prefix("/.moat/").or(issues.then_some("token"))
+}
+
+/// Decides about a made-up request with the very engine that decides about real ones. No limit is ever used up.
+pub fn judge(snapshot: &Snapshot, made_up: &CaseRequest) -> Result<Judged, String> {
+    let rules = &*snapshot.rules;
     let refused = |refusal: Refusal, found: Option<Found>| Judged {
         found,
         findings: Findings::default(),
@@ -132,17 +164,20 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
         upstream: None,
         refusal: Some(refusal),
     };
-    let request = match Request::parse(&made_up.method, target, host) {
+    let request = match read(made_up)? {
         Ok(request) => request,
         Err(refusal) => return Ok(refused(refusal, None)),
     };
+    if resource(snapshot, &request.path).is_some() {
+        return Err(format!("`{}` is the gateway's own: no route decides about it", request.path));
+    }
     let tenant = made_up.caller.as_ref().and_then(|caller| caller.tenant.clone());
     let method = request.method;
     let found = match rules.find(&request, |_| tenant.as_deref()) {
         Ok(found) => found,
         Err(refusal) => return Ok(refused(refusal, None)),
     };
-    let facts = facts(&request, made_up, &found.route);
+    let facts = facts(&request, made_up, found.route.body.content_types.first().cloned());
     let preflight = Preflight { method, headers: Box::default(), private_network: false };
     let mut deliberation = Deliberation::new(rules, &request, &facts, &found);
     if made_up.preflight {
@@ -171,9 +206,8 @@ pub fn judge(rules: &Rules, made_up: &CaseRequest) -> Result<Judged, String> {
     Ok(Judged { found: Some(found), findings, trail, upstream, refusal })
 }
 
-fn facts(request: &Request, made_up: &CaseRequest, route: &Route) -> Facts {
+fn facts(request: &Request, made_up: &CaseRequest, accepted: Option<String>) -> Facts {
     let present = changes_state(request.method);
-    let accepted = route.body.content_types.first().cloned();
     Facts {
         at_ms: NOW_MS,
         id: RequestId(0),

@@ -308,6 +308,10 @@ fn issuers(old: &[Arc<Issuer>], new: &[Arc<Issuer>], lines: &mut Lines) {
         });
         lines.when(issuer.max_stale > before.max_stale, || format!("issuer `{name}`: old keys are used longer"));
         asked(name, before.introspection.as_deref(), issuer.introspection.as_deref(), lines);
+        let word = |issuer: &Issuer| issuer.signals.as_ref().and_then(|signals| signals.authorization);
+        lines.when(word(before).is_some() && issuer.signals.is_some() && word(issuer).is_none(), || {
+            format!("issuer `{name}`: its signals need no `Authorization`")
+        });
         match (before.client.as_deref(), issuer.client.as_deref()) {
             (None, Some(_)) => lines.when(true, || format!("browsers may sign in with issuer `{name}`")),
             (Some(old), Some(new)) => {

@@ -204,7 +204,7 @@ impl Compiler<'_> {
                 "a permission that no route requires protects nothing; remove it or require it",
             );
         }
-        for (name, _) in limits {
+        for (name, _) in limits.iter().filter(|(name, _)| name.value != sessions::BUILT_IN) {
             check(
                 Noun::Limit,
                 name,

@@ -299,6 +299,8 @@ pub struct Signals {
     pub transmitter: String,
     /// What `aud` of the events must name one of.
     pub audiences: Vec<String>,
+    /// SHA-256 of what `Authorization` of a delivery must be.
+    pub authorization: Option<[u8; 32]>,
 }
 
 /// Where an issuer's keys come from.

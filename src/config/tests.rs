@@ -2,6 +2,7 @@
 mod limits;
 mod mistakes;
 mod reload;
+mod sessions;
 mod sign_in;
 mod storage;
 mod tokens;

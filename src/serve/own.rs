@@ -25,7 +25,7 @@ use decide::guards::own::{Sites, judge};
 use decide::oauth::OAuthError;
 use decide::refusal::{Code, Refusal};
 use decide::request::{Method, Methods, Request};
-use decide::rules::Seat;
+use decide::rules::{Rules, Seat};
 use std::time::Duration;
 
 /// Most bytes of a body that one of them reads.
@@ -118,6 +118,17 @@ impl Own {
         let mut refusal = Refusal::new(Code::MethodNotAllowed, "the gateway's resource has no such method");
         refusal.allow = Some(allow);
         Err(refusal)
+    }
+
+    /// What is decided about a request before the resource itself has a word, limits apart: the tenant of the host, its networks
+    /// and standing, and from whose page it comes.
+    pub fn before(self, rules: &Rules, request: &Request, facts: &Facts) -> Result<Option<Seat>, Refusal> {
+        if self.is_open() {
+            return Ok(None);
+        }
+        let seat = rules.seat_of_host(request)?;
+        judge(facts, seat.as_ref(), self.sites())?;
+        Ok(seat)
     }
 
     /// From whose pages it may be asked.

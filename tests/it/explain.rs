@@ -79,3 +79,35 @@ fn a_bundle_with_problems_is_not_explained() {
     assert_eq!(output.code, Some(78), "{output:?}");
     assert!(output.stderr.contains("did you mean `app`?"), "{}", output.stderr);
 }
+
+/// Paths that the gateway answers by itself have no route, and it says so.
+#[test]
+fn it_knows_the_gateways_own_resources() {
+    let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+    bundle.replace("sessions:\n", "sessions:\n  tokens: {exchange: [workforce], issue_at: [/oauth/token]}\n");
+    for (line, code, says) in [
+        ("POST https://acme.localhost/oauth/token", 0, "resource       /.moat/token of the gateway itself"),
+        ("POST https://acme.localhost/oauth/token", 0, "tenant         acme by host"),
+        ("POST https://acme.localhost/oauth/token", 0, "limit          moat-own"),
+        ("POST https://acme.localhost/.moat/token", 0, "=> answered by the gateway, by what the request carries"),
+        ("GET https://acme.localhost/oauth/token", 1, "=> 405 method.not-allowed"),
+        ("POST https://initech.localhost/oauth/token", 1, "=> 403 tenant.suspended"),
+        ("POST https://nobody.localhost/oauth/token", 1, "=> 404 tenant.unknown"),
+        ("POST https://acme.localhost/.moat/sessions --cross-site", 1, "=> 403 csrf.unproven"),
+        ("GET https://acme.localhost/.moat/nothing", 1, "=> 404 route.unknown"),
+        ("GET https://acme.localhost/.moat/jwks.json", 0, "=> answered by the gateway"),
+    ] {
+        let (exit, text) = explain(&bundle, line);
+        assert!(exit == Some(code) && text.contains(says), "{line}: `{says}` in\n{text}");
+    }
+    let place = place(&bundle, "gateway.yaml", "tokens:");
+    let (_, text) = explain(&bundle, "POST https://acme.localhost/oauth/token");
+    assert!(text.lines().any(|line| line.contains("resource") && line.ends_with(&place)), "{place} in\n{text}");
+    // A policy test about one would test nothing.
+    bundle.write(
+        "policies/tests/own.yaml",
+        "version: 1\ncases:\n  - name: tokens\n    request: {method: POST, url: \"https://acme.localhost/oauth/token\"}\n    expect: {permit: true}\n",
+    );
+    let check = format!("{:?}", moat(bundle.root(), &["check"]));
+    assert!(check.contains("is the gateway's own: no route decides about it"), "{check}");
+}

@@ -1,5 +1,5 @@
 //! What a reload lets sessions be that they were not before.
-use super::Lines;
+use super::{Lines, raised};
 use crate::config::settings::{Browser, Sessions};
 
 pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
@@ -19,8 +19,13 @@ pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
         "authenticator apps may be set up longer after the sign-in".to_owned()
     });
     for limit in &old.limits {
-        let gone = !new.limits.iter().any(|other| other.name == limit.name);
-        lines.when(gone, || format!("the gateway's own endpoints lost limit `{}`", limit.name));
+        let Some(other) = new.limits.iter().find(|other| other.name == limit.name) else {
+            lines.when(true, || format!("the gateway's own endpoints lost limit `{}`", limit.name));
+            continue;
+        };
+        let line = format!("limit `{}` was raised, or counts by less", limit.name);
+        let seen = lines.0.contains(&line);
+        lines.when(!seen && raised(limit, other), || line);
     }
 }
 

@@ -6,10 +6,11 @@ use super::{Compiler, list};
 use crate::config::options::{IssuerOptions, ListenOption, SignalsOptions};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::{Issuer, KeySource, Server, Signals};
+use crate::config::secrets::SecretPlace;
+use crate::config::settings::{Issuer, KeySource, SecretSource, Server, Signals};
 use crate::config::units::{Period, seconds};
 use crate::config::{Purpose, pepper};
-use aws_lc_rs::digest;
+use aws_lc_rs::digest::{self, SHA256};
 use decide::policy::nearest;
 use decide::rules::API_KEY;
 use decide::token::{Algorithm, ClaimName, ClaimNames, FIREBASE_JWKS_URL, IssuerRules};
@@ -20,6 +21,9 @@ use std::time::Duration;
 const MAX_SKEW: Period = seconds(300);
 /// The greatest time that can be written.
 const MAX_PERIOD: Period = seconds(100 * 365 * 86_400);
+
+/// Fewest characters that a delivery of events must carry, where it must carry any.
+const LEAST_WORD: usize = 16;
 
 impl Compiler<'_> {
     /// Issuers in the order of their names, with the key of the hash under which their session ids are known.
@@ -91,7 +95,31 @@ impl Compiler<'_> {
             true => audiences.to_vec(),
             false => options.audiences.iter().map(|audience| audience.value.clone()).collect(),
         };
-        Signals { transmitter: options.caep.value.clone(), audiences }
+        let authorization = options.authorization.as_ref().and_then(|place| self.delivery_word(place));
+        Signals { transmitter: options.caep.value.clone(), audiences, authorization }
+    }
+
+    /// What a delivery of events must carry, hashed.
+    fn delivery_word(&self, place: &Spanned<SecretPlace>) -> Option<[u8; 32]> {
+        let source = place.source(&self.files.folder, &|name| self.files.variable(name));
+        if let Ok(SecretSource::File(path)) = &source {
+            self.files.watch(path.clone());
+        }
+        let text = source.and_then(|source| source.read().map_err(|error| format!("it cannot be read: {error}")));
+        let text = match text {
+            Ok(text) => text,
+            Err(message) => {
+                self.report.problem(place.at, message);
+                return None;
+            }
+        };
+        let text = text.trim();
+        if text.len() < LEAST_WORD || !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            let hint = "the whole value of the header, `Bearer …`, of 16 visible characters or more";
+            self.report.hinted(place.at, "this is no `Authorization` that keeps anybody out", Some(hint));
+            return None;
+        }
+        digest::digest(&SHA256, text.as_bytes()).as_ref().try_into().ok()
     }
 
     fn issuer_rules(&self, name: &Spanned<String>, options: &IssuerOptions, session_pepper: [u8; 32]) -> IssuerRules {

@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 /// Browsers forget cookies after 400 days; nobody should stay signed in for a quarter of a year.
 const LONGEST: Period = seconds(90 * 86_400);
-/// What the built-in limit of the gateway's own endpoints lets through: enough for an office behind one address, too little
-/// to guess or to keep the stores busy.
+/// Name of the limit that the gateway's own endpoints are under in any case.
+pub(super) const BUILT_IN: &str = "moat-own";
+/// What it lets through where nobody has written it: enough for an office behind one address, too little to guess or to keep
+/// the stores busy.
 const OWN: Rate = Rate { count: 600, period_s: 60, burst: 120 };
 
 impl Compiler<'_> {
@@ -26,18 +28,19 @@ impl Compiler<'_> {
     pub(super) fn sessions(&self, server: &Server, limits: &Limits) -> Sessions {
         let options = &self.options.sessions;
         let keys = self.sealing_keys(server);
-        let mut all = vec![Arc::new(built_in())];
+        let own = limits.list.iter().find(|(name, _)| name.value == BUILT_IN);
+        if let Some((name, limit)) = own {
+            self.own_limit(name, limit);
+        }
+        let mut all = vec![own.map_or_else(|| Arc::new(built_in()), |(_, limit)| limit.clone())];
         for name in &options.rate_limits {
             self.refer(Noun::Limit, name, limits.names.iter().map(String::as_str));
             let Some((_, limit)) = limits.list.iter().find(|(known, _)| known.value == name.value) else { continue };
-            if limit.stage() != Stage::Address || limit.key.iter().any(|part| matches!(part, KeyPart::Param(_))) {
-                let hint = "the gateway's own endpoints know the address before they know anybody";
-                self.report.hinted(
-                    name.at,
-                    format!("limit `{}` counts by more than the address", name.value),
-                    Some(hint),
-                );
+            if name.value == BUILT_IN {
+                self.report.problem(name.at, format!("`{BUILT_IN}` is in force without being listed"));
+                continue;
             }
+            self.own_limit(name, limit);
             all.push(limit.clone());
         }
         if options.browser.as_ref().is_none_or(|browser| browser.grant.is_none()) {
@@ -52,6 +55,15 @@ impl Compiler<'_> {
         let tokens = options.tokens.as_ref().map(|tokens| Arc::new(self.own_tokens(tokens)));
         let totp = options.totp.as_ref().map(|totp| Arc::new(self.totp(totp)));
         Sessions { browser, totp, tokens, dpop: self.dpop_rules(&options.dpop), keys, limits: all }
+    }
+
+    /// A limit of the gateway's own endpoints counts by what they know.
+    fn own_limit(&self, name: &Spanned<String>, limit: &Limit) {
+        if limit.stage() != Stage::Address || limit.key.iter().any(|part| matches!(part, KeyPart::Param(_))) {
+            let hint = "the gateway's own endpoints know the address before they know anybody";
+            let message = format!("limit `{}` counts by more than the address", name.value);
+            self.report.hinted(name.at, message, Some(hint));
+        }
     }
 
     fn browser(&self, options: &BrowserOptions, keys: &SealingKeys) -> Browser {
@@ -212,10 +224,10 @@ fn either(first: &Spanned<Period>, second: &Spanned<Period>) -> At {
     if first.at == At::default() { second.at } else { first.at }
 }
 
-/// The limit of the gateway's own endpoints that nobody has to write.
+/// The limit of the gateway's own endpoints that nobody has to write; whoever writes one of this name has it in its place.
 fn built_in() -> Limit {
     Limit {
-        name: Arc::from("moat-own"),
+        name: Arc::from(BUILT_IN),
         key: vec![KeyPart::ClientPrefix],
         rates: vec![OWN],
         concurrent: Vec::new(),

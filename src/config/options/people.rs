@@ -1,6 +1,7 @@
 //! Options of who sends requests: issuers and tenants.
 use super::{ClientOptions, IntrospectionOptions};
 use crate::config::read::Spanned;
+use crate::config::secrets::SecretPlace;
 use crate::config::units::{Period, seconds};
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -78,6 +79,11 @@ pub struct SignalsOptions {
     /// What `aud` of the events must name one of. Default: `audiences` of the issuer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<Spanned<String>>,
+    /// Place of the text that `Authorization` of each delivery must be, whole, as it was given to the transmitter when the
+    /// stream was set up (`authorization_header`): `Bearer …`. 16 characters or more. Events are signed with or without it; it
+    /// keeps others from having signatures checked. Default: nothing is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Spanned<SecretPlace>>,
 }
 
 /// A Firebase project.

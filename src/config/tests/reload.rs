@@ -4,6 +4,11 @@ use std::fs;
 
 /// What a change of the sound bundle loosens, and what of it needs a restart.
 fn differences(changes: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
+    differences_of(&[], changes)
+}
+
+/// The same of the sound bundle after the changes of `base`.
+fn differences_of(base: &[(&str, &str)], changes: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
     let snapshot = |changes: &[(&str, &str)]| {
         let mut files = sound();
         for (from, to) in changes {
@@ -21,7 +26,7 @@ fn differences(changes: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
         loaded.snapshot.tls.as_mut().unwrap().certificates = "certs".into();
         loaded.snapshot
     };
-    let (old, new) = (snapshot(&[]), snapshot(changes));
+    let (old, new) = (snapshot(base), snapshot(&[base, changes].concat()));
     (crate::config::compare::loosened(&old, &new), crate::config::compare::needs_restart(&old, &new))
 }
 
@@ -97,5 +102,54 @@ fn what_a_reload_cannot_change_is_named_and_the_rest_is_loosened_or_not() {
     ] {
         let (loosened, restart) = differences(&[(from, to)]);
         assert_eq!((loosened.join("; ").as_str(), restart.join("; ").as_str()), (loosens, restarts), "{to}");
+    }
+}
+
+/// Sessions that live longer, are easier to keep a copy of, or come from more places, and tokens likewise.
+#[test]
+fn what_a_reload_loosens_of_sessions_is_named() {
+    let base = [(
+        "sessions: {step_up: {fresh: {max_age: 15m}}}",
+        "sessions:
+  step_up: {fresh: {max_age: 15m}}
+  browser: {idle: 10m, absolute: 1h, rotate_id: {every: 5m, on: [login, step_up, role_change]}, reuse_leeway: 5s, same_site: strict}
+  tokens: {exchange: [login], access_ttl: 5m, refresh: {ttl: 1d, reuse_leeway: 3s}}
+  totp: {issuer: X, enrol_within: 6m}",
+    )];
+    let longer = "sessions live longer (`sessions.browser`)";
+    let rarer = "session handles are replaced less often";
+    let tokens = "tokens of the gateway live longer (`sessions.tokens`)";
+    for (from, to, expected) in [
+        ("idle: 10m", "idle: 11m", longer),
+        ("idle: 10m", "idle: 9m", ""),
+        ("absolute: 1h", "absolute: 2h", longer),
+        ("absolute: 1h", "absolute: 50m", ""),
+        ("every: 5m", "every: 6m", rarer),
+        ("every: 5m", "every: 4m", ""),
+        ("[login, step_up, role_change]", "[login, role_change]", rarer),
+        ("[login, step_up, role_change]", "[login, step_up]", rarer),
+        ("[login, step_up, role_change]", "[step_up, role_change]", ""),
+        ("same_site: strict", "same_site: lax", "the session cookie follows links from other sites"),
+        ("reuse_leeway: 5s", "reuse_leeway: 6s", "a replaced session handle is good for longer"),
+        ("same_site: strict", "same_site: strict, exchange: [login]", "tokens of `login` are exchanged for sessions"),
+        ("access_ttl: 5m", "access_ttl: 6m", tokens),
+        ("ttl: 1d", "ttl: 2d", tokens),
+        ("ttl: 1d", "ttl: 12h", ""),
+        (
+            "reuse_leeway: 3s",
+            "reuse_leeway: 4s",
+            "refresh tokens that were exchanged are good for longer (`sessions.tokens.refresh`)",
+        ),
+        ("enrol_within: 6m", "enrol_within: 7m", "authenticator apps may be set up longer after the sign-in"),
+        ("  calm:", "  moat-own: {key: [client.ip_prefix], rate: 600/m, burst: 120}\n  calm:", ""),
+        (
+            "  calm:",
+            "  moat-own: {key: [client.ip_prefix], rate: 6000/m, burst: 120}\n  calm:",
+            "limit `moat-own` was raised, or counts by less",
+        ),
+    ] {
+        let (loosened, restart) = differences_of(&base, &[(from, to)]);
+        assert_eq!(loosened.join("; "), expected, "{from} → {to}");
+        assert!(restart.is_empty(), "{restart:?}");
     }
 }

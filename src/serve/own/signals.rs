@@ -7,11 +7,12 @@ use super::Visit;
 use crate::serve::keys::Unverified;
 use crate::serve::respond::Made;
 use crate::serve::revocation::{Order, Via, undone};
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::Bytes;
 use decide::refusal::{Code, Refusal};
 use decide::token::{EventError, EventRules, Events, TokenError, verify_events};
-use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// What a pushed token is sent as (RFC 8935, 2.1).
@@ -29,6 +30,10 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let ring = visit.active.issuer(name).cloned().ok_or_else(nothing)?;
     let signals = ring.settings().signals.clone().ok_or_else(nothing)?;
     visit.done("signals.receive");
+    if signals.authorization.is_some_and(|expected| !carries(visit.headers, &expected)) {
+        visit.shared.metrics.signal(name, "none", "authentication_failed");
+        return Ok(refused("authentication_failed", "`Authorization` is not what the stream was set up with"));
+    }
     let media_type = visit.facts.body.content_type.as_deref();
     if media_type != Some(MEDIA_TYPE) {
         return Ok(refused("invalid_request", "the body is not `application/secevent+jwt`"));
@@ -84,6 +89,13 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         tracing::warn!(%error, "a signal may be taken twice");
     }
     Ok(accepted())
+}
+
+/// Whether the one `Authorization` is the text with this hash.
+fn carries(headers: &HeaderMap, expected: &[u8; 32]) -> bool {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    verify_slices_are_equal(digest(&SHA256, line.as_bytes()).as_ref(), expected).is_ok()
 }
 
 /// What is remembered of a token.

@@ -121,3 +121,31 @@ async fn what_is_no_event_of_the_issuer_is_refused_in_the_words_of_the_standard(
     let reply = gateway.call("POST", &elsewhere).header("content-type", "application/secevent+jwt").body(of(|_| ()));
     assert_eq!(reply.send().await.verdict(), "404 route.unknown");
 }
+
+#[tokio::test]
+async fn a_delivery_carries_what_the_stream_was_set_up_with() {
+    let (gateway, _upstream) = with(|bundle| {
+        bundle.replace(
+            "issuers:\n  workforce:\n",
+            "issuers:\n  workforce:\n    signals: {caep: \"https://login.test/ssf\", authorization: {file: stream-word}}\n",
+        );
+        bundle.write("stream-word", "Bearer 0123456789abcdef\n");
+    })
+    .await;
+    let token = event(&gateway, "session-revoked", "dora", |_| ());
+    let deliver = async |words: &[&str]| {
+        let call = gateway.call("POST", SIGNALS).header("content-type", "application/secevent+jwt");
+        let call = words.iter().fold(call, |call, word| call.header("authorization", word));
+        let reply = call.body(token.clone()).send().await;
+        let error =
+            serde_json::from_slice::<Value>(&reply.body).ok().and_then(|body| body["err"].as_str().map(str::to_owned));
+        (reply.status, error.unwrap_or_default())
+    };
+    let (right, refused) = ("Bearer 0123456789abcdef", (400, "authentication_failed".to_owned()));
+    for words in [&[][..], &["Bearer 0123456789abcdeg"], &["bearer 0123456789abcdef"], &[right, right], &[right, "x"]] {
+        assert_eq!(deliver(words).await, refused, "{words:?}");
+    }
+    assert_eq!(verdict(&gateway, "dora").await, "200");
+    assert_eq!(deliver(&[right]).await, (202, String::new()));
+    assert_eq!(verdict(&gateway, "dora").await, "401 session.revoked");
+}
