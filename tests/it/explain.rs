@@ -104,6 +104,7 @@ fn it_knows_the_gateways_own_resources() {
     let (_, text) = explain(&bundle, "POST https://acme.localhost/oauth/token");
     assert!(text.lines().any(|line| line.contains("resource") && line.ends_with(&place)), "{place} in\n{text}");
     // A policy test about one would test nothing.
+    bundle.replace("  roles: policies/roles.yaml\n", "  roles: policies/roles.yaml\n  tests: policies/tests/*.yaml\n");
     bundle.write(
         "policies/tests/own.yaml",
         "version: 1\ncases:\n  - name: tokens\n    request: {method: POST, url: \"https://acme.localhost/oauth/token\"}\n    expect: {permit: true}\n",

@@ -49,7 +49,7 @@ async fn a_challenge_names_each_way_in() {
                 "  {name}:\n    match: {{hosts: [\"*.localhost\"], paths: [/way/{name}], methods: [GET]}}\n    upstream: app\n    headers: api-json\n    auth: {{{auth}}}\n    require: {{session: any}}"
             ));
         }
-        bundle.write("keys.yaml", "keys: {}\n");
+        bundle.write("keys.yaml", "version: 1\nkeys: {}\n");
     })
     .await;
     let algorithms = "algs=\"ES256 ES384 EdDSA PS256 RS256\"";

@@ -1,6 +1,7 @@
 //! `sessions.revocation` → settings.
 use super::Compiler;
 use crate::config::options::{ListenOption, StaleOption};
+use crate::config::problem::At;
 use crate::config::settings::{Listen, Revocation};
 use crate::config::units::{Period, seconds};
 
@@ -28,24 +29,26 @@ impl Compiler<'_> {
             }
         }
         let keep = self.within(&options.keep, seconds(60), LONGEST);
+        // Where nobody has written it, what outlives it is what was written.
+        let at = |other: At| if options.keep.at == At::default() { other } else { options.keep.at };
         for (name, issuer) in self.options.issuers.iter() {
             let most = issuer.max_lifetime;
             if most.0 > keep.0 {
                 let message = format!("tokens of issuer `{}` may live for `{most}`, longer than `keep`", name.value);
                 let hint = "a revocation that is forgotten before the token ends lets it in again: lengthen `keep`";
-                self.report.hinted(options.keep.at, message, Some(hint));
+                self.report.hinted(at(name.at), message, Some(hint));
             }
         }
         if let Some(browser) = self.options.sessions.browser.as_ref().filter(|browser| browser.absolute.0 > keep.0) {
             let message = format!("sessions may live for `{}`, longer than `keep`", browser.absolute.value);
             let hint = "a revocation that is forgotten before the session ends lets it in again: lengthen `keep`";
-            self.report.hinted(options.keep.at, message, Some(hint));
+            self.report.hinted(at(browser.absolute.at), message, Some(hint));
         }
         let refresh = self.options.sessions.tokens.as_ref().map(|tokens| &tokens.refresh.ttl);
         if let Some(ttl) = refresh.filter(|ttl| ttl.0 > keep.0) {
             let message = format!("refresh tokens may be good for `{}`, longer than `keep`", ttl.value);
             let hint = "a revocation that is forgotten before the family ends lets it in again: lengthen `keep`";
-            self.report.hinted(options.keep.at, message, Some(hint));
+            self.report.hinted(at(ttl.at), message, Some(hint));
         }
         Revocation {
             listen,

@@ -132,7 +132,11 @@ fn what_a_reload_loosens_of_sessions_is_named() {
         ("same_site: strict", "same_site: lax", "the session cookie follows links from other sites"),
         ("reuse_leeway: 5s", "reuse_leeway: 6s", "a replaced session handle is good for longer"),
         ("same_site: strict", "same_site: strict, exchange: [login]", "tokens of `login` are exchanged for sessions"),
-        ("access_ttl: 5m", "access_ttl: 6m", tokens),
+        (
+            "access_ttl: 5m",
+            "access_ttl: 6m",
+            "issuer `moat`: tokens live longer; tokens of the gateway live longer (`sessions.tokens`)",
+        ),
         ("ttl: 1d", "ttl: 2d", tokens),
         ("ttl: 1d", "ttl: 12h", ""),
         (

@@ -11,7 +11,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         SOUND,
         "sessions: {step_up: {fresh: {max_age: 15m}}, browser: {absolute: 31d}}",
-        "gateway.yaml:14:1 sessions may live for `31d`, longer than `keep` (a revocation that is forgotten before the session ends lets it in again: lengthen `keep`)",
+        "gateway.yaml:14:66 sessions may live for `31d`, longer than `keep` (a revocation that is forgotten before the session ends lets it in again: lengthen `keep`)",
     ),
     (
         SOUND,
@@ -21,12 +21,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         SOUND,
         "sessions: {step_up: {fresh: {max_age: 15m}}, browser: {idle: 10m, absolute: 10m, rotate_id: {every: 10m}}}",
-        "gateway.yaml:14:102 no session lives long enough for `rotate_id.every` (shorten it: sessions end after `absolute`, `10m`)",
+        "gateway.yaml:14:101 no session lives long enough for `rotate_id.every` (shorten it: sessions end after `absolute`, `10m`)",
     ),
     (
         SOUND,
         "sessions: {step_up: {fresh: {max_age: 15m}}, rate_limits: [moat-own]}\n# calm",
-        "gateway.yaml:14:60 unknown limit `moat-own` (there is only `calm`)",
+        "gateway.yaml:14:60 unknown rate limit `moat-own` (there is only `calm`)",
     ),
 ];
 

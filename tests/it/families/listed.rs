@@ -107,6 +107,7 @@ async fn a_token_that_comes_back_closes_what_its_family_has_open_and_no_other() 
     let mut frame = vec![0; REVOKED.len()];
     tokio::time::timeout(PATIENCE, closed.read_exact(&mut frame)).await.expect("no goodbye").unwrap();
     assert_eq!(frame, REVOKED);
+    assert_eq!(app.hears().await, [&[0x88, 0x80 | 17, 3, 0xf0], &b"session.revoked"[..]].concat());
     echoes(&mut kept, &app).await;
     assert_eq!(held(&gateway, &text(&other, "access_token")).await, "200");
 }
