@@ -61,7 +61,7 @@ pub(super) fn tell(
         writeln!(out, "  {name:<14} {text}")?;
         known.extend(worth);
     }
-    let found = judge(&snapshot.rules, request).ok().and_then(|judged| judged.found);
+    let found = judge(snapshot, request).ok().and_then(|judged| judged.found);
     let accept = match found.as_ref().map(|found| &found.route.access) {
         Some(Access::Session(rules)) => rules.accept.as_slice(),
         Some(Access::Public { .. }) | None => &[],
