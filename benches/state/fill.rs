@@ -6,7 +6,7 @@ use decide::revocation::{Handles, Mark, Scope, Source, Target, Within};
 use decide::session::browser::Rules;
 use moat::store::revocations::{Observer, Revocations};
 use moat::store::seal::Keyring;
-use moat::store::sessions::{Realm, Sessions};
+use moat::store::sessions::{Realm, Renewing, Sessions};
 use moat::store::shared::{self, Op};
 use moat::store::state::embedded::{self, Embedded};
 use moat::store::state::postgres::{self, Watcher};
@@ -141,7 +141,8 @@ impl Store {
 fn realm() -> Realm {
     let rules =
         Rules { idle_ms: HOURS_12_MS, absolute_ms: HOURS_12_MS, leeway_ms: 10_000, every_ms: Some(HOURS_12_MS) };
-    Realm { ring: Arc::new(Keyring::new(&[KEY])), tenant: "acme".into(), rules }
+    let renewing = Renewing { step_up: true, role_change: true };
+    Realm { ring: Arc::new(Keyring::new(&[KEY])), tenant: "acme".into(), rules, renewing }
 }
 
 /// Somebody as a usual token makes one.
