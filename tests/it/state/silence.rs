@@ -114,7 +114,8 @@ async fn without_postgresql_what_can_go_on_does_and_the_rest_is_told_to_come_aga
 async fn a_session_goes_on_for_a_minute_after_it_was_read_and_no_longer() {
     const AT: u64 = 1_800_000_000_000;
     let rules = Rules { idle_ms: 30_000, absolute_ms: 3_600_000, leeway_ms: 5_000, every_ms: Some(600_000) };
-    let realm = Realm { ring: Arc::new(Keyring::new(&[[7; 32]])), tenant: "acme".into(), rules };
+    let renewing = moat::store::sessions::Renewing { step_up: true, role_change: true };
+    let realm = Realm { ring: Arc::new(Keyring::new(&[[7; 32]])), tenant: "acme".into(), rules, renewing };
     let source = Source { issuer: "workforce", subject: "ada", tenant: Some("acme"), ..Source::default() };
     let ada = Identity {
         issuer: "workforce".into(),
