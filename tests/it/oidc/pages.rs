@@ -16,7 +16,7 @@ const REST: [(&str, &str); 10] = [
     ("upstreams", "upstreams: {web: {endpoints: [\"127.0.0.1:3000\"]}}\n"),
     (
         "routes",
-        "routes: {open: {match: {hosts: [\"*.app.example.com\"], paths: [/open]}, upstream: web, public: \"a page\"}}\n",
+        "routes: {open: {match: {hosts: [\"*.app.example.com\"], paths: [/open], methods: [GET]}, upstream: web, public: \"a page\"}}\n",
     ),
 ];
 
