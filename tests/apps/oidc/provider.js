@@ -29,6 +29,8 @@ const provider = new Provider(issuer, {
   conformIdTokenClaims: false,
   cookies: { keys: ['of a test'] },
   enabledJWA: { clientAuthSigningAlgValues: ['EdDSA', 'ES256'] },
+  // Its own keeps away from loopback, where all of this happens.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
