@@ -121,7 +121,8 @@ async fn once(visit: &Visit<'_>, flow: &Flow) -> Result<(), Refusal> {
 fn ended(visit: &Visit<'_>, page: &Page, identity: &Arc<Identity>) -> Result<Option<Refusal>, Refusal> {
     let answer = Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Session });
     let tenant = page.seat.as_ref().map(|seat| &*seat.id);
-    match visit.shared.hold(answer, &visit.active.snapshot.revocation, true, tenant) {
+    // Not as for `sensitive` routes: what this replica has not heard of yet ends the session with its next use.
+    match visit.shared.hold(answer, &visit.active.snapshot.revocation, false, tenant) {
         Answer::Credential(Credential::Valid { .. }) => Ok(None),
         Answer::Credential(Credential::Revoked(cause)) => Ok(Some(Refusal::new(Code::SessionRevoked, cause))),
         Answer::Unavailable(cause) => Err(unavailable(cause)),
