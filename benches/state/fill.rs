@@ -65,7 +65,7 @@ impl Store {
                 redis.address
             )),
             Store::Postgres(postgres) => Some(format!(
-                "postgres: {{url: \"postgresql://{}@{}/postgres\", password: {{file: password}}, use_for: [sessions, revocations]}}",
+                "postgres: {{url: \"postgresql://{}@{}/postgres\", password: {{file: password}}, connect_timeout: 10s, command_timeout: 10s, use_for: [sessions, revocations]}}",
                 OWNER.0, postgres.address
             )),
         }
