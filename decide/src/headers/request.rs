@@ -290,15 +290,9 @@ impl Presented<'_> {
     /// Whether a header, or another spelling of it, holds a key.
     fn holds_key(&self, name: &str) -> bool {
         let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-        self.accept.iter().any(|accept| match accept {
-            Accept::ApiKey { header, .. } => header.as_str().bytes().map(fold).eq(name.bytes().map(fold)),
-            Accept::Bearer { .. }
-            | Accept::Dpop { .. }
-            | Accept::Cookie { .. }
-            | Accept::Session { .. }
-            | Accept::AppSession { .. }
-            | Accept::ExtAuth { .. }
-            | Accept::Certificate { .. } => false,
+        self.accept.iter().any(|accept| {
+            let Accept::ApiKey { header, .. } = accept else { return false };
+            header.as_str().bytes().map(fold).eq(name.bytes().map(fold))
         })
     }
 }
