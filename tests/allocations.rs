@@ -1,5 +1,14 @@
 //! How often a request allocates, as a count: the whole gateway runs in this process, its client and its application do not
 //! allocate here. With `MOAT_HEAP=FILE` the places of the allocations are written down, for a viewer of DHAT's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
 use moat::cli::check;
 use moat::config::Purpose;
 use moat::serve::ending::Reason;

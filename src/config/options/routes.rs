@@ -1,5 +1,7 @@
 //! Options of routes: which requests they take, who may use them, and what is asked of a request.
-use super::{ApiKeyAuth, CorsOptions, CsrfOption, ForwardCertificate, IsolationOption, LimitUse, RouteAuth, RouteUpstream};
+use super::{
+    ApiKeyAuth, CorsOptions, CsrfOption, ForwardCertificate, IsolationOption, LimitUse, RouteAuth, RouteUpstream,
+};
 use crate::config::read::Spanned;
 use crate::config::units::{Period, Size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -52,9 +52,12 @@ async fn a_sign_in_as_it_should_be() {
     assert_eq!(board(&gateway, &jar).await, "200");
     let said = upstream.last();
     assert_eq!(said.header("cookie").as_deref(), Some("theme=dark"), "nothing of ours is the application's business");
-    assert!(said.headers.iter().all(|(name, value)| {
+    assert!(
+        said.headers.iter().all(|(name, value)| {
             !value.contains("access-1") && (name == "moat-assertion" || !value.contains("eyJ"))
-        }), "{said:?}");
+        }),
+        "{said:?}"
+    );
     assert_eq!(gateway.get("https://globex.localhost/board").header("cookie", &cookie).send().await.status, 401);
 }
 

@@ -66,6 +66,8 @@ struct World {
     thief_was_here: bool,
     revoked: bool,
     revocation_lost: bool,
+    /// Whether the client was told that its family is revoked: then it signs in anew, and its token is gone.
+    gone: bool,
     /// Each token that was presented, with every successor it ever gave.
     successors: BTreeMap<u64, BTreeSet<u64>>,
     reuse_seen: bool,
@@ -85,6 +87,7 @@ impl World {
             thief_was_here: false,
             revoked: false,
             revocation_lost: false,
+            gone: false,
             successors: BTreeMap::new(),
             reuse_seen: false,
         }
@@ -101,6 +104,7 @@ impl World {
 
     fn happen(&mut self, event: &Event) {
         match event {
+            Event::Refresh { .. } if self.gone => {}
             Event::Refresh { copies, first } => {
                 for copy in 0..*copies {
                     let replica = (first + copy) % REPLICAS;
@@ -199,7 +203,10 @@ impl World {
                 self.reuse_seen = true;
                 assert!(self.thief_was_here, "an honest client was taken for a thief: {}", request.presented);
             }
-            Outcome::Over(Over::Ended(Ending::Revoked)) => assert!(self.revoked, "nobody revoked the family"),
+            Outcome::Over(Over::Ended(Ending::Revoked)) => {
+                assert!(self.revoked, "nobody revoked the family");
+                self.gone |= request.honest;
+            }
             Outcome::Over(Over::Expired) => panic!("its time is not up"),
             Outcome::Unknown => panic!("the row was never removed"),
             Outcome::Unavailable | Outcome::Again(_) => {}
@@ -263,6 +270,22 @@ fn within_the_leeway(events: Vec<Event>) -> Vec<Event> {
         _ => true,
     };
     events.into_iter().filter(keep).collect()
+}
+
+/// The history that a client made which had been told of its end, and came back after the store had forgotten it.
+#[test]
+fn who_was_told_of_the_end_does_not_come_back() {
+    let mut world = World::new([0; REPLICAS]);
+    let refresh = Event::Refresh { copies: 1, first: 0 };
+    world.happen(&refresh);
+    world.happen(&Event::Proceed { request: 0, fate: Fate::Done });
+    world.happen(&Event::Proceed { request: 0, fate: Fate::DoneThenCrash });
+    world.revoke();
+    world.happen(&Event::Pause { ms: 10_000 });
+    world.happen(&Event::LoseLastWrite);
+    world.happen(&refresh);
+    world.settle();
+    assert!(world.gone && !world.reuse_seen);
 }
 
 proptest! {
