@@ -15,21 +15,20 @@
 //! | any other | as it came |
 //!
 //! "Goes" means the name in any case, and every twin of it: CGI and its heirs turn `-`, `_` and other marks into `_`.
+mod credentials;
+
 use super::known;
 use super::problems::{Problems, ProfileProblem};
 use super::trace::TraceParent;
 use super::{Fields, Nonce};
-use crate::cookie;
 use crate::facts::{Carrier, Identity, RequestId};
 use crate::rules::Accept;
-use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-static DPOP: HeaderName = HeaderName::from_static("dpop");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -337,24 +336,9 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
     let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
     unwanted.iter().for_each(|name| fields.remove(name));
     if !headers.forward_credential {
-        if out.presented.bearer {
-            if fields.value(&AUTHORIZATION).is_some_and(is_bearer) {
-                fields.remove(&AUTHORIZATION);
-            }
-            // With the token goes its proof (RFC 9449): it may be good for another moment.
-            if fields.value(&DPOP).is_some() {
-                fields.remove(&DPOP);
-            }
-        }
-        if fields.value(&COOKIE).is_some() {
-            out.presented.cookies.iter().for_each(|name| remove_cookie(fields, |line| cookie::without(line, name)));
-        }
+        credentials::withhold(fields, &out.presented);
     }
-    // Sign-ins under way are no credential, and of no use to anybody but us.
-    if fields.values(&COOKIE).flat_map(|line| cookie::pairs(line.as_bytes())).any(|(name, _)| cookie::is_own(name)) {
-        remove_cookie(fields, cookie::without_own);
-    }
-    join_cookies(fields);
+    credentials::settle_cookies(fields);
 
     let [tenant, subject, roles, request_id, assertion, nonce] = &headers.names;
     let mut say = |name: &HeaderName, value: Option<HeaderValue>| {
@@ -462,32 +446,6 @@ fn push_encoded(text: &mut String, item: &str) {
         } else {
             let _ = write!(text, "%{byte:02X}");
         }
-    }
-}
-
-/// RFC 6750, 2.1. Other schemes are a matter between client and application.
-fn is_bearer(value: &HeaderValue) -> bool {
-    let begins = |scheme: &[u8]| value.as_bytes().get(..scheme.len()).is_some_and(|b| b.eq_ignore_ascii_case(scheme));
-    begins(b"bearer") || begins(b"dpop ")
-}
-
-/// Takes cookies out of `Cookie`.
-fn remove_cookie(fields: &mut impl Fields, without: impl for<'a> Fn(&'a [u8]) -> Cow<'a, [u8]>) {
-    let without = |line: &HeaderValue| HeaderValue::from_bytes(&without(line.as_bytes())).ok();
-    let lines: Vec<HeaderValue> = fields.values(&COOKIE).filter_map(without).collect();
-    fields.remove(&COOKIE);
-    lines.into_iter().filter(|line| !line.is_empty()).for_each(|line| fields.append(&COOKIE, line));
-}
-
-/// One `Cookie` line, whatever HTTP/2 split it into (RFC 9113, 8.2.3): applications behind HTTP/1.1 join lines by a
-/// comma, as other fields are, and find none of the cookies.
-fn join_cookies(fields: &mut impl Fields) {
-    if fields.values(&COOKIE).nth(1).is_none() {
-        return;
-    }
-    let lines: Vec<&[u8]> = fields.values(&COOKIE).map(HeaderValue::as_bytes).filter(|line| !line.is_empty()).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(b"; ".as_slice())) {
-        fields.set(&COOKIE, joined);
     }
 }
 
