@@ -13,6 +13,9 @@ use tokio_rustls::TlsAcceptor;
 /// Whole answers of the token endpoint, from the form that came.
 type Script = Box<dyn Fn(&HashMap<String, String>) -> Answer + Send>;
 
+/// Head and form of a request.
+type Asked = (String, HashMap<String, String>);
+
 /// What the token endpoint does.
 pub enum Answer {
     /// Sends these bytes and closes.
@@ -34,7 +37,7 @@ pub struct Provider {
     pub authority: Authority,
     script: Arc<Mutex<Option<Script>>>,
     /// Heads and forms that reached the token endpoint.
-    pub asked: Arc<Mutex<Vec<(String, HashMap<String, String>)>>>,
+    pub asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 

@@ -117,6 +117,9 @@ async fn one_wrong_claim_is_enough() {
     }
 }
 
+/// What is wrong, the endpoint's answer, and the verdict.
+type Case = (&'static str, Box<dyn Fn() -> Answer + Send>, &'static str);
+
 #[tokio::test]
 async fn what_a_token_endpoint_may_do_wrong() {
     let provider = Provider::start(false).await;
@@ -131,7 +134,7 @@ async fn what_a_token_endpoint_may_do_wrong() {
     };
     let redirect =
         "HTTP/1.1 302 Found\r\nlocation: https://evil.example/token\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    let cases: Vec<(&str, Box<dyn Fn() -> Answer + Send>, &str)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "declines",
             Box::new(|| json_answer("400 Bad Request", &json!({"error": "invalid_grant"}))),
