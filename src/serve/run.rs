@@ -42,6 +42,9 @@ use tokio::task::JoinSet;
 /// How often limits forget keys whose quota is whole again.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How long the first reading of what was ended is waited for at the start.
+const FIRST_READ: Duration = Duration::from_secs(1);
+
 /// A gateway that runs.
 pub struct Running {
     /// What its requests share.
@@ -256,6 +259,9 @@ impl Prepared {
             listening: listening.clone(),
         };
         let mut tasks = JoinSet::new();
+        // Who was ended is known before the first is let in; where the store is silent, they are told to come back.
+        tasks.spawn(shared.revocations.clone().follow());
+        shared.revocations.read_within(FIRST_READ).await;
         let doors = Doors::new(house);
         bound.into_iter().for_each(|bound| doors.open(bound));
         tasks.spawn(live::watch_over(shared.clone()));
@@ -263,7 +269,6 @@ impl Prepared {
         tasks.spawn(key_use::keep(shared.clone()));
         tasks.spawn(quotas.clone().keep_together());
         tasks.spawn(shared.state.clone().keep_house());
-        tasks.spawn(shared.revocations.clone().follow());
         tasks.spawn(revocation::watch_over(shared.clone()));
         if let Some(status) = status {
             tasks.spawn(status.keep_time());

@@ -69,6 +69,8 @@ pub struct Revocations {
     observer: Arc<dyn Observer>,
     /// Whether all marks were read once.
     ready: AtomicBool,
+    /// Says so.
+    first: Notify,
     began: Instant,
     /// When the knowledge of this process was complete, nanoseconds after it began.
     heard: AtomicU64,
@@ -94,6 +96,7 @@ impl Revocations {
             clock,
             observer,
             ready: AtomicBool::new(false),
+            first: Notify::new(),
             began: Instant::now(),
             heard: AtomicU64::new(0),
             stale: AtomicBool::new(false),
@@ -120,6 +123,16 @@ impl Revocations {
     /// Whether all marks were read: before that, nobody knows who is out.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// Waits until all marks were read, for so long at most: a store that is silent keeps nobody from starting.
+    pub async fn read_within(&self, patience: Duration) {
+        let mut read = std::pin::pin!(self.first.notified());
+        read.as_mut().enable();
+        if !self.is_ready() {
+            // Late is no error: until it is read, everybody with a credential is told to come back.
+            drop(tokio::time::timeout(patience, read).await);
+        }
     }
 
     /// How old the knowledge of this process may be.
@@ -289,6 +302,7 @@ impl Revocations {
         }
         self.heard.fetch_max(nanos(asked), Ordering::Release);
         self.ready.store(true, Ordering::Release);
+        self.first.notify_waiters();
         Ok(Some(stand))
     }
 

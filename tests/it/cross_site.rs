@@ -298,18 +298,22 @@ fn the_page_about_it_says_what_holds() {
 fn the_examples_of_the_page_load() {
     let page = include_str!("../../docs/cross-site.md");
     let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(blocks.len(), 6);
+    assert_eq!(blocks.len(), 7);
+    let forms = blocks.iter().find(|block| block.starts_with("routes:\n  forms:")).unwrap();
     let profiles = blocks.iter().find(|block| block.starts_with("# policies/headers.yaml")).unwrap();
     for block in blocks.iter().filter(|block| !block.starts_with('#')) {
         let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
-        let whole = match block.strip_prefix("cors:") {
-            None => (*block).to_owned(),
-            Some(_) => format!(
+        let whole = match block.split(':').next().unwrap() {
+            // Keys of tokens, and a route that has some.
+            "sessions" => format!("{block}{forms}"),
+            "cors" => format!(
                 "routes:\n  one:\n    match: {{hosts: [api.example.com], paths: [\"/v1/**\"], methods: [GET, PUT]}}\n    upstream: api\n    auth: {{cookie: {{name: __Host-session, issuer: workforce}}}}\n    require: {{session: any}}\n{}",
                 indented(block)
             ),
+            _ => (*block).to_owned(),
         };
         let bundle = Bundle::empty();
+        bundle.write("csrf.keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
         let mut gateway = "version: 1
 server: {state_dir: state}
 admin: {address: 127.0.0.1:0}
