@@ -1,11 +1,10 @@
 //! `decide::frames`: what is read along with a connection of HTTP/2 says the same however its bytes are cut.
 use decide::frames::{Flood, Inbound, Kind, Limits, Outbound, Said, Splitter};
-use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A clock that stands still: budgets do not come back.
-static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+const NOW: Duration = Duration::ZERO;
 
 pub fn run(data: &[u8]) {
     let (cut, wire) = crate::input::number(data);
@@ -42,8 +41,8 @@ fn received(wire: &[u8], size: usize) -> (Option<Flood>, u32, bool, bool) {
         block_bytes: 300,
         refused_streams: 2,
     };
-    let mut inbound = Inbound::new(&limits, *NOW);
-    let flood = wire.chunks(size.max(1)).find_map(|piece| inbound.note(|| *NOW, piece).err());
+    let mut inbound = Inbound::new(&limits, NOW);
+    let flood = wire.chunks(size.max(1)).find_map(|piece| inbound.note(|| NOW, piece).err());
     // After the end nothing more is asked.
     let open = flood.is_none();
     (flood, inbound.opened(), open && inbound.in_headers(), open && inbound.is_shut())

@@ -7,13 +7,19 @@ pub(crate) use unsent::{LEFT_BEHIND, Unsent};
 
 use decide::frames::{Bucket, Flood, Inbound, Limits, Outbound, Said, Verdict};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Requests of one connection that may be refused for their form at once; [`MALFORMED_PER_SECOND`] from then on.
 pub(crate) const MALFORMED: u32 = 16;
 pub(crate) const MALFORMED_PER_SECOND: f64 = 0.25;
+
+/// How late it is for budgets: time since the process began to ask.
+pub(crate) fn clock() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
 
 /// Reads along. It belongs to the connection's stream, and tells [`Watch`] what there is to know.
 #[derive(Debug)]
@@ -55,7 +61,7 @@ pub(crate) struct News {
 
 impl Frames {
     pub(crate) fn new(limits: &Limits, unsent: Arc<Unsent>) -> (Frames, Arc<Watch>) {
-        let now = Instant::now();
+        let now = clock();
         let watch = Arc::new(Watch::default());
         let frames = Frames {
             inbound: Inbound::new(limits, now),
@@ -77,7 +83,7 @@ impl Frames {
 
     /// Takes note of received bytes, in order and without gaps.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
-        if let Err(flood) = self.inbound.note(Instant::now, bytes) {
+        if let Err(flood) = self.inbound.note(clock, bytes) {
             self.end(flood);
         }
         self.watch.opened.store(self.inbound.opened(), Ordering::Relaxed);
@@ -104,7 +110,7 @@ impl Frames {
                         Verdict::Malformed | Verdict::Oversize => (&mut self.malformed, Flood::Malformed),
                         Verdict::Refused | Verdict::Late => (&mut self.refused, Flood::Streams),
                     };
-                    if bucket.take(1.0, Instant::now) {
+                    if bucket.take(1.0, clock) {
                         self.watch.tell(|news| news.verdicts.push(verdict));
                     } else {
                         self.end(flood);

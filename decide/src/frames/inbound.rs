@@ -3,7 +3,7 @@ use super::bucket::Bucket;
 use super::flood::Flood;
 use super::path::{self, Walker};
 use super::splitter::{Frame, Kind, Splitter};
-use std::time::Instant;
+use std::time::Duration;
 
 /// What a client begins with (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -84,8 +84,8 @@ struct Ledger {
 }
 
 impl Inbound {
-    /// Before the first byte, at `now`.
-    pub fn new(limits: &Limits, now: Instant) -> Inbound {
+    /// Before the first byte, at `now`: time since any moment, the same for [`Inbound::note`].
+    pub fn new(limits: &Limits, now: Duration) -> Inbound {
         let each = |per_second: u32| Bucket::new(per_second, f64::from(per_second), now);
         let (control, updates) = (limits.control_per_second, limits.window_updates_per_second);
         let ledger = Ledger {
@@ -109,7 +109,7 @@ impl Inbound {
 
     /// Takes note of received bytes, in order and without gaps. `clock` is asked only where a budget is used up. After an error
     /// nothing more is to be noted.
-    pub fn note(&mut self, clock: fn() -> Instant, mut bytes: &[u8]) -> Result<(), Flood> {
+    pub fn note(&mut self, clock: fn() -> Duration, mut bytes: &[u8]) -> Result<(), Flood> {
         if let Some(owed) = PREFACE.get(self.begun..).filter(|owed| !owed.is_empty()) {
             let piece = owed.len().min(bytes.len());
             if owed.get(..piece) != bytes.get(..piece) {
@@ -158,7 +158,7 @@ impl Inbound {
 }
 
 impl Ledger {
-    fn judge(&mut self, frame: &Frame<'_>, clock: fn() -> Instant) -> Result<(), Flood> {
+    fn judge(&mut self, frame: &Frame<'_>, clock: fn() -> Duration) -> Result<(), Flood> {
         let within = |allowed: bool, flood| if allowed { Ok(()) } else { Err(flood) };
         match frame.kind {
             Kind::Data if frame.is_last_or_ack() || !frame.is_empty_data() => Ok(()),

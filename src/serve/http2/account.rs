@@ -1,6 +1,6 @@
 //! What is written down about an HTTP/2 connection beside its requests, and the clocks that end it.
 use crate::config::settings::Listener;
-use crate::serve::frames::{MALFORMED, MALFORMED_PER_SECOND, News, Patience, Watch};
+use crate::serve::frames::{MALFORMED, MALFORMED_PER_SECOND, News, Patience, Watch, clock};
 use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse};
 use decide::frames::{Bucket, Flood, Verdict, error_name};
@@ -54,7 +54,7 @@ pub(super) struct Account<'c, F> {
 
 impl<'c, F: Front> Account<'c, F> {
     pub(super) fn new(front: &'c F, conn: &'c Arc<ConnInfo>, watch: &'c Watch) -> Self {
-        let rejected = Bucket::new(MALFORMED, MALFORMED_PER_SECOND, Instant::now());
+        let rejected = Bucket::new(MALFORMED, MALFORMED_PER_SECOND, clock());
         Account { front, conn, watch, surfaced: 0, written: 0, rejected, refused_streams: false }
     }
 
@@ -66,7 +66,7 @@ impl<'c, F: Front> Account<'c, F> {
     /// Pingora has refused a request and answered it.
     pub(super) async fn rejected(&mut self) -> Option<End> {
         self.write(Refusal::new(Code::RequestMalformed, "the HTTP/2 request is malformed")).await;
-        (!self.rejected.take(1.0, Instant::now)).then_some(End::Flood(Flood::Malformed))
+        (!self.rejected.take(1.0, clock)).then_some(End::Flood(Flood::Malformed))
     }
 
     /// Writes down what the codec did by itself; the end, where it has come.
