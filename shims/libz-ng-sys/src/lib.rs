@@ -5,6 +5,7 @@
 //! there. Both have the same layout (a function pointer is never null), so a stream is passed on by pointer cast.
 #![allow(non_camel_case_types, non_snake_case, clippy::missing_safety_doc)]
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use core::mem::offset_of;
 pub use libz_rs_sys::{
     Z_BLOCK, Z_BUF_ERROR, Z_DATA_ERROR, Z_DEFAULT_STRATEGY, Z_DEFLATED, Z_FINISH, Z_FULL_FLUSH, Z_MEM_ERROR,
     Z_NEED_DICT, Z_NO_FLUSH, Z_OK, Z_PARTIAL_FLUSH, Z_STREAM_END, Z_STREAM_ERROR, Z_SYNC_FLUSH, internal_state,
@@ -34,7 +35,19 @@ pub struct z_stream {
     pub adler: z_size,
     pub reserved: c_ulong,
 }
-const _: () = assert!(size_of::<z_stream>() == size_of::<libz_rs_sys::z_stream>());
+
+macro_rules! same_layout {
+    ($($field:ident)*) => {
+        const _: () = {
+            assert!(size_of::<z_stream>() == size_of::<libz_rs_sys::z_stream>());
+            assert!(align_of::<z_stream>() == align_of::<libz_rs_sys::z_stream>());
+            $(assert!(offset_of!(z_stream, $field) == offset_of!(libz_rs_sys::z_stream, $field));)*
+        };
+    };
+}
+same_layout! {
+    next_in avail_in total_in next_out avail_out total_out msg state zalloc zfree opaque data_type adler reserved
+}
 
 macro_rules! forward {
     ($($name:ident($($arg:ident: $ty:ty),*);)*) => {$(
