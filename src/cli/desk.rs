@@ -4,6 +4,50 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// No gateway answers at the address.
+pub(super) const EXIT_ABSENT: u8 = 4;
+/// More than an answer to an order ever has.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Which gateway is asked, and how long it has.
+#[derive(Debug, clap::Args)]
+pub(super) struct Desk {
+    /// The admin listener
+    #[arg(long, default_value = "127.0.0.1:9901", env = "MOAT_ADMIN", value_name = "ADDRESS")]
+    admin: SocketAddr,
+    /// Seconds for the whole answer
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl Desk {
+    /// The answer to an order; `None` where nobody is there, which has been said.
+    pub(super) fn ask(&self, path: &str, body: &str) -> Result<Option<String>> {
+        let Desk { admin, timeout } = self;
+        let timeout = Duration::from_secs(*timeout);
+        let until = Instant::now() + timeout;
+        let stream = match TcpStream::connect_timeout(admin, timeout) {
+            Ok(stream) => stream,
+            Err(error) => {
+                eprintln!(
+                    "error: no gateway answers at {admin}: {error}\n  hint: name its admin listener with `--admin`"
+                );
+                return Ok(None);
+            }
+        };
+        let answer = order_with(stream, path, body, until, MOST_BYTES);
+        let (status, body) = answer.with_context(|| format!("http://{admin}{path}"))?;
+        if status == 200 {
+            return Ok(Some(body));
+        }
+        let problem: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+        match problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()) {
+            Some(detail) => bail!("{detail}"),
+            None => bail!("http://{admin}{path} answered {status}"),
+        }
+    }
+}
+
 /// Sends GET; status and body of the answer, which may have `most_bytes` in all.
 pub(super) fn get(address: SocketAddr, path: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
     let stream = TcpStream::connect_timeout(&address, left(until)?)?;
@@ -21,13 +65,7 @@ pub(super) fn order(stream: TcpStream, path: &str, until: Instant, most_bytes: u
 }
 
 /// The same with a body of JSON.
-pub(super) fn order_with(
-    stream: TcpStream,
-    path: &str,
-    body: &str,
-    until: Instant,
-    most_bytes: usize,
-) -> Result<(u16, String)> {
+fn order_with(stream: TcpStream, path: &str, body: &str, until: Instant, most_bytes: usize) -> Result<(u16, String)> {
     let (address, length) = (stream.peer_addr()?, body.len());
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: {address}\r\nx-moat-admin: 1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"

@@ -1,10 +1,9 @@
 //! `moat factors`: how the second factor of a user stands, and takes it away.
-use crate::cli::sessions::{EXIT_ABSENT, asked};
+use crate::cli::desk::EXIT_ABSENT;
+use crate::cli::sessions::User;
 use crate::serve::admin::factors::{Demand, Standing};
-use crate::serve::admin::sessions::Whose;
 use anyhow::{Context, Result};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -26,29 +25,6 @@ pub enum Command {
     Remove(Remove),
 }
 
-/// Whose factor, and where to ask.
-#[derive(Debug, clap::Args)]
-pub struct User {
-    /// The user
-    #[arg(long, value_name = "SUBJECT")]
-    subject: String,
-    /// In which tenant
-    #[arg(long, value_name = "TENANT")]
-    tenant: Option<String>,
-    /// Whose user, by the issuer's name in `gateway.yaml`. Need not be said where there is one issuer
-    #[arg(long, value_name = "NAME")]
-    issuer: Option<String>,
-    /// Print what the gateway answers
-    #[arg(long)]
-    json: bool,
-    /// The admin listener
-    #[arg(long, default_value = "127.0.0.1:9901", env = "MOAT_ADMIN", value_name = "ADDRESS")]
-    admin: SocketAddr,
-    /// Seconds for the whole answer
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
-}
-
 /// `moat factors remove`
 #[derive(Debug, clap::Args)]
 pub struct Remove {
@@ -65,9 +41,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Show(user) => (user, false, None),
         Command::Remove(Remove { user, actor }) => (user, true, actor),
     };
-    let whose = Whose { issuer: user.issuer, subject: user.subject, tenant: user.tenant };
-    let demand = serde_json::to_string(&Demand { whose, remove, actor })?;
-    let Some(body) = asked(user.admin, user.timeout, "/factors", &demand)? else {
+    let demand = serde_json::to_string(&Demand { whose: user.whose(), remove, actor })?;
+    let Some(body) = user.desk.ask("/factors", &demand)? else {
         return Ok(ExitCode::from(EXIT_ABSENT));
     };
     let standing: Standing = serde_json::from_str(&body).context("the gateway answers in another version's words")?;

@@ -1,18 +1,12 @@
 //! `moat sessions`: lists and ends sessions of a running gateway and of its replicas.
-use crate::cli::desk;
+use crate::cli::desk::{Desk, EXIT_ABSENT};
 use crate::serve::admin::sessions::{Demand, Receipt, What, Whose};
 use anyhow::{Context, Result, bail};
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-/// No gateway answers at the address.
-pub(super) const EXIT_ABSENT: u8 = 4;
 /// It would end many sessions, and nobody said that it should.
 const EXIT_UNSURE: u8 = 5;
-/// More than a receipt ever has.
-const MOST_BYTES: usize = 1 << 20;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -40,11 +34,12 @@ enum Command {
     /// List the sessions that the gateway holds for a user: of browsers, and of clients with refresh tokens
     ///
     /// Sessions that only a token of an issuer knows are not listed: nobody has a list of them. `revoke --subject` ends both.
-    List(List),
+    List(User),
 }
 
+/// A user, and where to ask about them.
 #[derive(Debug, clap::Args)]
-struct List {
+pub struct User {
     /// The user
     #[arg(long, value_name = "SUBJECT")]
     subject: String,
@@ -56,13 +51,16 @@ struct List {
     issuer: Option<String>,
     /// Print what the gateway answers
     #[arg(long)]
-    json: bool,
-    /// The admin listener
-    #[arg(long, default_value = "127.0.0.1:9901", env = "MOAT_ADMIN", value_name = "ADDRESS")]
-    admin: SocketAddr,
-    /// Seconds for the whole answer
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) desk: Desk,
+}
+
+impl User {
+    /// Whom an order is about.
+    pub(super) fn whose(&self) -> Whose {
+        Whose { issuer: self.issuer.clone(), subject: self.subject.clone(), tenant: self.tenant.clone() }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -98,12 +96,8 @@ struct Revoke {
     /// Print the receipt as JSON
     #[arg(long)]
     json: bool,
-    /// The admin listener
-    #[arg(long, default_value = "127.0.0.1:9901", env = "MOAT_ADMIN", value_name = "ADDRESS")]
-    admin: SocketAddr,
-    /// Seconds for the whole answer
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    #[command(flatten)]
+    desk: Desk,
 }
 
 /// Runs `moat sessions`.
@@ -119,7 +113,7 @@ fn end(args: Revoke) -> Result<ExitCode> {
     let many = matches!(what, What::Tenant { .. } | What::Issuer { .. } | What::Key { .. });
     let unsure = many && !args.yes && !args.dry_run;
     let demand = Demand { what, dry_run: args.dry_run || unsure, actor: args.actor.clone() };
-    let Some(body) = asked(args.admin, args.timeout, "/sessions/revoke", &serde_json::to_string(&demand)?)? else {
+    let Some(body) = args.desk.ask("/sessions/revoke", &serde_json::to_string(&demand)?)? else {
         return Ok(ExitCode::from(EXIT_ABSENT));
     };
     let receipt: Receipt = serde_json::from_str(&body).context("the gateway answers in another version's words")?;
@@ -144,32 +138,8 @@ fn end(args: Revoke) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The answer of the admin listener; `None` where nobody is there, which has been said.
-pub(super) fn asked(admin: SocketAddr, timeout: u64, path: &str, body: &str) -> Result<Option<String>> {
-    let timeout = Duration::from_secs(timeout);
-    let until = Instant::now() + timeout;
-    let stream = match TcpStream::connect_timeout(&admin, timeout) {
-        Ok(stream) => stream,
-        Err(error) => {
-            eprintln!("error: no gateway answers at {admin}: {error}\n  hint: name its admin listener with `--admin`");
-            return Ok(None);
-        }
-    };
-    let answer = desk::order_with(stream, path, body, until, MOST_BYTES);
-    let (status, body) = answer.with_context(|| format!("http://{admin}{path}"))?;
-    if status == 200 {
-        return Ok(Some(body));
-    }
-    let problem: Option<serde_json::Value> = serde_json::from_str(&body).ok();
-    match problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()) {
-        Some(detail) => bail!("{detail}"),
-        None => bail!("http://{admin}{path} answered {status}"),
-    }
-}
-
-fn list(args: List) -> Result<ExitCode> {
-    let whose = Whose { issuer: args.issuer, subject: args.subject, tenant: args.tenant };
-    let Some(body) = asked(args.admin, args.timeout, "/sessions/list", &serde_json::to_string(&whose)?)? else {
+fn list(args: User) -> Result<ExitCode> {
+    let Some(body) = args.desk.ask("/sessions/list", &serde_json::to_string(&args.whose())?)? else {
         return Ok(ExitCode::from(EXIT_ABSENT));
     };
     let mut out = std::io::stdout().lock();

@@ -2,6 +2,22 @@
 use crate::visible::visible;
 use std::fmt::{Display, Write};
 
+/// Text as it can stand between tags and in quoted attributes.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// A page in the making. Markup comes from literals of this program, values from anywhere.
 #[derive(Debug, Default)]
 pub(in crate::serve) struct Html(String);
@@ -15,16 +31,7 @@ impl Html {
 
     /// A value, as text that can stand between tags and in quoted attributes.
     pub fn text(&mut self, value: impl Display) -> &mut Html {
-        for c in visible(&value.to_string()).chars() {
-            match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                other => self.0.push(other),
-            }
-        }
+        self.0.push_str(&escaped(&visible(&value.to_string())));
         self
     }
 

@@ -241,8 +241,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decide::facts::Person;
-    use decide::revocation::{Handles, Source};
+    use crate::serve::fixtures::identity;
     use std::sync::atomic::AtomicUsize;
     use tokio::sync::Semaphore;
 
@@ -250,21 +249,7 @@ mod tests {
     const KEEP: Keep = Keep { max_age_s: 10, refused_s: 3, entries: 8 };
 
     fn known(expires_at: u64) -> Verdict {
-        Verdict::Known(Arc::new(Identity {
-            issuer: "idp".into(),
-            subject: Person("user".into()),
-            tenant: None,
-            roles: Vec::new(),
-            session: None,
-            auth_time: None,
-            acr: None,
-            amr: Vec::new(),
-            issued_at: 0,
-            not_before: 0,
-            expires_at,
-            bound_to: None,
-            handles: Handles::of(&Source::default()),
-        }))
+        Verdict::Known(Arc::new(identity("idp", "user", expires_at)))
     }
 
     fn inquiry(keep: Keep) -> Inquiry {

@@ -39,7 +39,7 @@ pub mod key_use;
 pub mod assertion;
 pub mod run;
 pub mod ending;
-mod html;
+pub(crate) mod html;
 pub mod herald;
 pub mod reload;
 pub mod fallback;
@@ -56,6 +56,8 @@ pub mod admit;
 pub mod own;
 pub mod sessions;
 pub mod grant;
+#[cfg(test)]
+mod fixtures;
 pub mod forward;
 pub mod lane;
 pub mod proxy;

@@ -72,6 +72,18 @@ pub enum Own {
     BackChannel,
 }
 
+/// How requests to a resource are received.
+struct Manners {
+    /// It is the same for everybody and costs nothing: then neither tenant nor limits matter.
+    open: bool,
+    /// From whose pages it may be asked.
+    sites: Sites,
+    /// The word for its refusals, where it speaks OAuth.
+    oauth: Option<OAuthError>,
+    /// It reads a body.
+    body: bool,
+}
+
 /// Path below `/.moat/`, methods, resource. A path that ends with `/*` stands for one more segment.
 const TABLE: &[(&str, Methods, Own)] = &[
     ("jwks.json", Methods::none().with(Method::Get).with(Method::Head), Own::KeySet),
@@ -123,90 +135,32 @@ impl Own {
     /// What is decided about a request before the resource itself has a word, limits apart: the tenant of the host, its networks
     /// and standing, and from whose page it comes.
     pub fn before(self, rules: &Rules, request: &Request, facts: &Facts) -> Result<Option<Seat>, Refusal> {
-        if self.is_open() {
+        let manners = self.manners();
+        if manners.open {
             return Ok(None);
         }
         let seat = rules.seat_of_host(request)?;
-        judge(facts, seat.as_ref(), self.sites())?;
+        judge(facts, seat.as_ref(), manners.sites)?;
         Ok(seat)
     }
 
-    /// From whose pages it may be asked.
-    const fn sites(self) -> Sites {
+    /// What is asked of its requests, and what it is given.
+    const fn manners(self) -> Manners {
+        let plain = Manners { open: false, sites: Sites::Any, oauth: None, body: false };
         match self {
-            // Signals are signed by their sender, whoever carries them; so are logout tokens.
-            Own::KeySet | Own::Signals | Own::Token | Own::Revoke | Own::BackChannel | Own::SignedOut => Sites::Any,
-            // The protocol is one between sites: links lead here, and the provider leads back.
-            Own::Login | Own::Callback => Sites::Any,
-            // Asks first.
-            Own::LogoutByLink => Sites::Any,
-            // Ending by cookie takes evidence; who sends a token on purpose needs none.
-            Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::SessionsEnd | Own::FactorShow => {
-                Sites::NotForeign
+            Own::KeySet | Own::SignedOut => Manners { open: true, ..plain },
+            // Signed by their sender, whoever carries them.
+            Own::Signals | Own::BackChannel => Manners { body: true, ..plain },
+            Own::Token | Own::Revoke => Manners { oauth: Some(OAuthError::AccessDenied), body: true, ..plain },
+            // The protocol is one between sites: links lead here, and the provider leads back. Signing out by a link asks first.
+            Own::Login | Own::Callback | Own::LogoutByLink => plain,
+            // Who sends a token on purpose needs no evidence; ending by cookie takes some.
+            Own::SessionShow | Own::SessionOpen | Own::Sessions | Own::FactorShow => {
+                Manners { sites: Sites::NotForeign, ..plain }
             }
-            Own::SessionEnd | Own::FactorUse | Own::LogoutByForm => Sites::Proven,
-        }
-    }
-
-    /// Whether it is the same for everybody and costs nothing: then neither tenant nor limits matter.
-    const fn is_open(self) -> bool {
-        match self {
-            Own::KeySet | Own::SignedOut => true,
-            Own::Token
-            | Own::Revoke
-            | Own::Signals
-            | Own::SessionShow
-            | Own::SessionOpen
-            | Own::SessionEnd
-            | Own::Sessions
-            | Own::SessionsEnd
-            | Own::FactorShow
-            | Own::FactorUse
-            | Own::Login
-            | Own::Callback
-            | Own::LogoutByLink
-            | Own::LogoutByForm
-            | Own::BackChannel => false,
-        }
-    }
-
-    /// The word for its refusals, where it speaks OAuth.
-    const fn oauth(self) -> Option<OAuthError> {
-        match self {
-            Own::KeySet
-            | Own::Signals
-            | Own::SessionShow
-            | Own::SessionOpen
-            | Own::SessionEnd
-            | Own::Sessions
-            | Own::SessionsEnd
-            | Own::FactorShow
-            | Own::FactorUse
-            | Own::Login
-            | Own::Callback
-            | Own::LogoutByLink
-            | Own::LogoutByForm
-            | Own::SignedOut
-            | Own::BackChannel => None,
-            Own::Token | Own::Revoke => Some(OAuthError::AccessDenied),
-        }
-    }
-
-    /// Whether it reads a body.
-    const fn reads_body(self) -> bool {
-        match self {
-            Own::KeySet
-            | Own::SessionShow
-            | Own::SessionOpen
-            | Own::SessionEnd
-            | Own::Sessions
-            | Own::FactorShow
-            | Own::Login
-            | Own::Callback
-            | Own::LogoutByLink
-            | Own::LogoutByForm
-            | Own::SignedOut => false,
-            Own::Signals | Own::SessionsEnd | Own::Token | Own::Revoke | Own::FactorUse | Own::BackChannel => true,
+            Own::SessionsEnd => Manners { sites: Sites::NotForeign, body: true, ..plain },
+            Own::SessionEnd | Own::LogoutByForm => Manners { sites: Sites::Proven, ..plain },
+            Own::FactorUse => Manners { sites: Sites::Proven, body: true, ..plain },
         }
     }
 
@@ -243,15 +197,16 @@ impl Gateway {
         ctx: &mut Context,
     ) -> Result<Made, Refusal> {
         let active = ctx.active.clone();
-        ctx.oauth = own.oauth();
+        let manners = own.manners();
+        ctx.oauth = manners.oauth;
         let mut seat = None;
-        if !own.is_open() {
+        if !manners.open {
             seat = active.snapshot.rules.seat_of_host(&request)?;
             ctx.findings.seat = seat.clone();
             self.limit(seat.as_ref(), &facts, ctx).await?;
-            judge(&facts, seat.as_ref(), own.sites())?;
+            judge(&facts, seat.as_ref(), manners.sites)?;
         }
-        let body = if own.reads_body() {
+        let body = if manners.body {
             let late = |_| Refusal::new(Code::RequestTimeout, "the body did not come in time");
             tokio::time::timeout(PATIENCE, client.body(MOST)).await.map_err(late)??
         } else {

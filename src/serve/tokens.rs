@@ -144,28 +144,13 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decide::facts::Person;
-    use decide::revocation::{Handles, Source};
+    use crate::serve::fixtures::identity;
     use proptest::prelude::*;
 
     const NOW: u64 = 1_000;
 
     fn until(expires_at: u64) -> Arc<Identity> {
-        Arc::new(Identity {
-            issuer: "idp".into(),
-            subject: Person("user".into()),
-            tenant: None,
-            roles: Vec::new(),
-            session: None,
-            auth_time: None,
-            acr: None,
-            amr: Vec::new(),
-            issued_at: 0,
-            not_before: 0,
-            expires_at,
-            handles: Handles::of(&Source::default()),
-            bound_to: None,
-        })
+        Arc::new(identity("idp", "user", expires_at))
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The pages of the sample application: plain HTML that works under a strict Content-Security-Policy.
 use super::app::Caller;
+use crate::serve::html::escaped;
 
 /// The home page: who the gateway says you are, and whether the policy stops a script that has no nonce.
 pub(super) fn home(caller: &Caller, nonce: &str) -> String {
     let Caller { tenant, subject, roles, request } = caller;
     let row = |name: &str, id: &str, value: &str| {
-        let value = if value.is_empty() { "none".to_owned() } else { escape(value) };
+        let value = if value.is_empty() { "none".to_owned() } else { escaped(value) };
         format!("<tr><th>{name}<td id=\"{id}\">{value}\n")
     };
     let rows = [
@@ -15,7 +16,7 @@ pub(super) fn home(caller: &Caller, nonce: &str) -> String {
         row("Request", "request", request),
     ]
     .concat();
-    let nonce = escape(nonce);
+    let nonce = escaped(nonce);
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -43,26 +44,10 @@ pub(super) fn login() -> String {
         .to_owned()
 }
 
-/// Makes text safe between tags and inside quoted attributes.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn nothing_breaks_out_of_text_or_attribute() {
-        assert_eq!(super::escape(r#"<a href="x">&'"#), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
+        assert_eq!(super::escaped(r#"<a href="x">&'"#), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
     }
 }

@@ -1,32 +1,18 @@
 //! Keys of ours and imported ones, against what clients may send.
 use super::*;
+use crate::serve::fixtures::identity;
 use aws_lc_rs::hmac;
-use decide::facts::Person;
-use decide::revocation::{Handles, Source};
 use std::collections::{BTreeMap, HashMap};
 
 const NOW: u64 = 1_000_000;
 
-fn identity(subject: &str) -> Arc<Identity> {
-    Arc::new(Identity {
-        issuer: decide::rules::API_KEY.into(),
-        subject: Person(subject.into()),
-        tenant: None,
-        roles: Vec::new(),
-        session: None,
-        auth_time: None,
-        acr: None,
-        amr: Vec::new(),
-        issued_at: 0,
-        not_before: 0,
-        expires_at: u64::MAX,
-        bound_to: None,
-        handles: Handles::of(&Source::default()),
-    })
-}
-
 fn key(subject: &str, hash: KeyHash, revoked: bool) -> Arc<ApiKey> {
-    Arc::new(ApiKey { identity: identity(subject), hash, revoked, used_s: Default::default() })
+    Arc::new(ApiKey {
+        identity: Arc::new(identity(decide::rules::API_KEY, subject, u64::MAX)),
+        hash,
+        revoked,
+        used_s: Default::default(),
+    })
 }
 
 fn keys(entries: Vec<(&str, Arc<ApiKey>)>) -> ApiKeys {

@@ -1,5 +1,6 @@
 //! The few pages of signing in and out: without scripts and styles, and with nothing of the request in them but an address
 //! that was checked.
+use crate::serve::html::escaped;
 use crate::serve::respond::Made;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -35,21 +36,6 @@ fn made(title: &str, head: &str, body: &str) -> Made {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     Made { status: StatusCode::OK, headers, body: Bytes::from(page) }
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            plain => out.push(plain),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
