@@ -1,5 +1,6 @@
 //! What a reload lets sessions be that they were not before.
-use super::{Lines, raised};
+use super::Lines;
+use super::routes::raised;
 use crate::config::settings::{Browser, Sessions};
 
 pub(super) fn loosened(old: &Sessions, new: &Sessions, lines: &mut Lines) {
