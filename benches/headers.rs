@@ -3,7 +3,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use decide::facts::RequestId;
 use decide::headers::options::HeadersFile;
 use decide::headers::request::{IdentityHeaders, Origin, Outbound, Presented, edit};
-use decide::headers::{DressContext, Nonce, Profile, TraceParent, dress};
+use decide::headers::{DressContext, Nonce, Profile, TraceParent, Values, dress};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,14 +62,18 @@ fn request(c: &mut Criterion) {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             hops: &[],
             https: true,
-            authority: "acme.northlane.example",
+            authority: &HeaderValue::from_static("acme.northlane.example"),
         },
         trace: (TraceParent::begin([3; 24], 0), false),
         presented: Presented { bearer: true, ..Presented::default() },
         certificates: None,
     };
     c.bench_function("edit", |b| {
-        b.iter_batched_ref(|| inbound.clone(), |fields| edit(fields, &headers, &outbound), BatchSize::SmallInput)
+        b.iter_batched_ref(
+            || inbound.clone(),
+            |fields| edit(fields, &headers, &outbound, &mut Values::default()),
+            BatchSize::SmallInput,
+        )
     });
 }
 

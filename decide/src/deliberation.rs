@@ -41,8 +41,43 @@ pub enum Verdict {
     Refuse(Code),
 }
 
-/// The verdicts in the order in which they fell.
-pub type Trail = Vec<(Guard, Verdict)>;
+/// The verdicts in the order in which they fell; there is room for one of each guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trail {
+    said: [(Guard, Verdict); ORDER.len()],
+    count: usize,
+}
+
+impl Default for Trail {
+    fn default() -> Trail {
+        Trail { said: [(Guard::Network, Verdict::Skip); ORDER.len()], count: 0 }
+    }
+}
+
+impl Trail {
+    fn push(&mut self, guard: Guard, verdict: Verdict) {
+        if let Some(place) = self.said.get_mut(self.count) {
+            *place = (guard, verdict);
+            self.count += 1;
+        }
+    }
+}
+
+impl FromIterator<(Guard, Verdict)> for Trail {
+    fn from_iter<I: IntoIterator<Item = (Guard, Verdict)>>(said: I) -> Trail {
+        let mut trail = Trail::default();
+        said.into_iter().for_each(|(guard, verdict)| trail.push(guard, verdict));
+        trail
+    }
+}
+
+impl std::ops::Deref for Trail {
+    type Target = [(Guard, Verdict)];
+
+    fn deref(&self) -> &[(Guard, Verdict)] {
+        self.said.get(..self.count).unwrap_or_default()
+    }
+}
 
 /// What comes next.
 #[derive(Debug)]
@@ -108,7 +143,7 @@ impl<'a> Deliberation<'a> {
         Deliberation {
             case: Case { rules, request, facts, found, preflight: None },
             findings,
-            trail: Vec::with_capacity(ORDER.len()),
+            trail: Trail::default(),
             order: &ORDER,
             next: 0,
         }
@@ -126,13 +161,13 @@ impl<'a> Deliberation<'a> {
         while let Some(guard) = self.order.get(self.next).copied() {
             match guard.judge(self.case, &mut self.findings, answer.take()) {
                 Outcome::Ask(question) => return Step::Ask(question),
-                Outcome::Pass => self.trail.push((guard, Verdict::Pass)),
-                Outcome::Skip => self.trail.push((guard, Verdict::Skip)),
+                Outcome::Pass => self.trail.push(guard, Verdict::Pass),
+                Outcome::Skip => self.trail.push(guard, Verdict::Skip),
                 Outcome::Refuse(refusal) if self.case.found.route.shadow.contains(&guard) => {
-                    self.trail.push((guard, Verdict::Shadow(refusal.code)));
+                    self.trail.push(guard, Verdict::Shadow(refusal.code));
                 }
                 Outcome::Refuse(refusal) => {
-                    self.trail.push((guard, Verdict::Refuse(refusal.code)));
+                    self.trail.push(guard, Verdict::Refuse(refusal.code));
                     self.next = self.order.len() + 1;
                     return Step::Refuse(refusal);
                 }

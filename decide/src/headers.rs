@@ -39,12 +39,14 @@ mod known;
 mod cookies;
 pub mod request;
 mod trace;
+mod values;
 
 pub use cookies::CookieCounts;
 pub use problems::ProfileProblem;
 pub use profile::{Profile, keep_private};
 pub use request::{IdentityHeaders, IdentityOptions};
 pub use trace::TraceParent;
+pub use values::Values;
 
 /// The header fields of a message, as far as dressing needs them. Names are compared without regard to case.
 pub trait Fields {

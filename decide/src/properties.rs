@@ -372,7 +372,7 @@ proptest! {
         let observed = trail.iter().filter(|(_, v)| matches!(v, Verdict::Shadow(_))).count();
         let refused = trail.iter().position(|(_, v)| matches!(v, Verdict::Refuse(_)));
         prop_assert_eq!(with, refused.is_none());
-        for (guard, verdict) in &trail {
+        for (guard, verdict) in trail.iter() {
             prop_assert!(!matches!(verdict, Verdict::Shadow(_)) || setup.shadow.contains(guard));
             prop_assert!(!matches!(verdict, Verdict::Refuse(_)) || !setup.shadow.contains(guard));
         }
@@ -389,7 +389,7 @@ proptest! {
                     prop_assert_eq!(enforced_trail.last().copied(), Some((*guard, Verdict::Refuse(code))));
                 }
                 Some(Verdict::Pass | Verdict::Skip | Verdict::Refuse(_)) | None => {
-                    prop_assert_eq!((after, &enforced_trail), (with, &trail));
+                    prop_assert_eq!((after, enforced_trail), (with, trail));
                 }
             }
         }
@@ -446,7 +446,7 @@ proptest! {
     #[test]
     fn a_decision_is_the_same_each_time_and_its_trail_ends_with_who_refused(setup in setup(), event in event()) {
         let (permitted, trail) = decide(&setup, &event);
-        prop_assert_eq!(decide(&setup, &event), (permitted, trail.clone()));
+        prop_assert_eq!(decide(&setup, &event), (permitted, trail));
         let said: Vec<Guard> = trail.iter().map(|(guard, _)| *guard).collect();
         prop_assert_eq!(&said[..], &ORDER[..said.len()], "guards run in THE ORDER");
         let refusals: Vec<usize> = trail.iter().enumerate().filter(|(_, (_, v))| matches!(v, Verdict::Refuse(_))).map(|(i, _)| i).collect();
@@ -469,7 +469,7 @@ fn what_is_made_up_is_permitted_and_refused_by_every_guard() {
         let (setup, event) = (setup(), event()).new_tree(&mut runner).unwrap().current();
         let (permitted, trail) = decide(&setup, &event);
         permits += usize::from(permitted);
-        for (guard, verdict) in trail {
+        for (guard, verdict) in trail.iter().copied() {
             match verdict {
                 Verdict::Refuse(_) => *refusing.entry(guard).or_insert(0) += 1,
                 Verdict::Shadow(_) => *observing.entry(guard).or_insert(0) += 1,

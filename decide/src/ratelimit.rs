@@ -3,33 +3,29 @@
 //! Syntax of draft-ietf-httpapi-ratelimit-headers-11: each field is a list of items, the name of the limit being a
 //! structured-field string (RFC 9651, 3.3.3). The `pk` parameter is left out: it could carry what identifies a person.
 use crate::facts::{LimitState, Unit};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// The most that jitter adds to `Retry-After`, in seconds.
 const SPREAD_MAX_S: u32 = 30;
 
-/// Value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`. When a
+/// Writes the value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`. When a
 /// request under way will end is not known: there is no `t` then.
-pub fn limit_field(state: &LimitState) -> String {
-    let mut out = named(&state.name);
-    // Writing to a String cannot fail.
-    let _ = match state.unit {
+pub fn limit_field(out: &mut impl Write, state: &LimitState) -> fmt::Result {
+    named(out, &state.name)?;
+    match state.unit {
         Unit::Requests => write!(out, ";r={};t={}", state.remaining, state.reset_s),
         Unit::Concurrent => write!(out, ";r={}", state.remaining),
-    };
-    out
+    }
 }
 
-/// Value of `RateLimit-Policy`: requests at once (`q`) and the seconds in which they refill (`w`), e.g.
+/// Writes the value of `RateLimit-Policy`: requests at once (`q`) and the seconds in which they refill (`w`), e.g.
 /// `"per-tenant";q=200;w=1`; or the requests that may be under way, `"export";q=2;qu="concurrent-requests"`.
-pub fn policy_field(state: &LimitState) -> String {
-    let mut out = named(&state.name);
-    // Writing to a String cannot fail.
-    let _ = match state.unit {
+pub fn policy_field(out: &mut impl Write, state: &LimitState) -> fmt::Result {
+    named(out, &state.name)?;
+    match state.unit {
         Unit::Requests => write!(out, ";q={};w={}", state.quota, state.window_s),
         Unit::Concurrent => write!(out, ";q={};qu=\"concurrent-requests\"", state.quota),
-    };
-    out
+    }
 }
 
 /// Value of `Retry-After` in seconds (RFC 9110, 10.2.3): at least one, never earlier than `t` of `RateLimit`, and up to
@@ -43,28 +39,38 @@ pub fn retry_after_s(state: &LimitState, random: u32) -> u32 {
 }
 
 /// The name of a limit as an sf-string.
-fn named(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 40);
-    out.push('"');
+fn named(out: &mut impl Write, name: &str) -> fmt::Result {
+    out.write_char('"')?;
     for c in name.chars() {
         match c {
             '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
+                out.write_char('\\')?;
+                out.write_char(c)?;
             }
-            ' '..='~' => out.push(c),
+            ' '..='~' => out.write_char(c)?,
             // An sf-string holds printable ASCII only; a name outside of it must not break the field.
-            _ => out.push('_'),
+            _ => out.write_char('_')?,
         }
     }
-    out.push('"');
-    out
+    out.write_char('"')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn limit_field(state: &LimitState) -> String {
+        let mut out = String::new();
+        super::limit_field(&mut out, state).unwrap();
+        out
+    }
+
+    fn policy_field(state: &LimitState) -> String {
+        let mut out = String::new();
+        super::policy_field(&mut out, state).unwrap();
+        out
+    }
 
     fn state(name: &str, reset_s: u32) -> LimitState {
         let (unit, legacy) = (Unit::Requests, false);

@@ -2,6 +2,7 @@
 use crate::authority::Authority;
 use crate::path;
 use crate::refusal::{Code, Refusal};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The methods that can be routed (RFC 9110, 9; PATCH: RFC 5789). TRACE and CONNECT are always refused.
@@ -140,9 +141,9 @@ pub struct Request {
     pub port: Option<u16>,
     /// The canonical path: begins with `/`, no dot segments, no empty segments but the last, needless
     /// percent-encoding removed, the rest in upper-case hex (RFC 3986, 6.2.2).
-    pub path: String,
+    pub path: Arc<str>,
     /// The query as sent, without `?`.
-    pub query: Option<String>,
+    pub query: Option<Arc<str>>,
 }
 
 impl Request {
@@ -177,16 +178,16 @@ impl Request {
             method,
             host: Arc::from(&*authority.host),
             port: authority.port,
-            path: path.into_owned(),
-            query: query.map(str::to_owned),
+            path: Arc::from(path),
+            query: query.map(Arc::from),
         })
     }
 
     /// The canonical target in origin-form, as the upstream receives it.
-    pub fn target(&self) -> String {
+    pub fn target(&self) -> Cow<'_, str> {
         match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
+            Some(query) => Cow::Owned([&*self.path, "?", query].concat()),
+            None => Cow::Borrowed(&self.path),
         }
     }
 }

@@ -145,7 +145,7 @@ impl PathPattern {
         let probe = text.replace("/**", "").replace(['{', '}'], "x");
         let probe = if probe.is_empty() { "/" } else { &probe };
         match Request::parse("GET", probe, "probe.invalid") {
-            Ok(request) if request.path == probe => Ok(PathPattern { segments, tail }),
+            Ok(request) if *request.path == *probe => Ok(PathPattern { segments, tail }),
             Ok(request) => Err(format!("the canonical form of this path is `{}`", request.path)),
             Err(refusal) => Err(format!("no request can have this path: {}", refusal.cause)),
         }

@@ -353,13 +353,13 @@ impl Rules {
                     (Some(value), Some(map)) => map.get(value).map(|id| &**id),
                     (value, _) => value,
                 };
-                Some(id.map(|id| (id.to_owned(), "path")))
+                Some(id.map(|id| (id, "path")))
             }
         };
         let seat = match named {
             None => None,
             Some(None) => return Err(Refusal::new(Code::TenantUnknown, "the request names no tenant")),
-            Some(Some((id, source))) => Some(self.seat(&id, source)?),
+            Some(Some((id, source))) => Some(self.seat(id, source)?),
         };
         Ok(Found { route: route.clone(), template, seat })
     }
@@ -396,25 +396,25 @@ impl Rules {
 
     /// The first rule that yields a name wins, and no later one may yield another: an application that reads its tenant
     /// from the path would serve one tenant to the session of the host's.
-    fn resolve_tenant<'h>(
+    fn resolve_tenant<'r, 'h: 'r>(
         &self,
-        request: &Request,
-        custom: Option<&Arc<str>>,
+        request: &'r Request,
+        custom: Option<&'r Arc<str>>,
         header: impl Fn(&http::HeaderName) -> Option<&'h str>,
-    ) -> Result<Option<(String, &'static str)>, Refusal> {
+    ) -> Result<Option<(&'r str, &'static str)>, Refusal> {
         let mut names = self.resolve.iter().filter_map(|rule| match rule {
             Resolve::Host(domain) => {
                 let label = request.host.strip_suffix(&**domain)?.strip_suffix('.')?;
-                (!label.contains('.')).then(|| (label.to_owned(), "host"))
+                (!label.contains('.')).then_some((label, "host"))
             }
-            Resolve::CustomDomain => custom.map(|id| (id.to_string(), "custom-domain")),
+            Resolve::CustomDomain => custom.map(|id| (&**id, "custom-domain")),
             Resolve::Path(before) => {
                 let mut segments = request.path.split('/').skip(1);
                 let literal = before.iter().all(|expected| segments.next() == Some(expected));
                 let id = segments.next().filter(|id| literal && !id.is_empty())?;
-                Some((id.to_owned(), "path"))
+                Some((id, "path"))
             }
-            Resolve::Header(name) => header(name).map(|id| (id.to_owned(), "header")),
+            Resolve::Header(name) => header(name).map(|id| (id, "header")),
         });
         let Some(first) = names.next() else { return Ok(None) };
         if names.any(|(id, _)| id != first.0) {

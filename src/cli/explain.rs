@@ -207,7 +207,7 @@ fn explain(out: &mut impl Write, loaded: &Loaded, request: &CaseRequest, judged:
         rules(&mut Page { out, loaded }, found, judged)?;
     }
     let mut page = Page { out, loaded };
-    for (guard, verdict) in &judged.trail {
+    for (guard, verdict) in judged.trail.iter() {
         let said = match verdict {
             Verdict::Pass => "pass".to_owned(),
             Verdict::Skip => "-".to_owned(),

@@ -160,7 +160,7 @@ pub fn judge(snapshot: &Snapshot, made_up: &CaseRequest) -> Result<Judged, Strin
     let refused = |refusal: Refusal, found: Option<Found>| Judged {
         found,
         findings: Findings::default(),
-        trail: Trail::new(),
+        trail: Trail::default(),
         upstream: None,
         refusal: Some(refusal),
     };

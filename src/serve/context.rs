@@ -20,7 +20,7 @@ use crate::store::quota::Dues;
 use decide::cors;
 use decide::deliberation::{Findings, Permit, Trail};
 use decide::facts::{Facts, Person, TlsFacts};
-use decide::headers::{Nonce, Profile};
+use decide::headers::{Nonce, Profile, Values};
 use decide::oauth::OAuthError;
 use decide::record::{self, Circumstances, Entry, Exchange, Handshake, Kind, Outcome};
 use decide::refusal::{Code, Refusal};
@@ -84,6 +84,8 @@ pub struct Context {
     pub under_way: Option<UnderWay>,
     /// Its place among the answers that wait for their clients, where pingora carries it.
     pub(crate) unread: Option<UnreadPlace>,
+    /// What it and its answer say in headers of ours.
+    pub values: Values,
     /// The nonce of the response's Content-Security-Policy.
     pub nonce: Option<Nonce>,
     /// `Set-Cookie` of a double-submit token, for the answer if it is a page.
@@ -196,7 +198,7 @@ impl Context {
             facts: None,
             found: None,
             findings: Findings::default(),
-            trail: Trail::new(),
+            trail: Trail::default(),
             permit: None,
             refusal: None,
             stay: None,
@@ -205,6 +207,7 @@ impl Context {
             slot: None,
             under_way: None,
             unread: None,
+            values: Values::default(),
             nonce: None,
             csrf_cookie: None,
             lease: None,
@@ -318,7 +321,7 @@ impl Context {
         let (request, glimpse) = (self.request.as_ref(), &self.glimpse);
         let path = match &self.found {
             Some(found) => Some(&*found.template),
-            None => request.map(|r| r.path.as_str()).or(glimpse.path.as_deref()),
+            None => request.map(|r| &*r.path).or(glimpse.path.as_deref()),
         };
         Refused {
             at_ms: self.stamp.at_ms,
@@ -427,7 +430,7 @@ impl Context {
             metrics.observe(status, waited);
         }
         let telemetry = &self.active.snapshot.telemetry;
-        let path = self.request.as_ref().map(|r| r.path.as_str()).or(self.glimpse.path.as_deref());
+        let path = self.request.as_ref().map(|r| &*r.path).or(self.glimpse.path.as_deref());
         if own_entry && !path.is_some_and(|p| telemetry.exclude_paths.iter().any(|e| e == p)) {
             self.shared.access.write(&AccessLine {
                 at_ms: self.stamp.at_ms,

@@ -18,6 +18,7 @@ use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
 use http::header::{ALT_SVC, CACHE_CONTROL, CONTENT_TYPE, HOST, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -45,10 +46,14 @@ impl Gateway {
         let tenant = findings.seat.as_ref().map(|seat| &*seat.id);
         let identity = findings.identity.as_deref();
         let assertion = self.shared.assertions.issue(permit, now_s);
-        let with_port = request.port.map(|port| format!("{}:{port}", request.host));
-        let authority = with_port.as_deref().unwrap_or(&request.host);
+        let mut values = std::mem::take(&mut ctx.values);
         // The application reads the very host that was matched, not another spelling of it.
-        let host = HeaderValue::from_str(authority).map_err(|_| broken("a host that is no header"))?;
+        let host = values.write(|out| {
+            out.extend_from_slice(request.host.as_bytes());
+            // There is always room.
+            let _ = request.port.map_or(Ok(()), |port| write!(out, ":{port}"));
+        });
+        let authority = &host.ok_or_else(|| broken("a host that is no header"))?;
         let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();
         let outbound = Outbound {
             request_id: facts.id,
@@ -64,8 +69,9 @@ impl Gateway {
         if let Some(grant) = ctx.active.held().and_then(|held| held.settings.grant.as_ref()) {
             fields.remove(&grant.header);
         }
-        fields.insert(HOST, host);
-        edit(fields, &ctx.active.snapshot.identity, &outbound);
+        fields.insert(HOST, authority.clone());
+        edit(fields, &ctx.active.snapshot.identity, &outbound, &mut values);
+        ctx.values = values;
         Ok(())
     }
 
@@ -119,9 +125,9 @@ impl Gateway {
             (None, Some(hand)) => hand.give(fields),
             (None, None) => {}
         }
-        respond::request_id(fields, ctx.stamp.id);
+        respond::request_id(fields, ctx.stamp.id, &mut ctx.values);
         if let Some(limit) = &ctx.findings.tightest {
-            respond::limit_fields(fields, limit);
+            respond::limit_fields(fields, limit, &mut ctx.values);
         }
         self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
         Ok(())

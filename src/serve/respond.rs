@@ -2,7 +2,7 @@
 use crate::serve::listener::Reply;
 use bytes::Bytes;
 use decide::facts::{LimitState, RequestId};
-use decide::headers::{DressContext, Fields, Profile, dress};
+use decide::headers::{DressContext, Fields, Profile, Values, dress};
 use decide::oauth::OAuthError;
 use decide::ratelimit;
 use decide::refusal::{Accepted, Challenge, Code, Refusal};
@@ -44,8 +44,8 @@ pub struct Audience<'a> {
     pub oauth: Option<OAuthError>,
 }
 
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 // De facto names; `reset` in seconds from now, as most who send them mean it.
 const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -57,7 +57,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     let row = refusal.code.row();
     let mut status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let mut headers = HeaderMap::with_capacity(20);
+    let (mut headers, mut values) = (HeaderMap::with_capacity(20), Values::default());
     let id = audience.id.to_string();
     let (body, content_type) = if let Some(error) = audience.oauth {
         status = oauth_status(status);
@@ -71,7 +71,7 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("accept"));
-    request_id(&mut headers, audience.id);
+    request_id(&mut headers, audience.id, &mut values);
     if let Some(challenge) = refusal.challenge.as_ref().filter(|_| audience.oauth.is_none()) {
         for line in authenticate(challenge) {
             if let Ok(line) = HeaderValue::from_str(&line) {
@@ -87,19 +87,20 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
         text(&mut headers, ALLOW, &list.join(", "));
     }
     if let Some(limit) = audience.limit {
-        limit_fields(&mut headers, limit);
+        limit_fields(&mut headers, limit, &mut values);
     }
     dress(&mut headers, audience.profile, &context(audience.tls, audience.now_s, status));
     Made { status, headers, body: if audience.head { Bytes::new() } else { Bytes::from(body) } }
 }
 
 /// `RateLimit` and `RateLimit-Policy` of a limit, and `X-RateLimit-*` where it is to be told in them too.
-pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
-    for (name, value) in
-        [(RATELIMIT, ratelimit::limit_field(limit)), (RATELIMIT_POLICY, ratelimit::policy_field(limit))]
-    {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.set(&name, value);
+pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState, values: &mut Values) {
+    // There is always room.
+    let left = values.write(|out| ratelimit::limit_field(out, limit).unwrap_or_default());
+    let policy = values.write(|out| ratelimit::policy_field(out, limit).unwrap_or_default());
+    for (name, value) in [(&RATELIMIT, left), (&RATELIMIT_POLICY, policy)] {
+        if let Some(value) = value {
+            headers.set(name, value);
         }
     }
     if limit.legacy {
@@ -110,8 +111,8 @@ pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState) {
 }
 
 /// Our id of the request, for the client to quote.
-pub fn request_id(headers: &mut HeaderMap, id: RequestId) {
-    if let Ok(value) = HeaderValue::from_bytes(&id.text()) {
+pub fn request_id(headers: &mut HeaderMap, id: RequestId, values: &mut Values) {
+    if let Some(value) = values.copy(&id.text()) {
         headers.insert(REQUEST_ID, value);
     }
 }
@@ -121,7 +122,7 @@ pub fn redirect(id: RequestId, location: HeaderValue, profile: &Profile, now_s: 
     let status = StatusCode::PERMANENT_REDIRECT;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(LOCATION, location);
-    request_id(&mut headers, id);
+    request_id(&mut headers, id, &mut Values::default());
     dress(&mut headers, profile, &context(false, now_s, status));
     Made { status, headers, body: Bytes::new() }
 }
@@ -134,7 +135,7 @@ pub fn own(mut made: Made, method: Method, id: RequestId, tls: bool, profile: &P
     if !made.headers.contains_key(CACHE_CONTROL) {
         made.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    request_id(&mut made.headers, id);
+    request_id(&mut made.headers, id, &mut Values::default());
     dress(&mut made.headers, profile, &context(tls, now_s, made.status));
     if method == Method::Head {
         made.body = Bytes::new();
@@ -146,7 +147,7 @@ pub fn own(mut made: Made, method: Method, id: RequestId, tls: bool, profile: &P
 pub fn granted(mut headers: HeaderMap, id: RequestId, tls: bool, profile: &Profile, now_s: u64) -> Made {
     let status = StatusCode::NO_CONTENT;
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    request_id(&mut headers, id);
+    request_id(&mut headers, id, &mut Values::default());
     dress(&mut headers, profile, &context(tls, now_s, status));
     Made { status, headers, body: Bytes::new() }
 }

@@ -20,9 +20,10 @@ mod credentials;
 use super::known;
 use super::problems::{Problems, ProfileProblem};
 use super::trace::TraceParent;
-use super::{Fields, Nonce};
+use super::{Fields, Nonce, Values};
 use crate::facts::{Carrier, Identity, RequestId};
 use crate::rules::Accept;
+use bytes::BytesMut;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -270,7 +271,7 @@ pub struct Origin<'a> {
     /// Whether the client's side speaks TLS.
     pub https: bool,
     /// The authority that the client asked for, canonical, with its port where it has one.
-    pub authority: &'a str,
+    pub authority: &'a HeaderValue,
 }
 
 /// The credentials that are ours, to be kept from the application whether or not they let this request in: the one that
@@ -328,8 +329,9 @@ pub struct Outbound<'a> {
     pub certificates: Option<Certificates<'a>>,
 }
 
-/// Edits a request. What is not verified is not said: without identity no subject header leaves, whatever came.
-pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<'_>) {
+/// Edits a request. What is not verified is not said: without identity no subject header leaves, whatever came. What is
+/// said is written into `values`.
+pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<'_>, values: &mut Values) {
     let keyed = !headers.forward_credential && out.presented.accept.iter().any(|a| a.carrier() == Carrier::ApiKey);
     let secret = |name: &HeaderName| keyed && out.presented.holds_key(name.as_str());
     let unwanted = fields.names().filter(|name| headers.forbids(name.as_str()) || secret(name));
@@ -346,22 +348,22 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
             fields.set(name, value);
         }
     };
-    say(tenant, out.tenant.and_then(encode));
+    say(tenant, out.tenant.and_then(|tenant| encode(values, tenant)));
     if let Some(identity) = out.identity {
-        say(subject, encode(&identity.subject.0));
-        say(roles, encode_list(&identity.roles));
+        say(subject, encode(values, &identity.subject.0));
+        say(roles, encode_list(values, &identity.roles));
         say(assertion, out.assertion.cloned());
     }
     if let Some(certificates) = out.certificates {
         say(&CLIENT_CERT, Some(certificates.leaf.clone()));
         say(&CLIENT_CERT_CHAIN, certificates.chain.cloned());
     }
-    say(request_id, HeaderValue::from_bytes(&out.request_id.text()).ok());
-    say(nonce, out.nonce.and_then(|nonce| HeaderValue::from_str(nonce.as_str()).ok()));
-    forward(&mut say, &out.origin);
+    say(request_id, values.copy(&out.request_id.text()));
+    say(nonce, out.nonce.and_then(|nonce| values.copy(nonce.as_str().as_bytes())));
+    forward(&mut say, &out.origin, values);
 
     let (trace, continued) = &out.trace;
-    say(&TRACEPARENT, trace.value());
+    say(&TRACEPARENT, values.copy(&trace.text()));
     if !continued {
         fields.remove(&TRACESTATE);
         fields.remove(&BAGGAGE);
@@ -369,82 +371,87 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
 }
 
 /// `Forwarded` (RFC 7239) and the three `X-Forwarded-…` that say the same.
-fn forward(say: &mut impl FnMut(&HeaderName, Option<HeaderValue>), origin: &Origin<'_>) {
+fn forward(say: &mut impl FnMut(&HeaderName, Option<HeaderValue>), origin: &Origin<'_>, values: &mut Values) {
     let proto = if origin.https { "https" } else { "http" };
-    let mut forwarded = String::with_capacity(64 + origin.authority.len() + 24 * origin.hops.len());
-    let mut addresses = String::with_capacity(24 + 24 * origin.hops.len());
-    push_address(&mut addresses, origin.client);
-    node(&mut forwarded, origin.client, &addresses);
-    let quoted = !origin.authority.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    let mark = if quoted { "\"" } else { "" };
-    // An authority has neither quotes nor backslashes; were there one, it could not be quoted, and is not said.
-    if !origin.authority.is_empty() && !origin.authority.contains(['"', '\\']) {
-        [";host=", mark, origin.authority, mark].into_iter().for_each(|piece| forwarded.push_str(piece));
-    }
-    forwarded.push_str(";proto=");
-    forwarded.push_str(proto);
-    for hop in origin.hops {
-        addresses.push_str(", ");
-        let at = addresses.len();
-        push_address(&mut addresses, *hop);
-        forwarded.push_str(", ");
-        node(&mut forwarded, *hop, addresses.get(at..).unwrap_or_default());
-    }
-    say(&FORWARDED, HeaderValue::try_from(forwarded).ok());
-    say(&X_FORWARDED_FOR, HeaderValue::try_from(addresses).ok());
+    let addresses = values.write(|out| {
+        push_address(out, origin.client);
+        origin.hops.iter().for_each(|hop| {
+            out.extend_from_slice(b", ");
+            push_address(out, *hop);
+        });
+    });
+    // The same addresses, each as it stands there.
+    let mut nodes = addresses.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes).split(|b| *b == b',');
+    let mut node = |out: &mut BytesMut, address| push_node(out, address, nodes.next().unwrap_or_default().trim_ascii());
+    let authority = origin.authority.as_bytes();
+    let forwarded = values.write(|out| {
+        node(out, origin.client);
+        let quoted = !authority.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        let mark = if quoted { b"\"".as_slice() } else { b"" };
+        // An authority has neither quotes nor backslashes; were there one, it could not be quoted, and is not said.
+        if !authority.is_empty() && !authority.iter().any(|b| matches!(b, b'"' | b'\\')) {
+            [b";host=", mark, authority, mark].into_iter().for_each(|piece| out.extend_from_slice(piece));
+        }
+        out.extend_from_slice(b";proto=");
+        out.extend_from_slice(proto.as_bytes());
+        for hop in origin.hops {
+            out.extend_from_slice(b", ");
+            node(out, *hop);
+        }
+    });
+    say(&FORWARDED, forwarded);
+    say(&X_FORWARDED_FOR, addresses);
     say(&X_FORWARDED_PROTO, Some(HeaderValue::from_static(proto)));
-    say(&X_FORWARDED_HOST, HeaderValue::from_str(origin.authority).ok());
+    say(&X_FORWARDED_HOST, Some(origin.authority.clone()));
 }
 
 /// RFC 7239, 6: IPv6 in brackets and quotes. `text` is the address as text.
-fn node(forwarded: &mut String, address: IpAddr, text: &str) {
+fn push_node(out: &mut BytesMut, address: IpAddr, text: &[u8]) {
     let (before, after) = match address.to_canonical() {
         IpAddr::V4(_) => ("for=", ""),
         IpAddr::V6(_) => ("for=\"[", "]\""),
     };
-    [before, text, after].into_iter().for_each(|piece| forwarded.push_str(piece));
+    [before.as_bytes(), text, after.as_bytes()].into_iter().for_each(|piece| out.extend_from_slice(piece));
 }
 
-fn push_address(text: &mut String, address: IpAddr) {
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{}", address.to_canonical());
+fn push_address(out: &mut BytesMut, address: IpAddr) {
+    // There is always room.
+    let _ = write!(out, "{}", address.to_canonical());
 }
 
 /// Text as a header value: visible ASCII as it is; `%`, `,` and everything else percent-encoded (RFC 3986, 2.1), so
 /// that no value can be read as two, and decoding gives back the very text.
-pub fn encode(text: &str) -> Option<HeaderValue> {
-    if text.bytes().all(is_plain) {
-        return HeaderValue::from_str(text).ok();
-    }
-    let mut encoded = String::with_capacity(text.len() * 2);
-    push_encoded(&mut encoded, text);
-    HeaderValue::try_from(encoded).ok()
+pub fn encode(values: &mut Values, text: &str) -> Option<HeaderValue> {
+    values.write(|out| push_encoded(out, text))
 }
 
-fn encode_list(items: &[impl AsRef<str>]) -> Option<HeaderValue> {
+fn encode_list(values: &mut Values, items: &[impl AsRef<str>]) -> Option<HeaderValue> {
     if items.is_empty() {
         return None;
     }
-    let mut text = String::with_capacity(items.iter().map(|item| item.as_ref().len() + 1).sum());
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            text.push(',');
+    values.write(|out| {
+        for (i, item) in items.iter().enumerate() {
+            if i > 0 {
+                out.extend_from_slice(b",");
+            }
+            push_encoded(out, item.as_ref());
         }
-        push_encoded(&mut text, item.as_ref());
-    }
-    HeaderValue::try_from(text).ok()
+    })
 }
 
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'%' && byte != b','
 }
 
-fn push_encoded(text: &mut String, item: &str) {
+fn push_encoded(out: &mut BytesMut, item: &str) {
+    if item.bytes().all(is_plain) {
+        return out.extend_from_slice(item.as_bytes());
+    }
     for byte in item.bytes() {
         if is_plain(byte) {
-            text.push(char::from(byte));
+            out.extend_from_slice(&[byte]);
         } else {
-            let _ = write!(text, "%{byte:02X}");
+            let _ = write!(out, "%{byte:02X}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn return_to<'h>(
     }
     let page = Request::parse("GET", wanted, &Place::authority(at)).ok()?;
     // What the request was read from, it says again: nothing was lost on the way.
-    if page.path.starts_with(OWN) || page.path == OWN.trim_end_matches('/') || !is_visible(&page.target()) {
+    if page.path.starts_with(OWN) || *page.path == *OWN.trim_end_matches('/') || !is_visible(&page.target()) {
         return None;
     }
     let found = rules.find(&page, header).ok()?;

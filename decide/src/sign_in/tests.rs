@@ -267,7 +267,7 @@ fn back(host: &str, wanted: &str) -> Option<(String, String)> {
     let at = Request::parse("GET", "/.moat/login", host).unwrap();
     let (page, found) = return_to(&rules(), &at, wanted, |_| None)?;
     assert_eq!((&page.host, page.port), (&at.host, at.port));
-    Some((page.target(), found.seat.map(|seat| seat.id.to_string()).unwrap_or_default()))
+    Some((page.target().into_owned(), found.seat.map(|seat| seat.id.to_string()).unwrap_or_default()))
 }
 
 #[test]

@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// Room for reading the head of an answer; what it leaves is of the body.
+pub(super) const HEAD_ROOM: usize = 4 * 1024;
+
 /// What carries the bytes.
 #[derive(Debug)]
 enum Io {
@@ -66,6 +69,14 @@ impl Connection {
         let mut buf = ReadBuf::uninit(&mut byte);
         let mut cx = Context::from_waker(Waker::noop());
         self.inbound.is_empty() && self.poll_read_into(&mut cx, &mut buf).is_pending()
+    }
+
+    /// Keeps the room that the head of the next answer will need, and no more.
+    pub(super) fn keep_room(&mut self) {
+        self.inbound.clear();
+        if self.inbound.capacity() > HEAD_ROOM {
+            self.inbound = BytesMut::new();
+        }
     }
 
     fn tcp(&self) -> &TcpStream {

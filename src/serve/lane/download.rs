@@ -2,6 +2,7 @@
 use super::ask::field_map;
 use super::body::{PIECE, Source, Step};
 use super::caller::{Caller, Said};
+use super::conn::HEAD_ROOM;
 use super::exchange::{End, Exchange, Fail};
 use super::serialize::{self, Connection, Framing};
 use crate::serve::forward::{MOST_BYTES, MOST_FIELDS, dress_interim};
@@ -17,8 +18,6 @@ use tokio::time::Instant;
 
 /// Most interim answers before the final one.
 const MOST_INTERIMS: usize = 16;
-/// Room for reading a head; what it leaves is of the body.
-const HEAD_ROOM: usize = 4 * 1024;
 
 /// The head of an answer, and the session that it grants.
 pub(super) struct Opening {

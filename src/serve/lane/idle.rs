@@ -1,6 +1,5 @@
 //! Connections that wait for their next request, by endpoint: the one used last is taken first.
 use super::conn::Connection;
-use bytes::BytesMut;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -43,7 +42,7 @@ impl Idle {
 
     /// Keeps a connection whose last answer was whole and is used up.
     pub(super) fn put(&self, endpoint: SocketAddr, mut connection: Connection) {
-        connection.inbound = BytesMut::new();
+        connection.keep_room();
         connection.used = Instant::now();
         let mut shelves = lock(&self.0);
         let shelf = shelves.by_endpoint.entry(endpoint).or_default();

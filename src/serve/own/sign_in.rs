@@ -37,7 +37,7 @@ impl Page {
         let found = wanted.into_iter().chain(["/"]).find_map(|wanted| return_to(rules, visit.request, wanted, one));
         match found {
             Some((page, found)) => Page {
-                target: page.target(),
+                target: page.target().into_owned(),
                 seat: found.seat.clone().or_else(|| visit.seat.clone()),
                 route: Some(found.route),
             },

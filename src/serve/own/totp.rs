@@ -213,7 +213,7 @@ async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
 fn back(visit: &Visit<'_>, wanted: Option<String>) -> String {
     let one = |name: &http::HeaderName| visit.headers.get(name).and_then(|value| value.to_str().ok());
     let page = wanted.and_then(|wanted| return_to(&visit.active.snapshot.rules, visit.request, &wanted, one));
-    page.map_or_else(|| "/".to_owned(), |(page, _)| page.target())
+    page.map_or_else(|| "/".to_owned(), |(page, _)| page.target().into_owned())
 }
 
 fn html(visit: &mut Visit<'_>, status: StatusCode, page: Html) -> Made {

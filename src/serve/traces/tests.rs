@@ -3,7 +3,7 @@ use super::otlp::{Span, Value};
 use super::{Forwarding, Place, Record, Traces, spans};
 use crate::config::settings::{self, Collector};
 use crate::serve::metrics::Metrics;
-use decide::deliberation::Verdict;
+use decide::deliberation::{Trail, Verdict};
 use decide::facts::{Protocol, RequestId, TlsFacts};
 use decide::guards::Guard;
 use decide::headers::TraceParent;
@@ -43,7 +43,7 @@ fn record() -> Record {
         })),
         status: 200,
         code: None,
-        trail: vec![(Guard::Network, Verdict::Skip), (Guard::Session, Verdict::Pass)],
+        trail: Trail::from_iter([(Guard::Network, Verdict::Skip), (Guard::Session, Verdict::Pass)]),
         forwarding: Some(Forwarding {
             upstream: Arc::from("api"),
             endpoint: Some("10.0.0.2:8080".parse().unwrap()),
@@ -120,10 +120,10 @@ fn a_refusal_is_no_error_of_the_server_and_says_its_code_and_guard() {
     let refused = Record {
         status: 403,
         code: Some(Code::TenantMismatch),
-        trail: vec![
+        trail: Trail::from_iter([
             (Guard::Csrf, Verdict::Shadow(Code::CsrfUnproven)),
             (Guard::Tenant, Verdict::Refuse(Code::TenantMismatch)),
-        ],
+        ]),
         forwarding: None,
         ..record()
     };

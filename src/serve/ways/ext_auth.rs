@@ -39,10 +39,7 @@ pub(super) async fn verify(way: Way<'_>, name: &str) -> Option<Answer> {
 /// What the request is, in the headers that such services read.
 fn about(way: Way<'_>, headers: &mut HeaderMap) {
     let request = way.request;
-    let target = match &request.query {
-        Some(query) => format!("{}?{query}", request.path),
-        None => request.path.clone(),
-    };
+    let target = request.target();
     let scheme = if way.facts.tls.is_some() { "https" } else { "http" };
     let client = way.facts.client.0.to_canonical().to_string();
     for (name, value) in [

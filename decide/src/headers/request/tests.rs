@@ -23,6 +23,13 @@ fn identity(subject: &str, roles: &[&str]) -> Identity {
     }
 }
 
+static AUTHORITY: HeaderValue = HeaderValue::from_static("acme.example");
+static WITH_PORT: HeaderValue = HeaderValue::from_static("acme.example:8443");
+
+fn edit(fields: &mut HeaderMap, headers: &IdentityHeaders, out: &Outbound<'_>) {
+    super::edit(fields, headers, out, &mut Values::default());
+}
+
 fn outbound<'a>(identity: Option<&'a Identity>, hops: &'a [IpAddr]) -> Outbound<'a> {
     Outbound {
         request_id: RequestId(7),
@@ -30,7 +37,7 @@ fn outbound<'a>(identity: Option<&'a Identity>, hops: &'a [IpAddr]) -> Outbound<
         identity,
         assertion: None,
         nonce: None,
-        origin: Origin { client: "192.0.2.7".parse().unwrap(), hops, https: true, authority: "acme.example" },
+        origin: Origin { client: "192.0.2.7".parse().unwrap(), hops, https: true, authority: &AUTHORITY },
         trace: (TraceParent::begin([1; 24], 0), false),
         presented: Presented::default(),
         certificates: None,
@@ -125,7 +132,7 @@ fn the_verified_is_said() {
     let out = Outbound {
         assertion: Some(&token),
         nonce: Some(&nonce),
-        origin: Origin { authority: "acme.example:8443", https: false, ..outbound(None, &hops).origin },
+        origin: Origin { authority: &WITH_PORT, https: false, ..outbound(None, &hops).origin },
         trace: (TraceParent::begin([1; 24], 1_000_000), true),
         ..outbound(Some(&caller), &hops)
     };
@@ -279,7 +286,7 @@ proptest! {
 
     #[test]
     fn encoding_is_one_word_and_reversible(text in "\\PC{0,30}|[\\x00-\\x7f]{0,30}") {
-        let value = encode(&text).unwrap();
+        let value = encode(&mut Values::default(), &text).unwrap();
         let shown = value.to_str().unwrap();
         prop_assert!(shown.bytes().all(|b| b.is_ascii_graphic() && b != b','));
         let mut bytes = Vec::new();

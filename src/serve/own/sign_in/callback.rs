@@ -80,7 +80,7 @@ async fn redeem(
     let (party, ring) = party(visit, page.seat.as_ref(), &flow.issuer)
         .ok_or_else(|| invalid("nobody signs in here with this issuer any more"))?;
     let client = party.client();
-    if visit.request.path != client.callback {
+    if *visit.request.path != *client.callback {
         return Err(invalid("the answer arrived where this issuer's answers do not"));
     }
     let provider = party.provider().await.map_err(unavailable)?;
