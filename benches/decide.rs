@@ -1,11 +1,13 @@
-//! What one decision costs, from the raw target to the permit, as routes and tenants grow: it must not show.
+//! What one decision costs, from the raw target to the permit, as routes and tenants grow: it must not show. And what each
+//! guard costs by itself.
 //!
 //! Limits and signatures are answered as the shell would answer from memory; `quota` and `token` measure those.
-#![expect(clippy::expect_used, reason = "a bench that cannot be set up should stop")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot be set up should stop")]
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use decide::cors::Cors;
-use decide::deliberation::{Deliberation, Step};
+use decide::deliberation::{Deliberation, Findings, Step};
 use decide::facts::*;
+use decide::guards::{Case, ORDER, Outcome};
 use decide::policy::{Policy, RoleSource};
 use decide::request::{Methods, Request};
 use decide::revocation::{Handles, Source};
@@ -120,6 +122,15 @@ fn facts() -> Facts {
     }
 }
 
+fn answered(question: Question, identity: &Arc<Identity>, carrier: Carrier) -> Answer {
+    match question {
+        Question::Quota(_) => Answer::Quota(Reading::default()),
+        Question::Fields => Answer::Fields(Ok(())),
+        Question::CsrfToken => Answer::CsrfToken(Ok(())),
+        Question::Credential => Answer::Credential(Credential::Valid { identity: identity.clone(), carrier }),
+    }
+}
+
 fn decided(rules: &Rules, facts: &Facts, identity: &Arc<Identity>, target: &str, host: &str) -> bool {
     let Ok(request) = Request::parse("GET", target, host) else { return false };
     let Ok(found) = rules.find(&request, |_| None) else { return false };
@@ -127,16 +138,37 @@ fn decided(rules: &Rules, facts: &Facts, identity: &Arc<Identity>, target: &str,
     let mut answer = None;
     loop {
         answer = match deliberation.proceed(answer) {
-            Step::Ask(Question::Quota(_)) => Some(Answer::Quota(Reading::default())),
-            Step::Ask(Question::Fields) => Some(Answer::Fields(Ok(()))),
-            Step::Ask(Question::CsrfToken) => Some(Answer::CsrfToken(Ok(()))),
-            Step::Ask(Question::Credential) => {
-                Some(Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Bearer }))
-            }
+            Step::Ask(question) => Some(answered(question, identity, Carrier::Bearer)),
             Step::Permit(permit) => return black_box(&permit).destination().upstream == 0,
             Step::Refuse(_) | Step::Grant => return false,
         };
     }
+}
+
+/// Each guard of a form that a browser sends by its cookie: the one that has most to do.
+fn guards(c: &mut Criterion) {
+    let (rules, identity) = (rules(10, 10), identity("tenant-5"));
+    let site = Site { fetch_site: Some(FetchSite::SameOrigin), same_origin: Some(true), ..Site::default() };
+    let facts = Facts { site, body: Body { length: Some(64), present: true, content_type: None }, ..facts() };
+    let request = Request::parse("POST", "/api/area-5/42/lines", "tenant-5.app.example").expect("a request");
+    let found = rules.find(&request, |_| None).expect("a route");
+    let case = Case { rules: &rules, request: &request, facts: &facts, found: &found, preflight: None };
+    let mut findings = Findings { seat: found.seat.clone(), ..Findings::default() };
+    let mut group = c.benchmark_group("guard");
+    for guard in ORDER {
+        // A guard that asks is benched with its answer.
+        let question = match guard.judge(case, &mut findings, None) {
+            Outcome::Ask(question) => Some(question),
+            Outcome::Pass | Outcome::Skip => None,
+            Outcome::Refuse(refusal) => panic!("{}: {refusal:?}", guard.name()),
+        };
+        let answer = || question.map(|question| answered(question, &identity, Carrier::Cookie));
+        assert!(matches!(guard.judge(case, &mut findings, answer()), Outcome::Pass | Outcome::Skip));
+        group.bench_function(guard.name(), |b| {
+            b.iter(|| matches!(guard.judge(black_box(case), &mut findings, answer()), Outcome::Pass))
+        });
+    }
+    group.finish();
 }
 
 fn decision(c: &mut Criterion) {
@@ -155,5 +187,5 @@ fn decision(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decision);
+criterion_group!(benches, decision, guards);
 criterion_main!(benches);

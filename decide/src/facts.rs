@@ -1,4 +1,5 @@
 //! What is known about a request before anything is decided: serialisable, and free of secrets.
+use crate::digits;
 use crate::refusal::Refusal;
 use crate::request::Method;
 use crate::revocation::{Handles, began_s};
@@ -16,26 +17,15 @@ pub struct Person<T>(pub T);
 pub struct RequestId(pub u128);
 
 impl RequestId {
-    /// Its 36 characters, lowercase hex and hyphens. By hand: every request says its id in four places, and each
-    /// formatted the usual way costs as much as a look-up of its route.
+    /// Its 36 characters, lowercase hex and hyphens.
     pub fn text(self) -> [u8; 36] {
-        let mut text = [b'-'; 36];
-        let mut places = text.iter_mut();
-        for (index, byte) in self.0.to_be_bytes().into_iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                places.next();
-            }
-            write_hex(byte, &mut places);
-        }
+        let (mut text, bytes) = ([b'-'; 36], self.0.to_be_bytes());
+        digits::hex(&bytes[..4], &mut text[..8]);
+        digits::hex(&bytes[4..6], &mut text[9..13]);
+        digits::hex(&bytes[6..8], &mut text[14..18]);
+        digits::hex(&bytes[8..10], &mut text[19..23]);
+        digits::hex(&bytes[10..], &mut text[24..]);
         text
-    }
-}
-
-/// Writes a byte into the next two places, in lowercase hex.
-pub(crate) fn write_hex<'a>(byte: u8, places: &mut impl Iterator<Item = &'a mut u8>) {
-    // The nibbles first: a zip asks its second half only where the first has something.
-    for (nibble, place) in [byte >> 4, byte & 0xf].into_iter().zip(places) {
-        *place = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     }
 }
 

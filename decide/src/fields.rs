@@ -61,8 +61,8 @@ pub fn check_fields<'a>(
 ///
 /// The very name, in any case, is no twin: it is stripped and replaced. Names of letters, digits and `-` are never
 /// twins and cost one pass over the name.
-pub fn twin_of<S: AsRef<str>>(name: &[u8], ours: &[S]) -> bool {
-    !is_plain(name) && ours.iter().any(|our| folds_to(name, our.as_ref().as_bytes()))
+pub fn twin_of(name: &[u8], ours: impl IntoIterator<Item: AsRef<str>>) -> bool {
+    !is_plain(name) && ours.into_iter().any(|our| folds_to(name, our.as_ref().as_bytes()))
 }
 
 fn is_plain(name: &[u8]) -> bool {

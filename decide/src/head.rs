@@ -68,14 +68,17 @@ impl<'a> HeadView<'a> {
     }
 }
 
-/// Names and values of a field section that was checked before, up to its empty line: an error, which cannot come, would
-/// only end the list.
+/// Names and values of a field section that was checked before, up to its empty line: it is taken apart, and not checked
+/// again. An error, which cannot come, would only end the list.
 pub fn section<'a>(bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
-        let field = field(rest).ok()?;
-        rest = field.rest;
-        Some((field.name, field.value))
+        let end = rest.iter().position(|b| matches!(b, b':' | b'\r'))?;
+        let (name, after) = rest.split_at_checked(end)?;
+        let after = after.strip_prefix(b":")?;
+        let (value, after) = after.split_at_checked(text_length(after))?;
+        rest = after.strip_prefix(b"\r\n")?;
+        Some((name, trim(value)))
     })
 }
 

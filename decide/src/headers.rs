@@ -78,11 +78,11 @@ impl Fields for HeaderMap {
     }
 
     fn set(&mut self, name: &HeaderName, value: HeaderValue) {
-        self.insert(name.clone(), value);
+        self.insert(name, value);
     }
 
     fn append(&mut self, name: &HeaderName, value: HeaderValue) {
-        self.append(name.clone(), value);
+        self.append(name, value);
     }
 
     fn remove(&mut self, name: &HeaderName) {

@@ -2,30 +2,37 @@
 //!
 //! Syntax of draft-ietf-httpapi-ratelimit-headers-11: each field is a list of items, the name of the limit being a
 //! structured-field string (RFC 9651, 3.3.3). The `pk` parameter is left out: it could carry what identifies a person.
+use crate::digits::decimal;
 use crate::facts::{LimitState, Unit};
-use std::fmt::{self, Write};
+use bytes::BufMut;
 
 /// The most that jitter adds to `Retry-After`, in seconds.
 const SPREAD_MAX_S: u32 = 30;
 
 /// Writes the value of `RateLimit`: what is left (`r`) and the seconds until more comes (`t`), e.g. `"per-tenant";r=37;t=1`. When a
 /// request under way will end is not known: there is no `t` then.
-pub fn limit_field(out: &mut impl Write, state: &LimitState) -> fmt::Result {
-    named(out, &state.name)?;
-    match state.unit {
-        Unit::Requests => write!(out, ";r={};t={}", state.remaining, state.reset_s),
-        Unit::Concurrent => write!(out, ";r={}", state.remaining),
+pub fn limit_field(out: &mut impl BufMut, state: &LimitState) {
+    named(out, &state.name);
+    number(out, b";r=", state.remaining);
+    if state.unit == Unit::Requests {
+        number(out, b";t=", state.reset_s);
     }
 }
 
 /// Writes the value of `RateLimit-Policy`: requests at once (`q`) and the seconds in which they refill (`w`), e.g.
 /// `"per-tenant";q=200;w=1`; or the requests that may be under way, `"export";q=2;qu="concurrent-requests"`.
-pub fn policy_field(out: &mut impl Write, state: &LimitState) -> fmt::Result {
-    named(out, &state.name)?;
+pub fn policy_field(out: &mut impl BufMut, state: &LimitState) {
+    named(out, &state.name);
+    number(out, b";q=", state.quota);
     match state.unit {
-        Unit::Requests => write!(out, ";q={};w={}", state.quota, state.window_s),
-        Unit::Concurrent => write!(out, ";q={};qu=\"concurrent-requests\"", state.quota),
+        Unit::Requests => number(out, b";w=", state.window_s),
+        Unit::Concurrent => out.put_slice(b";qu=\"concurrent-requests\""),
     }
+}
+
+fn number(out: &mut impl BufMut, lead: &[u8], value: u32) {
+    out.put_slice(lead);
+    decimal(out, value.into());
 }
 
 /// Value of `Retry-After` in seconds (RFC 9110, 10.2.3): at least one, never earlier than `t` of `RateLimit`, and up to
@@ -39,20 +46,17 @@ pub fn retry_after_s(state: &LimitState, random: u32) -> u32 {
 }
 
 /// The name of a limit as an sf-string.
-fn named(out: &mut impl Write, name: &str) -> fmt::Result {
-    out.write_char('"')?;
+fn named(out: &mut impl BufMut, name: &str) {
+    out.put_u8(b'"');
     for c in name.chars() {
         match c {
-            '"' | '\\' => {
-                out.write_char('\\')?;
-                out.write_char(c)?;
-            }
-            ' '..='~' => out.write_char(c)?,
+            '"' | '\\' => out.put_slice(&[b'\\', c as u8]),
+            ' '..='~' => out.put_u8(c as u8),
             // An sf-string holds printable ASCII only; a name outside of it must not break the field.
-            _ => out.write_char('_')?,
+            _ => out.put_u8(b'_'),
         }
     }
-    out.write_char('"')
+    out.put_u8(b'"');
 }
 
 #[cfg(test)]
@@ -61,15 +65,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn limit_field(state: &LimitState) -> String {
-        let mut out = String::new();
-        super::limit_field(&mut out, state).unwrap();
-        out
+        let mut out = Vec::new();
+        super::limit_field(&mut out, state);
+        String::from_utf8(out).unwrap()
     }
 
     fn policy_field(state: &LimitState) -> String {
-        let mut out = String::new();
-        super::policy_field(&mut out, state).unwrap();
-        out
+        let mut out = Vec::new();
+        super::policy_field(&mut out, state);
+        String::from_utf8(out).unwrap()
     }
 
     fn state(name: &str, reset_s: u32) -> LimitState {

@@ -115,6 +115,8 @@ pub struct Context {
     /// Counts the request as active until the context is dropped.
     pub counted: Option<metrics::Active>,
     told: bool,
+    /// From its head to its end, once it has ended.
+    lasted: Duration,
     /// Whether the answer went out to its end: nothing can have ended it early then.
     pub whole: bool,
 }
@@ -223,6 +225,7 @@ impl Context {
             status: 0,
             counted: None,
             told: false,
+            lasted: Duration::ZERO,
             whole: false,
         }
     }
@@ -309,7 +312,7 @@ impl Context {
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            duration_us: micros(self.started.elapsed()),
+            duration_us: micros(self.lasted),
             upstream: self.upstream_name(),
             upstream_status: self.upstream_status,
             delayed_ms: self.delay.map(|delay| u64::try_from(delay.lasted().as_millis()).unwrap_or(u64::MAX)),
@@ -382,6 +385,7 @@ impl Context {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
+        self.lasted = self.started.elapsed();
         let endpoint = self.lease.take().map(|lease| lease.address());
         if self.refusal.is_none() && !self.whole {
             self.refusal = self.ended();
@@ -404,7 +408,7 @@ impl Context {
         };
         let code = self.refusal.as_ref().map(|r| r.code);
         let tenant = self.seat().map(|seat| &*seat.id);
-        let duration = self.started.elapsed();
+        let duration = self.lasted;
         let session = self.found.as_ref().map(|f| matches!(f.route.access, Access::Session(_)));
         let outcome = RequestOutcome {
             method: self.request.as_ref().map(|r| r.method),

@@ -11,6 +11,7 @@ use crate::serve::sign_in;
 use crate::serve::upstream::{Lease, NoEndpoint};
 use crate::store::quota::Dues;
 use decide::certificate::Told;
+use decide::digits::decimal;
 use decide::guards::Guard;
 use decide::headers::request::{Certificates, Origin, Outbound, Presented, edit};
 use decide::headers::{self, DressContext};
@@ -18,7 +19,6 @@ use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
 use http::header::{ALT_SVC, CACHE_CONTROL, CONTENT_TYPE, HOST, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,10 @@ impl Gateway {
         // The application reads the very host that was matched, not another spelling of it.
         let host = values.write(|out| {
             out.extend_from_slice(request.host.as_bytes());
-            // There is always room.
-            let _ = request.port.map_or(Ok(()), |port| write!(out, ":{port}"));
+            if let Some(port) = request.port {
+                out.extend_from_slice(b":");
+                decimal(out, port.into());
+            }
         });
         let authority = &host.ok_or_else(|| broken("a host that is no header"))?;
         let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();

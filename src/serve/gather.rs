@@ -11,7 +11,7 @@ use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::site::{self, Own, Said};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERER};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Names that are ours besides the configured ones; a client's header that differs from one of them only by marks would
 /// reach many applications as the same variable.
@@ -59,8 +59,8 @@ pub fn gather(
             host.to_str().map_err(|_| malformed("Host is not ASCII"))?
         }
     };
-    let is_twin =
-        |name: &[u8]| twin_of(name, &OURS) || twin_of(name, identity.names()) || twin_of(name, identity.edges());
+    let ours = || OURS.into_iter().chain(identity.names().iter().chain(identity.edges()).map(HeaderName::as_str));
+    let is_twin = |name: &[u8]| twin_of(name, ours());
     if let Some(twin) = headers.keys().find(|name| is_twin(name.as_str().as_bytes())) {
         return Err(Refusal::new(Code::RequestAmbiguous, format!("header `{twin}` is a twin of one of ours")));
     }

@@ -31,6 +31,7 @@ where
     // One wait for all requests of the connection: it ends at most once, and then only with an empty wire.
     let mut begun = pin!(drain::idle_over(&mut draining));
     wire.expose(Some(0));
+    let mut leash = Arc::new(Leash::default());
     loop {
         let read = tokio::select! {
             // A request that has arrived is still served; only waiting ends, and not that of a connection which was
@@ -50,7 +51,11 @@ where
             }
             Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
         };
-        let leash = Arc::new(Leash::default());
+        // Mostly nobody holds that of the request before any more.
+        match Arc::get_mut(&mut leash) {
+            Some(free) => *free = Leash::default(),
+            None => leash = Arc::new(Leash::default()),
+        }
         wire.hold(leash.clone());
         let before = conn.requests();
         // In a box of its own: its kilobytes are given back before the connection waits again.

@@ -95,9 +95,8 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
 
 /// `RateLimit` and `RateLimit-Policy` of a limit, and `X-RateLimit-*` where it is to be told in them too.
 pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState, values: &mut Values) {
-    // There is always room.
-    let left = values.write(|out| ratelimit::limit_field(out, limit).unwrap_or_default());
-    let policy = values.write(|out| ratelimit::policy_field(out, limit).unwrap_or_default());
+    let left = values.write(|out| ratelimit::limit_field(out, limit));
+    let policy = values.write(|out| ratelimit::policy_field(out, limit));
     for (name, value) in [(&RATELIMIT, left), (&RATELIMIT_POLICY, policy)] {
         if let Some(value) = value {
             headers.set(name, value);

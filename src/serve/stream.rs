@@ -196,6 +196,7 @@ impl Wire {
     pub(crate) fn settled(&mut self) -> bool {
         self.outbound = Vec::new();
         self.written = 0;
+        self.leash = None;
         if self.inbound.is_empty() {
             self.inbound = BytesMut::new();
         }

@@ -281,15 +281,16 @@ impl Pool {
         timeouts: Timeouts,
     ) -> Result<Lease, NoEndpoint> {
         let life = &self.life;
+        let now_ms = life.elapsed_ms();
         if tried.is_empty() {
-            life.budget.request(life.elapsed_ms());
+            life.budget.request(now_ms);
         }
         let place = self.enter(asker)?;
         let turn = life.turn.fetch_add(1, Ordering::Relaxed);
         let set = self.set.load();
         let chosen = loop {
             let by_turn = matches!(self.settings.balance, Balance::RoundRobin);
-            match set.choose(by_turn, key, turn, tried, life.elapsed_ms()) {
+            match set.choose(by_turn, key, turn, tried, now_ms) {
                 // Another request may have taken the last place meanwhile.
                 Ok(choice) if !enter(&choice.endpoint.state.in_flight, choice.endpoint.max_in_flight) => {}
                 chosen => break chosen,

@@ -21,6 +21,7 @@ use super::known;
 use super::problems::{Problems, ProfileProblem};
 use super::trace::TraceParent;
 use super::{Fields, Nonce, Values};
+use crate::digits;
 use crate::facts::{Carrier, Identity, RequestId};
 use crate::rules::Accept;
 use bytes::BytesMut;
@@ -374,10 +375,10 @@ pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<
 fn forward(say: &mut impl FnMut(&HeaderName, Option<HeaderValue>), origin: &Origin<'_>, values: &mut Values) {
     let proto = if origin.https { "https" } else { "http" };
     let addresses = values.write(|out| {
-        push_address(out, origin.client);
+        digits::address(out, origin.client.to_canonical());
         origin.hops.iter().for_each(|hop| {
             out.extend_from_slice(b", ");
-            push_address(out, *hop);
+            digits::address(out, hop.to_canonical());
         });
     });
     // The same addresses, each as it stands there.
@@ -414,11 +415,6 @@ fn push_node(out: &mut BytesMut, address: IpAddr, text: &[u8]) {
     [before.as_bytes(), text, after.as_bytes()].into_iter().for_each(|piece| out.extend_from_slice(piece));
 }
 
-fn push_address(out: &mut BytesMut, address: IpAddr) {
-    // There is always room.
-    let _ = write!(out, "{}", address.to_canonical());
-}
-
 /// Text as a header value: visible ASCII as it is; `%`, `,` and everything else percent-encoded (RFC 3986, 2.1), so
 /// that no value can be read as two, and decoding gives back the very text.
 pub fn encode(values: &mut Values, text: &str) -> Option<HeaderValue> {
@@ -451,6 +447,7 @@ fn push_encoded(out: &mut BytesMut, item: &str) {
         if is_plain(byte) {
             out.extend_from_slice(&[byte]);
         } else {
+            // There is always room.
             let _ = write!(out, "%{byte:02X}");
         }
     }

@@ -1,5 +1,5 @@
 //! `traceparent` (W3C Trace Context): a new trace at the edge, or a trusted one continued.
-use crate::facts::write_hex;
+use crate::digits;
 use http::HeaderValue;
 use std::fmt;
 
@@ -49,14 +49,12 @@ impl TraceParent {
         TraceParent { span: span.max(1), ..self }
     }
 
-    /// The header's text. By hand, because formatting three padded numbers costs more than the rest of the edit's words.
+    /// The header's text.
     pub fn text(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let mut places = text.iter_mut().skip(3);
-        self.trace.to_be_bytes().into_iter().for_each(|byte| write_hex(byte, &mut places));
-        let mut places = places.skip(1);
-        self.span.to_be_bytes().into_iter().for_each(|byte| write_hex(byte, &mut places));
-        write_hex(u8::from(self.sampled), &mut places.skip(1));
+        digits::hex(&self.trace.to_be_bytes(), &mut text[3..35]);
+        digits::hex(&self.span.to_be_bytes(), &mut text[36..52]);
+        digits::hex(&[u8::from(self.sampled)], &mut text[53..]);
         text
     }
 

@@ -1,5 +1,6 @@
 //! The hash chain: how the bytes of one entry become a line that names its predecessor and its own hash.
 use super::json;
+use crate::digits;
 use aws_lc_rs::digest;
 
 /// What every line begins with.
@@ -84,7 +85,7 @@ impl Chain {
         self.seq += 1;
         out.reserve(body.len() + LINE_OVERHEAD);
         out.extend_from_slice(SEQ);
-        json::decimal(out, self.seq);
+        digits::decimal(out, self.seq);
         out.extend_from_slice(PREV);
         json::hex(out, &self.hash.0);
         out.extend_from_slice(BODY);

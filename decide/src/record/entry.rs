@@ -207,7 +207,7 @@ impl Exchange<'_> {
         self.facts.write(out);
         out.extend_from_slice(b",\"trail\":[");
         for (i, (guard, mark)) in self.trail.iter().enumerate() {
-            json::text(out, if i == 0 { "[" } else { ",[" }, guard.name());
+            json::word(out, if i == 0 { "[" } else { ",[" }, guard.name());
             let (word, code) = match mark {
                 Mark::Pass => (",\"pass", None),
                 Mark::Skip => (",\"skip", None),
@@ -219,7 +219,7 @@ impl Exchange<'_> {
             out.extend_from_slice(b"\"]");
         }
         out.push(b']');
-        json::text(out, ",\"verdict\":", self.verdict.as_str());
+        json::word(out, ",\"verdict\":", self.verdict.as_str());
         json::optional(out, ",\"cause\":", self.cause);
         if let Some(outcome) = &self.outcome {
             json::number(out, ",\"outcome\":{\"status\":", outcome.status.into());
@@ -248,8 +248,8 @@ impl Circumstances<'_> {
             None => {}
         }
         if let Some(tls) = &self.tls {
-            json::text(out, ",\"tls\":{\"version\":", tls.version);
-            json::text(out, ",\"group\":", tls.group);
+            json::word(out, ",\"tls\":{\"version\":", tls.version);
+            json::word(out, ",\"group\":", tls.group);
             json::boolean(out, ",\"resumed\":", tls.resumed);
             out.push(b'}');
         }

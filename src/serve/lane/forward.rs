@@ -84,6 +84,7 @@ impl Gateway {
             let unframed = answering && !exchange.download.framed;
             let (untouched, nothing_sent) = (!exchange.upload.begun, exchange.upload.sent == 0);
             let held = exchange.upload.refused.is_none() && !exchange.upload.over;
+            exchange.up.used = exchange.moved.1.into_std();
             drop(exchange);
             let fail = match end {
                 Ok(End::Done { application, client }) => {
@@ -124,7 +125,9 @@ impl Gateway {
         };
         // What cannot be sent twice must not be sent in vain.
         let certain = !ask.method.is_idempotent() || !ask.body().over();
-        if !fresh && let Some(kept) = lease.pool().idle.take(lease.address(), certain) {
+        if let (false, Some(now)) = (fresh, ctx.sent)
+            && let Some(kept) = lease.pool().idle.take(lease.address(), certain, now)
+        {
             return Ok(kept);
         }
         let error = match Connection::open(lease.target(), lease.timeouts().connect).await {

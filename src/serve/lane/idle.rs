@@ -28,22 +28,21 @@ fn lock(shelves: &Mutex<Shelves>) -> MutexGuard<'_, Shelves> {
 }
 
 impl Idle {
-    /// Takes a connection that is good for another request. `certain` is for one that could not be sent twice.
-    pub(super) fn take(&self, endpoint: SocketAddr, certain: bool) -> Option<Connection> {
+    /// Takes a connection that is good for another request at `now`. `certain` is for one that could not be sent twice.
+    pub(super) fn take(&self, endpoint: SocketAddr, certain: bool, now: Instant) -> Option<Connection> {
         loop {
             let mut connection = lock(&self.0).by_endpoint.get_mut(&endpoint)?.pop()?;
             // Looked at, and perhaps dropped, without the lock.
-            if connection.used.elapsed() < KEEP && connection.is_quiet(certain) {
+            if now.saturating_duration_since(connection.used) < KEEP && connection.is_quiet(certain) {
                 connection.reused = true;
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection whose last answer was whole and is used up.
+    /// Keeps a connection whose last answer was whole and is used up; its time of use is set.
     pub(super) fn put(&self, endpoint: SocketAddr, mut connection: Connection) {
         connection.keep_room();
-        connection.used = Instant::now();
         let mut shelves = lock(&self.0);
         let shelf = shelves.by_endpoint.entry(endpoint).or_default();
         // The oldest stand first.
@@ -117,9 +116,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(left(), 2);
-        assert!(idle.take(address, true).is_some_and(|taken| taken.reused));
+        assert!(idle.take(address, true, Instant::now()).is_some_and(|taken| taken.reused));
         assert_eq!(left(), 1);
         assert!(sweep_once(&idle.0, Instant::now() + KEEP));
-        assert!(idle.take(address, false).is_none());
+        assert!(idle.take(address, false, Instant::now()).is_none());
     }
 }

@@ -1,5 +1,7 @@
 //! The access log: one JSON line for each request, in ASCII, whatever the client sent.
 use super::Lines;
+use crate::serve::context::micros;
+use decide::digits;
 use decide::facts::{Protocol, RequestId};
 use std::io::Write;
 use std::net::IpAddr;
@@ -110,18 +112,19 @@ fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {
     out.push(b'"');
     text(out, "listener", Some(line.listener));
     if let Some(client) = line.client {
-        // Writing to a Vec cannot fail, here and below.
-        let _ = write!(out, ",\"client\":\"{client}\"");
+        out.extend_from_slice(b",\"client\":\"");
+        digits::address(out, client);
+        out.push(b'"');
     }
     text(out, "method", line.method);
     text(out, "host", line.host);
     text(out, "path", line.path);
     text(out, "route", line.route);
     text(out, "tenant", line.tenant);
-    let _ = write!(out, ",\"status\":{}", line.status);
+    number(out, "status", line.status.into());
     text(out, "code", line.code);
-    let duration_us = line.duration.as_micros();
-    let _ = write!(out, ",\"bytes\":{},\"duration_us\":{duration_us}", line.bytes);
+    number(out, "bytes", line.bytes);
+    number(out, "duration_us", micros(line.duration));
     text(out, "upstream", line.upstream);
     let protocol = line.protocol.map(|protocol| match protocol {
         Protocol::Http1 => "h1",
@@ -135,6 +138,11 @@ fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    [",\"", name, "\":"].iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+    digits::decimal(out, value);
+}
+
 /// A member, if there is a value. All but printable ASCII is escaped (RFC 8259, 7): neither a parser nor a terminal can
 /// be made to read anything else.
 fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
@@ -145,24 +153,29 @@ fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
     let shown = value.get(..value.floor_char_boundary(TEXT_MAX)).unwrap_or_default();
-    let special = |c: char| !matches!(c, ' '..='~') || matches!(c, '"' | '\\');
-    // Almost always nothing is special, and the text goes out in one piece.
-    for piece in shown.split_inclusive(special) {
-        let mut plain = piece.chars();
-        let Some(c) = plain.next_back().filter(|c| special(*c)) else {
-            out.extend_from_slice(piece.as_bytes());
-            continue;
-        };
-        out.extend_from_slice(plain.as_str().as_bytes());
-        if c.is_ascii_graphic() {
-            out.extend_from_slice(&[b'\\', c as u8]);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            let _ = write!(out, "\\u{unit:04x}");
-        }
+    // Almost always nothing is special, which is found out without a branch per byte, and the text goes out in one piece.
+    let is_special = |b: u8| (b < b' ') | (b > b'~') | (b == b'"') | (b == b'\\');
+    if shown.bytes().fold(false, |found, b| found | is_special(b)) {
+        escaped(out, shown);
+    } else {
+        out.extend_from_slice(shown.as_bytes());
     }
     out.extend_from_slice(if shown.len() < value.len() { b"...\"" } else { b"\"" });
+}
+
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+            ' '..='~' => out.push(c as u8),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a Vec cannot fail, here and above.
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
