@@ -4,7 +4,7 @@ use crate::harness::{Bundle, OWNER, Postgres, Redis};
 use decide::facts::{Identity, Person};
 use decide::revocation::{Handles, Mark, Scope, Source, Target, Within};
 use decide::session::browser::Rules;
-use moat::store::revocations::{Observer, Revocations};
+use moat::store::revocations::{Observer, Revocations, seal};
 use moat::store::seal::Keyring;
 use moat::store::sessions::{Realm, Renewing, Sessions};
 use moat::store::shared::{self, Op};
@@ -138,11 +138,15 @@ impl Store {
     }
 }
 
+fn ring() -> Keyring {
+    Keyring::new(&[KEY])
+}
+
 fn realm() -> Realm {
     let rules =
         Rules { idle_ms: HOURS_12_MS, absolute_ms: HOURS_12_MS, leeway_ms: 10_000, every_ms: Some(HOURS_12_MS) };
     let renewing = Renewing { step_up: true, role_change: true };
-    Realm { ring: Arc::new(Keyring::new(&[KEY])), tenant: "acme".into(), rules, renewing }
+    Realm { ring: Arc::new(ring()), tenant: "acme".into(), rules, renewing }
 }
 
 /// Somebody as a usual token makes one.
@@ -198,31 +202,43 @@ pub async fn sessions(store: &Store, bundle: &Bundle, count: usize) -> Vec<Strin
     all
 }
 
-/// Ends so many users in a PostgreSQL: one by the facade, and the server makes as many of it as are wanted, each with a handle
-/// of its own. How long that took.
+/// Ends so many users in a PostgreSQL: one by the facade, to have the tables, and the others as it would have written them. How
+/// long that took.
 pub async fn marks(store: &Store, bundle: &Bundle, count: usize) -> Duration {
-    let Store::Postgres(postgres) = store else { panic!("marks are multiplied in a PostgreSQL") };
+    let Store::Postgres(postgres) = store else { panic!("marks are written to a PostgreSQL") };
     let began = Instant::now();
     let state = store.state(bundle).await;
-    let revocations = Revocations::new(state, 7, Arc::new(now_ms), Arc::new(Quiet));
-    let mark = mark(now_ms() / 1000);
-    revocations.end(&[mark], now_ms(), u64::MAX).await.expect("the store answers");
-    let multiplied = format!(
-        "SET work_mem = '1GB'; \
-         INSERT INTO moat_state (kind, key, version, expires_at, minute, idx, value) \
-         SELECT kind, handle, version, expires_at, minute, idx, overlay(value PLACING handle FROM position(key IN value)) \
-         FROM moat_state, (SELECT substr(sha256(int8send(n)), 1, 16) AS handle FROM generate_series(2, {count}) AS n \
-         ORDER BY handle) AS new WHERE kind = 3 AND position(key IN value) > 0; \
-         ANALYZE moat_state"
-    );
-    postgres.ask("postgres", &multiplied).await;
+    let revocations = Revocations::new(state, ring(), 7, Arc::new(now_ms), Arc::new(Quiet));
+    let now_s = now_ms() / 1000;
+    revocations.end(&[mark(0, now_s)], now_ms(), u64::MAX).await.expect("the store answers");
+    let keys = ring();
+    for first in (1..count).step_by(ROWS) {
+        let rows: Vec<String> = (first..count.min(first + ROWS)).map(|number| row(&keys, number, now_s)).collect();
+        let written = format!(
+            "INSERT INTO moat_state (kind, key, version, expires_at, minute, idx, value) \
+             SELECT kind, decode(k, 'hex'), version, expires_at, minute, idx, decode(v, 'hex') \
+             FROM (SELECT * FROM moat_state WHERE kind = 3 LIMIT 1) AS one, (VALUES {}) AS new (k, v)",
+            rows.join(",")
+        );
+        postgres.ask("postgres", &written).await;
+    }
+    postgres.ask("postgres", "ANALYZE moat_state").await;
     let there = &postgres.ask("postgres", "SELECT count(*) FROM moat_state WHERE kind = 3").await[0][0];
     assert_eq!(there.parse::<usize>().unwrap(), count);
     began.elapsed()
 }
 
-fn mark(now_s: u64) -> Mark {
-    let subject = "9a1c4d0e-5a0b-4f7e-9b57-3f2f8b8f0c11";
-    let target = Target::Subject { issuer: "https://login.test/", subject, within: Within::Tenant("acme") };
+/// Marks of one statement.
+const ROWS: usize = 10_000;
+
+fn row(keys: &Keyring, number: usize, now_s: u64) -> String {
+    let kept = seal(keys, &mark(number, now_s)).expect("there is a key");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("('{}','{}')", hex(&kept.place), hex(&kept.record.value))
+}
+
+fn mark(number: usize, now_s: u64) -> Mark {
+    let subject = format!("9a1c4d0e-5a0b-4f7e-9b57-{number:012x}");
+    let target = Target::Subject { issuer: "https://login.test/", subject: &subject, within: Within::Tenant("acme") };
     Mark { scope: Scope::Subject, handle: target.handle(), not_before_s: now_s, until_s: now_s + 30 * 86_400 }
 }

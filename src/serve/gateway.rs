@@ -24,6 +24,7 @@ use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
 use crate::store::revocations::Revocations;
+use crate::store::seal::Keyring;
 use crate::store::sessions::Sessions;
 use crate::store::state::State;
 use arc_swap::ArcSwap;
@@ -94,7 +95,8 @@ impl Shared {
         let (addresses, asks) = (ArcSwap::default(), Asks::default());
         let watcher = Arc::new(revocation::Watcher(metrics.revocations().clone()));
         let seed = u64::from_ne_bytes(random());
-        let revocations = Arc::new(Revocations::new(state.clone(), seed, Arc::new(now_ms), watcher));
+        let ring = Keyring::new(active.load().snapshot.sessions.keys.iter());
+        let revocations = Arc::new(Revocations::new(state.clone(), ring, seed, Arc::new(now_ms), watcher));
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
         Shared {
             active,
@@ -137,6 +139,9 @@ impl Shared {
     pub fn activate(&self, active: Arc<Active>) {
         let before = self.active.swap(active.clone());
         active.take_over(Some(&before));
+        if active.snapshot.sessions.keys != before.snapshot.sessions.keys {
+            self.revocations.rekey(Keyring::new(active.snapshot.sessions.keys.iter()));
+        }
         self.live.judge_again();
     }
 }

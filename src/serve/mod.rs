@@ -35,6 +35,7 @@ pub mod inquiry;
 pub mod introspection;
 pub mod sign_in;
 pub mod api_keys;
+pub mod factor_keys;
 pub mod key_use;
 pub mod assertion;
 pub mod run;

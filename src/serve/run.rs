@@ -6,6 +6,7 @@ use crate::serve::assertion::Assertions;
 use crate::serve::certificates::CertStore;
 use crate::serve::doors::Doors;
 use crate::serve::drain::Drain;
+use crate::serve::factor_keys;
 use crate::serve::fallback;
 use crate::serve::gateway::{Gateway, Shared};
 use crate::serve::handover::Predecessor;
@@ -267,6 +268,7 @@ impl Prepared {
         tasks.spawn(live::watch_over(shared.clone()));
         tasks.spawn(fallback::remind(shared.clone()));
         tasks.spawn(key_use::keep(shared.clone()));
+        tasks.spawn(factor_keys::keep(shared.clone()));
         tasks.spawn(quotas.clone().keep_together());
         tasks.spawn(shared.state.clone().keep_house());
         tasks.spawn(revocation::watch_over(shared.clone()));
@@ -375,7 +377,10 @@ fn checks(shared: &Arc<Shared>, certificates: Option<Arc<CertStore>>, drain: &Dr
             }
         }),
         Check::new("revocations", move || match revocations.upgrade() {
-            Some(revocations) if !revocations.is_ready() => Err("what was ended has not been read yet".to_owned()),
+            Some(revocations) if !revocations.is_ready() => Err(match revocations.shut() {
+                0 => "what was ended has not been read yet".to_owned(),
+                shut => format!("no key of `sessions.keys` opens {shut} of the revocations"),
+            }),
             Some(_) | None => Ok(()),
         }),
         Check::new("audit", move || match audit.state().failing_since_ms {

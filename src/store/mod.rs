@@ -4,6 +4,7 @@ pub mod audit;
 pub mod families;
 pub mod factors;
 pub mod key_uses;
+pub mod names;
 pub mod quota;
 pub mod seal;
 pub mod revocations;

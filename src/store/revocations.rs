@@ -5,21 +5,29 @@
 //! the mark stands and is in force here, the caller hears that the others may not know, and they are told as soon as
 //! that can be done.
 //!
+//! **Keyed.** A mark lies sealed under a hash with a key, and notes of the feed are sealed, so that whoever reads the engine
+//! cannot try names; in memory it is found by its plain handle, so that no request hashes anything. What cannot be opened
+//! is not overlooked: it may end anybody, so that this process does not know who is out until it has the key.
+//!
 //! **Following.** [`Revocations::follow`] reads where the feed ends, then all marks, then follows the feed from there: nothing
 //! can be missed between. Until the marks were read once, this process does not know who is out, and no session may be
 //! served ([`Revocations::is_ready`]). Where the feed says that something was missed, all marks are read anew.
 //!
 //! **Hearing.** An answer of the feed, even an empty one, says that all is known that was acknowledged before it was asked.
 //! How long ago that was ([`Revocations::silence`]) is how old the knowledge of this process is at most.
+mod kept;
 mod note;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use kept::{Kept, seal};
 pub use note::Note;
 pub use table::Table;
 
-use crate::store::state::{Expect, Kind, NEVER, Position, Put, Record, Silent, State};
+use crate::store::seal::Keyring;
+use crate::store::state::{Cause, Expect, Kind, MOST as PIECE, Position, Put, Silent, State};
+use arc_swap::ArcSwap;
 use decide::facts::Identity;
 use decide::revocation::{Mark, Scope, Target};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,6 +72,12 @@ pub trait Observer: Send + Sync {
 /// All that was ended.
 pub struct Revocations {
     state: Arc<State>,
+    /// What marks lie under and are sealed with.
+    ring: ArcSwap<Keyring>,
+    /// Whether it is another than the marks were read with, and who waits to hear so.
+    rekeyed: (AtomicBool, Notify),
+    /// Marks that no key of the ring opens.
+    shut: AtomicU64,
     table: Table,
     clock: crate::store::state::Clock,
     observer: Arc<dyn Observer>,
@@ -80,18 +94,25 @@ pub struct Revocations {
     news: Notify,
     /// Written and in force here, but not told yet.
     untold: Mutex<Vec<Note>>,
+    /// Places of sessions that somebody has made weaker.
+    changed: Mutex<Vec<[u8; 32]>>,
 }
 
 impl Revocations {
-    /// Over this state. `seed` is a secret of this process. Nothing is known until [`Revocations::follow`] runs.
+    /// Over this state. The keys of `ring` are those of all replicas, `seed` is a secret of this process. Nothing is known
+    /// until [`Revocations::follow`] runs.
     pub fn new(
         state: Arc<State>,
+        ring: Keyring,
         seed: u64,
         clock: crate::store::state::Clock,
         observer: Arc<dyn Observer>,
     ) -> Revocations {
         Revocations {
             state,
+            ring: ArcSwap::from_pointee(ring),
+            rekeyed: (AtomicBool::new(false), Notify::new()),
+            shut: AtomicU64::new(0),
             table: Table::new(seed),
             clock,
             observer,
@@ -102,7 +123,20 @@ impl Revocations {
             stale: AtomicBool::new(false),
             news: Notify::new(),
             untold: Mutex::default(),
+            changed: Mutex::default(),
         }
+    }
+
+    /// Other keys are in force: all marks are read with them, and written under the first of them.
+    pub fn rekey(&self, ring: Keyring) {
+        self.ring.store(Arc::new(ring));
+        self.rekeyed.0.store(true, Ordering::Release);
+        self.rekeyed.1.notify_one();
+    }
+
+    /// Marks that no key opens: while there are any, nobody knows here who is out.
+    pub fn shut(&self) -> u64 {
+        self.shut.load(Ordering::Relaxed)
     }
 
     /// By what an identity is out, as far as this process knows. `tenant` is that of the request, for those whose
@@ -155,7 +189,8 @@ impl Revocations {
         self.table.count(scope)
     }
 
-    /// Completes when somebody more is out than when it was last called. For one waiter.
+    /// Completes when somebody more is out than when it was last called, or a session is to be looked at again. For one
+    /// waiter.
     pub async fn changed(&self) {
         self.news.notified().await;
     }
@@ -167,10 +202,11 @@ impl Revocations {
         if standing.saturating_add(marks.len() as u64) > most {
             return Err(Fault::Full(standing));
         }
+        let ring = self.ring.load_full();
         let mut failed = None;
         let mut written = Vec::with_capacity(marks.len());
         for mark in marks {
-            match self.write(*mark).await {
+            match self.write(&ring, *mark).await {
                 Ok(mark) => written.push(mark),
                 Err(silent) => {
                     failed = Some(silent);
@@ -182,14 +218,8 @@ impl Revocations {
         self.apply(&written);
         let mut untold = None;
         for marks in written.chunks(note::MOST) {
-            let note = Note { asked_ms, marks: marks.to_vec() };
-            if let Err(silent) = self.state.append_feed(&note.to_bytes()).await {
-                let mut waiting = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.len() < MOST_UNTOLD {
-                    waiting.push(note);
-                }
-                untold = Some(silent);
-            }
+            let note = Note { asked_ms, marks: marks.to_vec(), changed: Vec::new() };
+            untold = self.tell_or_keep(&ring, note).await.err().or(untold);
         }
         match (failed, untold) {
             (None, None) => Ok(()),
@@ -199,19 +229,19 @@ impl Revocations {
     }
 
     /// Writes one mark, together with what stands there already.
-    async fn write(&self, mark: Mark) -> Result<Mark, Silent> {
+    async fn write(&self, ring: &Keyring, mark: Mark) -> Result<Mark, Silent> {
         let (mut merged, mut expect) = (mark, Expect::Absent);
         let mut last = None;
         for _ in 0..ROUNDS {
-            let expires_at_ms = if merged.until_s == NEVER { NEVER } else { merged.until_s.saturating_mul(1000) };
-            let record = Record::new(merged.to_bytes().to_vec(), expires_at_ms);
-            match self.state.put(Kind::Mark, mark.handle.bytes(), expect, record).await? {
+            let Kept { place, record } =
+                kept::seal(ring, &merged).map_err(|error| self.silent(Cause::Refused, error))?;
+            match self.state.put(Kind::Mark, &place, expect, record).await? {
                 Put::Written { .. } => return Ok(merged),
                 Put::Conflict(None) => expect = Expect::Absent,
                 Put::Conflict(Some(found)) => {
                     expect = Expect::Version(found.version);
-                    // What is not readable is not worth more than what is.
-                    let standing = Mark::from_bytes(&found.value).filter(|standing| standing.handle == mark.handle);
+                    // What does not open in this mark's own place was made by nobody who may.
+                    let standing = kept::open(ring, &place, &found.value).filter(|one| one.handle == mark.handle);
                     merged = standing.map_or(mark, |standing| mark.merge(standing));
                     if standing == Some(merged) {
                         return Ok(merged);
@@ -221,11 +251,59 @@ impl Revocations {
             }
         }
         tracing::error!(scope = mark.scope.as_str(), ?last, "a mark is written by others all the time");
-        Err(Silent {
-            engine: self.state.engine(Kind::Mark),
-            cause: crate::store::state::Cause::Timeout,
-            text: "others write the same mark all the time".to_owned(),
-        })
+        Err(self.silent(Cause::Timeout, "others write the same mark all the time"))
+    }
+
+    /// Tells all replicas, this one too, that sessions in these places are no longer what they were. They are told later where
+    /// that cannot be done now.
+    pub async fn change(&self, places: &[[u8; 32]], asked_ms: u64) -> Result<(), Silent> {
+        self.look_at(places);
+        let ring = self.ring.load_full();
+        let mut untold = Ok(());
+        for places in places.chunks(note::MOST) {
+            let note = Note { asked_ms, marks: Vec::new(), changed: places.to_vec() };
+            untold = self.tell_or_keep(&ring, note).await.and(untold);
+        }
+        untold
+    }
+
+    /// Sessions to look at again since this was last called, by their places.
+    pub fn take_changed(&self) -> Vec<[u8; 32]> {
+        std::mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has these be looked at again with the next [`Revocations::take_changed`], whenever that is.
+    pub fn look_at_later(&self, places: &[[u8; 32]]) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_UNTOLD.saturating_sub(changed.len());
+        changed.extend(places.iter().take(room));
+    }
+
+    fn look_at(&self, places: &[[u8; 32]]) {
+        if !places.is_empty() {
+            self.look_at_later(places);
+            self.news.notify_one();
+        }
+    }
+
+    async fn tell_or_keep(&self, ring: &Keyring, note: Note) -> Result<(), Silent> {
+        let told = self.tell(ring, &note).await;
+        if told.is_err() {
+            let mut waiting = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() < MOST_UNTOLD {
+                waiting.push(note);
+            }
+        }
+        told
+    }
+
+    async fn tell(&self, ring: &Keyring, note: &Note) -> Result<(), Silent> {
+        let sealed = note.seal(ring).map_err(|error| self.silent(Cause::Refused, error))?;
+        self.state.append_feed(&sealed).await.map(|_| ())
+    }
+
+    fn silent(&self, cause: Cause, text: impl ToString) -> Silent {
+        Silent { engine: self.state.engine(Kind::Mark), cause, text: text.to_string() }
     }
 
     fn apply(&self, marks: &[Mark]) {
@@ -244,6 +322,10 @@ impl Revocations {
         let mut stand = None;
         let mut swept = Instant::now();
         loop {
+            if self.rekeyed.0.swap(false, Ordering::AcqRel) {
+                stand = None;
+            }
+            let began = Instant::now();
             let step = match stand {
                 None => self.read_all().await,
                 Some(at) => self.read_on(at).await,
@@ -260,7 +342,9 @@ impl Revocations {
                     if pause == PAUSES.0 {
                         self.observer.heard(Err(&silent.to_string()));
                     }
-                    tokio::time::sleep(pause).await;
+                    // Reading everything again and again takes half of a core at most.
+                    let rest = pause.max(began.elapsed());
+                    drop(tokio::time::timeout(rest, self.rekeyed.1.notified()).await);
                     pause = (pause * 2).min(PAUSES.1);
                 }
             }
@@ -277,19 +361,25 @@ impl Revocations {
     }
 
     /// Everything, and where to go on.
-    async fn read_all(&self) -> Result<Option<Position>, Silent> {
+    async fn read_all(self: &Arc<Self>) -> Result<Option<Position>, Silent> {
         let asked = self.began.elapsed();
+        let ring = self.ring.load_full();
         let stand = self.state.feed_end().await?;
         let mut from = None;
         let now_s = (self.clock)() / 1000;
-        let mut strange = 0_u64;
+        let (mut shut, mut old) = (0_u64, false);
         loop {
-            let piece = self.state.scan(Kind::Mark, from.as_deref(), crate::store::state::MOST).await?;
-            let (read, unread): (Vec<_>, Vec<_>) =
-                piece.found.iter().map(|found| Mark::from_bytes(&found.record.value)).partition(Option::is_some);
-            strange += unread.len() as u64;
-            let marks: Vec<Mark> = read.into_iter().flatten().filter(|mark| !mark.is_over(now_s)).collect();
-            self.apply(&marks);
+            let piece = self.state.scan(Kind::Mark, from.as_deref(), PIECE).await?;
+            for found in &piece.found {
+                match kept::open(&ring, &found.key, &found.record.value) {
+                    Some(mark) if mark.is_over(now_s) => {}
+                    Some(mark) => {
+                        self.apply(&[mark]);
+                        old |= !ring.seals_like(&found.record.value);
+                    }
+                    None => shut += 1,
+                }
+            }
             from = match piece.next {
                 Some(next) => Some(next),
                 None => break,
@@ -297,8 +387,14 @@ impl Revocations {
             // The scan of an engine in this process need not wait for anything.
             tokio::task::yield_now().await;
         }
-        if strange > 0 {
-            tracing::error!(strange, "marks that this version cannot read end nobody here");
+        self.shut.store(shut, Ordering::Relaxed);
+        if shut > 0 {
+            let text =
+                format!("{shut} marks do not open: `sessions.keys` lacks the key, or an earlier version wrote them");
+            return Err(self.silent(Cause::Damaged, text));
+        }
+        if old {
+            tokio::spawn(self.clone().catch_up(ring));
         }
         self.heard.fetch_max(nanos(asked), Ordering::Release);
         self.ready.store(true, Ordering::Release);
@@ -306,27 +402,38 @@ impl Revocations {
         Ok(Some(stand))
     }
 
+    /// Writes what lies under a key that no longer seals under the one that does. What cannot be done now is done when all is
+    /// read the next time.
+    async fn catch_up(self: Arc<Self>, ring: Arc<Keyring>) {
+        match self.renew(&ring).await {
+            Ok(count) => tracing::info!(count, "marks lie under the first key of `sessions.keys` now"),
+            Err(silent) => tracing::warn!(error = %silent, "marks lie under an old key of `sessions.keys` still"),
+        }
+    }
+
     /// What was told behind a place; `None` where all must be read anew.
     async fn read_on(&self, at: Position) -> Result<Option<Position>, Silent> {
         let asked = self.began.elapsed();
         let news = self.state.follow(at, PATIENCE).await?;
+        let ring = self.ring.load();
         let now_ms = (self.clock)();
-        let mut stand = at;
+        let (mut stand, mut missed) = (at, news.missed);
         for (position, bytes) in &news.notes {
             stand = stand.max(*position);
-            match Note::from_bytes(bytes) {
+            match Note::open(&ring, bytes) {
                 Some(note) => {
                     self.apply(&note.marks);
+                    self.look_at(&note.changed);
                     self.observer.applied(Duration::from_millis(now_ms.saturating_sub(note.asked_ms)));
                 }
-                None => tracing::error!("a note that this version cannot read ends nobody here"),
+                None => missed = true,
             }
         }
-        if news.missed {
-            tracing::warn!("the feed of revocations has a gap: all marks are read anew");
+        if missed {
+            tracing::warn!("something of the feed of revocations was missed: all marks are read anew");
             return Ok(None);
         }
-        if news.notes.len() < crate::store::state::MOST {
+        if news.notes.len() < PIECE {
             self.heard.fetch_max(nanos(asked), Ordering::Release);
         }
         Ok(Some(stand))
@@ -337,7 +444,7 @@ impl Revocations {
         loop {
             let note = self.untold.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(note) = note else { return };
-            if self.state.append_feed(&note.to_bytes()).await.is_err() {
+            if self.tell(&self.ring.load_full(), &note).await.is_err() {
                 self.untold.lock().unwrap_or_else(PoisonError::into_inner).push(note);
                 return;
             }

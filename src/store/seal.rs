@@ -127,6 +127,11 @@ impl Keyring {
         Err(error)
     }
 
+    /// Whether a sealed value is by the key that seals now; what is not should be sealed anew before its key goes.
+    pub fn seals_like(&self, sealed: &[u8]) -> bool {
+        self.keys.first().is_some_and(|key| sealed.get(1..5) == Some(&key.id[..]))
+    }
+
     /// A mark of 16 bytes that only who has the first key can make.
     pub fn mark(&self, place: Place<'_>) -> Result<[u8; 16], SealError> {
         let key = self.keys.first().ok_or(SealError::CannotSeal)?;
@@ -209,6 +214,7 @@ mod tests {
         assert_eq!(both.open(HERE, &sealed).unwrap(), b"ada");
         assert_eq!(new.open(HERE, &sealed), Err(SealError::UnknownKey));
         assert_eq!(new.open(HERE, &both.seal(HERE, b"bob").unwrap()).unwrap(), b"bob");
+        assert!(old.seals_like(&sealed) && !both.seals_like(&sealed) && !both.seals_like(b""));
         assert_eq!(ring(&[]).seal(HERE, b"ada"), Err(SealError::CannotSeal));
     }
 

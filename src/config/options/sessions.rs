@@ -26,9 +26,9 @@ pub struct SessionsOptions {
     /// sessions whose identity provider has none. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totp: Option<Spanned<TotpOptions>>,
-    /// Place of the keys that everything the gateway keeps about sessions is sealed with: one a line, each of 32 bytes in
-    /// base64 or hex. The first seals, the others still open. Replicas that share state share it. Default: a key that is
-    /// made in `server.state_dir`.
+    /// Place of the keys that everything the gateway keeps about sessions, and about who was ended, is sealed with: one a
+    /// line, each of 32 bytes in base64 or hex. The first seals, the others still open. Required where replicas share
+    /// sessions, factors, families or revocations. Default: a key that is made in `server.state_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<Spanned<SecretPlace>>,
     /// Place of the keys that tokens of `csrf: token` are made with, as `keys`: the first makes them, the others are still

@@ -90,7 +90,9 @@ fn revocations(document: &Document, found: &mut Found) {
     let Some(known) = &document.revocations else { return };
     if !known.ready {
         let what = "what was ended before its time has not been read yet; routes with a session answer 503".to_owned();
-        found.problem("revocations.unread", what, "make the store of revocations reachable; see `docs/revocation.md`");
+        let advice = "make the store of revocations reachable, with all keys that it was written under in `sessions.keys`; \
+                      see `docs/revocation.md`";
+        found.problem("revocations.unread", what, advice);
     } else if known.stale {
         let what = format!("what other replicas end was last heard of {:.1} s ago", known.silence_s);
         let advice = "`when_stale` holds: repair the store of revocations; see `docs/revocation.md`";

@@ -22,9 +22,18 @@ fn state() -> Arc<State> {
     Arc::new(State::in_memory_at(Arc::new(|| NOW_S * 1000)))
 }
 
+fn ring(keys: &[u8]) -> Keyring {
+    let keys: Vec<[u8; 32]> = keys.iter().map(|key| [*key; 32]).collect();
+    Keyring::new(&keys)
+}
+
 fn replica(state: &Arc<State>) -> Arc<Revocations> {
+    replica_with(state, &[1])
+}
+
+fn replica_with(state: &Arc<State>, keys: &[u8]) -> Arc<Revocations> {
     let clock = Arc::new(|| NOW_S * 1000);
-    Arc::new(Revocations::new(state.clone(), 7, clock, Arc::new(Heard::default())))
+    Arc::new(Revocations::new(state.clone(), ring(keys), 7, clock, Arc::new(Heard::default())))
 }
 
 fn identity(subject: &str, issued_at: u64) -> Identity {
@@ -148,4 +157,85 @@ async fn the_tenant_of_the_request_counts_where_the_credential_names_none() {
     assert_eq!(one.ended(&anybody, Some("acme")), None);
     assert_eq!(one.ended(&anybody, None), None);
     assert_eq!(one.ended(&identity("ann", NOW_S), Some("globex")), None, "a session of acme is no session of globex");
+}
+
+/// All that lies there: places and values of marks, and the notes of the feed.
+async fn all_bytes(state: &State) -> Vec<Vec<u8>> {
+    let marks = state.scan(Kind::Mark, None, PIECE).await.unwrap().found;
+    let start = Position(0);
+    let notes = state.follow(start, Duration::ZERO).await.unwrap().notes;
+    let marks = marks.into_iter().flat_map(|found| [found.key, found.record.value]);
+    marks.chain(notes.into_iter().map(|(_, note)| note)).collect()
+}
+
+#[tokio::test]
+async fn who_reads_the_engine_cannot_try_names() {
+    let state = state();
+    let one = replica(&state);
+    let mark = of("ann", NOW_S);
+    one.end(&[mark], NOW_S * 1000, 10).await.unwrap();
+    let there = all_bytes(&state).await;
+    assert_eq!(there.len(), 3, "a place, its value and a note: {there:?}");
+    let tried = mark.handle.bytes();
+    assert!(!there.iter().any(|bytes| bytes.windows(tried.len()).any(|piece| piece == tried)), "{there:?}");
+}
+
+/// Lets a replica with these keys read all there is; whether it knows who is out.
+async fn knows(state: &Arc<State>, keys: &[u8]) -> bool {
+    let one = replica_with(state, keys);
+    let read = one.read_all().await;
+    assert_eq!((read.is_ok(), one.shut() == 0), (one.is_ready(), one.is_ready()), "{read:?}");
+    one.is_ready() && one.ended(&identity("ann", NOW_S), None).is_some()
+}
+
+#[tokio::test]
+async fn keys_can_be_changed_and_nobody_comes_in_again() {
+    let state = state();
+    let old = replica(&state);
+    old.end(&[of("ann", NOW_S)], NOW_S * 1000, 10).await.unwrap();
+    assert!(!knows(&state, &[2]).await, "what cannot be opened is not overlooked");
+    // The new key is known, and seals nothing yet.
+    assert!(knows(&state, &[1, 2]).await && !knows(&state, &[2]).await);
+    // It seals: at the end of the reading, everything lies under it, and the old key may go.
+    let ring = ring(&[2, 1]);
+    let new = replica_with(&state, &[2, 1]);
+    assert_eq!(new.renew(&ring).await, Ok(1));
+    assert!(knows(&state, &[2]).await && !knows(&state, &[1]).await);
+    assert_eq!(new.renew(&ring).await, Ok(0), "once");
+    // Somebody with the order of before has ended a later sign-in.
+    replica_with(&state, &[1, 2]).end(&[of("ann", NOW_S + 5)], NOW_S * 1000, 10).await.unwrap();
+    assert_eq!(new.renew(&ring).await, Ok(1));
+    let last = replica_with(&state, &[2]);
+    last.read_all().await.unwrap();
+    assert_eq!(last.ended(&identity("ann", NOW_S + 5), None), Some(Scope::Subject), "the later of both stands");
+    assert_eq!(state.scan(Kind::Mark, None, PIECE).await.unwrap().found.len(), 1);
+}
+
+#[tokio::test]
+async fn a_replica_that_gets_the_key_later_reads_everything_with_it() {
+    let state = state();
+    let (old, new) = (replica(&state), replica_with(&state, &[2]));
+    let task = tokio::spawn(old.clone().follow());
+    old.read_within(Duration::from_secs(10)).await;
+    // A note that it cannot open may end anybody: it knows no longer who is out.
+    new.end(&[of("ann", NOW_S)], NOW_S * 1000, 10).await.unwrap();
+    let lost = async {
+        while old.shut() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), lost).await.expect("it overlooks what it cannot open");
+    assert_eq!(old.ended(&identity("ann", NOW_S), None), None);
+    old.rekey(ring(&[1, 2]));
+    heard(&old, "ann").await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_mark_of_an_earlier_version_is_refused_and_not_forgotten() {
+    let state = state();
+    let mark = of("ann", NOW_S);
+    let record = crate::store::state::Record::new(mark.to_bytes().to_vec(), NOW_S * 2000);
+    state.put(Kind::Mark, mark.handle.bytes(), Expect::Absent, record).await.unwrap();
+    assert!(!knows(&state, &[1]).await);
 }

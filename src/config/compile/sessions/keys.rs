@@ -15,7 +15,7 @@ const NAME: &str = "session-keys";
 const MOST: usize = 16;
 
 impl Compiler<'_> {
-    /// `sessions.keys`, or those of the state folder where something is to be sealed.
+    /// `sessions.keys`, or those of the state folder: whatever is ended before its time is kept under them.
     pub(super) fn sealing_keys(&self, server: &Server) -> SealingKeys {
         let options = &self.options.sessions;
         if let Some(place) = &options.keys {
@@ -24,7 +24,6 @@ impl Compiler<'_> {
         self.shared_without_keys();
         match self.world.purpose {
             Purpose::Check => SealingKeys::default(),
-            Purpose::Run if !self.seals() => SealingKeys::default(),
             Purpose::Run => match pepper::read_or_make(&server.state_dir, NAME) {
                 Ok(key) => SealingKeys::new(vec![key]),
                 Err(error) => {
@@ -40,14 +39,12 @@ impl Compiler<'_> {
     fn shared_without_keys(&self) {
         let sessions = &self.options.sessions;
         let sealed = |kind: UseOption| match kind {
-            UseOption::Sessions => sessions.browser.as_ref().is_some_and(|browser| browser.keys.is_none()),
+            UseOption::Sessions | UseOption::Factors => {
+                sessions.browser.as_ref().is_some_and(|browser| browser.keys.is_none())
+            }
             UseOption::RefreshFamilies => sessions.tokens.is_some(),
-            UseOption::Limits
-            | UseOption::Revocations
-            | UseOption::ApiKeys
-            | UseOption::Once
-            | UseOption::SignIns
-            | UseOption::Factors => false,
+            UseOption::Revocations => true,
+            UseOption::Limits | UseOption::ApiKeys | UseOption::Once | UseOption::SignIns => false,
         };
         let storage = &self.options.storage;
         let redis = storage.redis.iter().flat_map(|redis| &redis.use_for.value);
@@ -57,11 +54,6 @@ impl Compiler<'_> {
             let message = "replicas share what each of them seals with a key of its own";
             self.report.hinted(kind.at, message, Some(hint));
         }
-    }
-
-    /// Whether anything is sealed at all, so that gateways without sessions get no file of keys.
-    fn seals(&self) -> bool {
-        self.options.sessions.browser.is_some() || self.options.sessions.tokens.is_some()
     }
 
     /// Reads a file of keys; what is wrong with it is reported.
