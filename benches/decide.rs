@@ -35,6 +35,7 @@ fn route(name: &str, template: &Arc<str>, permission: &Permission) -> Route {
         tenant: RouteTenant::Resolve,
         access: Access::Session(Box::new(SessionRules {
             accept: vec![Accept::Bearer { issuer: "workforce".into() }],
+            proofs: "ES256 EdDSA".into(),
             permission: Some(permission.clone()),
             step_up: None,
             on_missing: OnMissing::Refuse,

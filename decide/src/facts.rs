@@ -295,12 +295,27 @@ pub enum Answer {
     Quota(Reading),
     /// What the request carries.
     Credential(Credential),
+    /// The same of one that is not good, with how it came.
+    Shown(Carrier, Credential),
     /// Whether the fields could be read; their values stay with the shell, hashed.
     Fields(Result<(), Refusal>),
     /// Whether the token was sent twice, and is one for this caller.
     CsrfToken(Result<(), Refusal>),
     /// The world is silent; the cause goes to the audit entry.
     Unavailable(String),
+}
+
+impl Answer {
+    /// The same, where it is about a credential that is not good and came in this way.
+    pub fn shown_by(self, carrier: Option<Carrier>) -> Answer {
+        match (self, carrier) {
+            (Answer::Credential(good @ (Credential::Valid { .. } | Credential::Missing)), _) => {
+                Answer::Credential(good)
+            }
+            (Answer::Credential(bad), Some(carrier)) => Answer::Shown(carrier, bad),
+            (answer, _) => answer,
+        }
+    }
 }
 
 /// What the request carries as a credential.

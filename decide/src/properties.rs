@@ -231,6 +231,7 @@ fn world(setup: &Setup, seated: bool) -> World {
     let access = if setup.session {
         Access::Session(Box::new(SessionRules {
             accept: vec![Accept::Bearer { issuer: "idp".into() }],
+            proofs: "ES256 EdDSA".into(),
             permission,
             step_up,
             on_missing: OnMissing::Refuse,

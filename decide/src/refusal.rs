@@ -1,4 +1,5 @@
 //! The one table of refusal codes: id, status, title and what the client may do about it.
+use crate::facts::Carrier;
 use std::borrow::Cow;
 
 /// Why a request was refused: a stable word, used alike in the response, the audit entry, the metric and the docs.
@@ -163,6 +164,8 @@ pub enum Challenge {
         max_age_s: Option<u64>,
         /// Acceptable authentication context classes, in order of preference.
         acr: Vec<String>,
+        /// Whether the credential came as `DPoP` and not as `Bearer`.
+        dpop: bool,
     },
 }
 
@@ -171,14 +174,15 @@ pub enum Challenge {
 pub struct Accepted {
     /// `Bearer` (RFC 6750, 3).
     pub bearer: bool,
-    /// `DPoP` (RFC 9449, 7.1).
-    pub dpop: bool,
+    /// `DPoP` (RFC 9449, 7.1), with the algorithms that proofs may be signed with, a space between two.
+    pub dpop: Option<std::sync::Arc<str>>,
     /// `ApiKey`, once for each header that may hold a key. No scheme is registered for them: the name is ours.
     pub api_keys: Vec<http::HeaderName>,
     /// `Cookie`, for routes that take nothing else. No scheme is registered for them: the name is ours.
     pub cookies: Vec<std::sync::Arc<str>>,
-    /// What was wrong with what was presented (RFC 6750, 3.1); `None` where nothing was.
-    pub error: Option<&'static str>,
+    /// What was wrong with what was presented, and how that came: the error belongs to that scheme alone (RFC 6750, 3.1).
+    /// `None` where nothing was presented.
+    pub error: Option<(Carrier, &'static str)>,
 }
 
 impl Refusal {
@@ -190,6 +194,24 @@ impl Refusal {
     /// The same, with a challenge.
     pub fn challenge(mut self, challenge: Challenge) -> Refusal {
         self.challenge = Some(challenge);
+        self
+    }
+
+    /// The same for a credential that came in this way: `Bearer` is blamed for nothing that did not come as `Bearer`.
+    pub fn shown_by(mut self, carrier: Option<Carrier>) -> Refusal {
+        let Some(carrier) = carrier else { return self };
+        match (&mut self.challenge, carrier) {
+            (Some(Challenge::StepUp { dpop, .. }), _) => *dpop = carrier == Carrier::Dpop,
+            (Some(challenge @ Challenge::InvalidToken), Carrier::Dpop) => {
+                let error = Some((carrier, "invalid_token"));
+                *challenge = Challenge::Accepted(Accepted { dpop: Some("".into()), error, ..Accepted::default() });
+            }
+            (
+                Some(challenge @ Challenge::InvalidToken),
+                Carrier::Cookie | Carrier::Session | Carrier::ApiKey | Carrier::ExtAuth | Carrier::Certificate,
+            ) => *challenge = Challenge::Bearer,
+            (Some(Challenge::InvalidToken | Challenge::Bearer | Challenge::Accepted(_)) | None, _) => {}
+        }
         self
     }
 

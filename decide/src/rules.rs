@@ -214,6 +214,8 @@ pub struct SessionRules {
     /// Accepted credentials, in the order in which they are looked for: those that are sent on purpose, then those that
     /// come by themselves, each as written.
     pub accept: Vec<Accept>,
+    /// Algorithms that proofs of possession may be signed with, a space between two, where `accept` has any use for them.
+    pub proofs: Arc<str>,
     /// The permission; `None` for `session: any`.
     pub permission: Option<Permission>,
     /// Fresh authentication.

@@ -141,7 +141,8 @@ impl Gateway {
                         Question::Credential => {
                             let tenant = found.seat.as_ref().map(|seat| &*seat.id);
                             let settings = &active.snapshot.revocation;
-                            self.shared.hold(answer, settings, found.route.audit.durable, tenant)
+                            let held = self.shared.hold(answer, settings, found.route.audit.durable, tenant);
+                            held.shown_by(answering.shown)
                         }
                         Question::Quota(_) | Question::Fields | Question::CsrfToken => answer,
                     });
@@ -174,7 +175,7 @@ impl Gateway {
             if let Some(identity) = &ctx.findings.identity {
                 let tenant = ctx.findings.seat.as_ref().map(|seat| &*seat.id);
                 if let Some(refusal) = self.shared.ended(identity, tenant) {
-                    return Err(refusal);
+                    return Err(refusal.shown_by(ctx.findings.carrier));
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::serve::ways::{self, Way};
 use crate::store::quota::{Dues, FieldHash, KeyInput, Silent, is_shared};
 use decide::csrf::{Desk, Holder};
 use decide::deliberation::Findings;
-use decide::facts::{Answer, Facts, Question, Stage};
+use decide::facts::{Answer, Carrier, Facts, Question, Stage};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::rules::{API_KEY, Csrf, FieldKey, FieldSource, Found, KeyPart, Seat};
@@ -37,6 +37,8 @@ pub struct Answering<'a> {
     body: Option<Result<Vec<u8>, Refusal>>,
     /// The handle of a session that the answer is to hand out.
     pub hand: OnceLock<Hand>,
+    /// How the credential came that was judged.
+    pub shown: Option<Carrier>,
 }
 
 impl<'a> Answering<'a> {
@@ -48,7 +50,8 @@ impl<'a> Answering<'a> {
         facts: &'a Facts,
         found: &'a Found,
     ) -> Answering<'a> {
-        Answering { shared, active, request, conn, facts, found, fields: Vec::new(), body: None, hand: OnceLock::new() }
+        let (fields, body, hand, shown) = (Vec::new(), None, OnceLock::new(), None);
+        Answering { shared, active, request, conn, facts, found, fields, body, hand, shown }
     }
 
     /// Answers one question. What the request owes to its limits is added to `dues`.
@@ -64,7 +67,10 @@ impl<'a> Answering<'a> {
             Question::Credential => {
                 let headers = client.asked().headers;
                 let Answering { shared, active, request, conn, facts, found, hand, .. } = self;
-                ways::credential(Way { shared, active, request, headers, conn, facts, found, hand }).await
+                let way = Way { shared, active, request, headers, conn, facts, found, hand };
+                let (answer, shown) = ways::credential(way).await;
+                self.shown = shown;
+                answer
             }
             Question::Fields => Answer::Fields(self.read_fields(client).await),
             Question::CsrfToken => Answer::CsrfToken(self.csrf_token(client, findings).await),

@@ -304,7 +304,7 @@ impl Context {
 
     /// Why the exchange was ended while it ran, where it was.
     pub fn ended(&self) -> Option<Refusal> {
-        self.stay.as_ref().and_then(Stay::ended)
+        self.stay.as_ref().and_then(Stay::ended).map(|refusal| refusal.shown_by(self.findings.carrier))
     }
 
     fn outcome(&self) -> Outcome<'_> {

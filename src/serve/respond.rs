@@ -1,7 +1,7 @@
 //! Refusals on the wire: RFC 9457 problem+json, or a small page for browsers, dressed like every other response.
 use crate::serve::listener::Reply;
 use bytes::Bytes;
-use decide::facts::{LimitState, RequestId};
+use decide::facts::{Carrier, LimitState, RequestId};
 use decide::headers::{DressContext, Fields, Profile, Values, dress};
 use decide::oauth::OAuthError;
 use decide::ratelimit;
@@ -228,19 +228,18 @@ fn page(status: u16, title: &str, code: &str, id: &str) -> String {
     )
 }
 
-/// Algorithms that proofs of possession may be signed with, for those who ask (RFC 9449, 5.1).
-const PROOF_ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 RS256";
-
 /// `WWW-Authenticate` (RFC 6750, RFC 9470): one line for each challenge, since few parsers take lists of them apart rightly.
 fn authenticate(challenge: &Challenge) -> Vec<String> {
     match challenge {
         Challenge::Bearer => vec!["Bearer".to_owned()],
         Challenge::InvalidToken => vec!["Bearer error=\"invalid_token\"".to_owned()],
         Challenge::Accepted(accepted) => schemes(accepted),
-        Challenge::StepUp { max_age_s, acr } => {
-            let mut value = "Bearer error=\"insufficient_user_authentication\", \
-                             error_description=\"A fresh authentication is required\""
-                .to_owned();
+        Challenge::StepUp { max_age_s, acr, dpop } => {
+            let mut value = format!(
+                "{} error=\"insufficient_user_authentication\", \
+                 error_description=\"A fresh authentication is required\"",
+                if *dpop { "DPoP" } else { "Bearer" }
+            );
             if !acr.is_empty() {
                 value.push_str(&format!(", acr_values=\"{}\"", acr.join(" ")));
             }
@@ -252,16 +251,19 @@ fn authenticate(challenge: &Challenge) -> Vec<String> {
     }
 }
 
-/// One challenge for each way in. `ApiKey` and `Cookie` say where the credential goes.
+/// One challenge for each way in, with the error on the one that was tried. `ApiKey` and `Cookie` say where the credential goes.
 fn schemes(accepted: &Accepted) -> Vec<String> {
-    let error = || accepted.error.map(|error| format!("error=\"{error}\""));
-    let line = |scheme: &str, error: Option<String>, own: Option<String>| {
+    let line = |scheme: &str, carrier: Carrier, own: Option<String>| {
+        let error =
+            accepted.error.filter(|(shown, _)| *shown == carrier).map(|(_, error)| format!("error=\"{error}\""));
         let parameters: Vec<String> = error.into_iter().chain(own).collect();
         format!("{scheme} {}", parameters.join(", ")).trim_end().to_owned()
     };
-    let bearer = accepted.bearer.then(|| line("Bearer", error(), None));
-    let dpop = accepted.dpop.then(|| line("DPoP", error(), Some(format!("algs=\"{PROOF_ALGORITHMS}\""))));
-    let keys = accepted.api_keys.iter().map(|name| line("ApiKey", error(), Some(format!("header=\"{name}\""))));
-    let cookies = accepted.cookies.iter().map(|name| line("Cookie", None, Some(format!("cookie-name=\"{name}\""))));
+    let bearer = accepted.bearer.then(|| line("Bearer", Carrier::Bearer, None));
+    let algorithms = |names: &str| (!names.is_empty()).then(|| format!("algs=\"{names}\""));
+    let dpop = accepted.dpop.iter().map(|names| line("DPoP", Carrier::Dpop, algorithms(names)));
+    let key = |name| line("ApiKey", Carrier::ApiKey, Some(format!("header=\"{name}\"")));
+    let keys = accepted.api_keys.iter().map(key);
+    let cookies = accepted.cookies.iter().map(|name| format!("Cookie cookie-name=\"{name}\""));
     bearer.into_iter().chain(dpop).chain(keys).chain(cookies).collect()
 }

@@ -13,7 +13,7 @@ use crate::serve::client_certificates::Worth;
 use crate::serve::gateway::Shared;
 use crate::serve::listener::ConnInfo;
 use crate::serve::sessions::Hand;
-use decide::facts::{Answer, Credential, Facts};
+use decide::facts::{Answer, Carrier, Credential, Facts};
 use decide::request::Request;
 use decide::rules::{Accept, Access, Found};
 use http::HeaderMap;
@@ -44,16 +44,17 @@ pub(super) struct Way<'a> {
 
 /// Asks each way that the route accepts, in its order (which the compiler has put: what a program sends on purpose
 /// before what comes by itself). The first of which the request carries anything decides, for good or ill: a bad
-/// credential is never passed over for a better one, or a caller would be somebody else than it says.
-pub(super) async fn credential(way: Way<'_>) -> Answer {
+/// credential is never passed over for a better one, or a caller would be somebody else than it says. With the way that decided,
+/// where one did.
+pub(super) async fn credential(way: Way<'_>) -> (Answer, Option<Carrier>) {
     let accept = match &way.found.route.access {
-        Access::Public { .. } => return Answer::Credential(Credential::Missing),
+        Access::Public { .. } => return (Answer::Credential(Credential::Missing), None),
         Access::Session(rules) => &rules.accept,
     };
     let (scheme, token) = match bearer::token(way.headers) {
         Ok(Some((scheme, token))) => (Some(scheme), token),
         Ok(None) => (None, ""),
-        Err(cause) => return invalid(cause),
+        Err(cause) => return (invalid(cause), None),
     };
     // What a certificate is that is not one of those that were asked for.
     let mut other = None;
@@ -85,11 +86,11 @@ pub(super) async fn credential(way: Way<'_>) -> Answer {
             },
         };
         if let Some(answer) = answer {
-            return answer;
+            return (answer, Some(one.carrier()));
         }
     }
     // Browsers show a certificate without being told to; so one of another kind does not stand in the way of a cookie.
-    other.map_or(Answer::Credential(Credential::Missing), invalid)
+    (other.map_or(Answer::Credential(Credential::Missing), invalid), None)
 }
 
 /// The token of `Authorization: Bearer`, where there is one.

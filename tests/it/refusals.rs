@@ -50,9 +50,10 @@ async fn a_challenge_names_each_way_in() {
             ));
         }
         bundle.write("keys.yaml", "version: 1\nkeys: {}\n");
+        bundle.replace("sessions:\n", "sessions:\n  dpop: {algorithms: [EdDSA, ES256]}\n");
     })
     .await;
-    let algorithms = "algs=\"ES256 ES384 EdDSA PS256 RS256\"";
+    let algorithms = "algs=\"EdDSA ES256\"";
     for (path, header, value, expected) in [
         ("key", "accept", "*/*", "ApiKey header=\"x-machine\"".to_owned()),
         ("key", "x-machine", "nlk_no", "ApiKey error=\"invalid_token\", header=\"x-machine\"".to_owned()),
@@ -60,11 +61,15 @@ async fn a_challenge_names_each_way_in() {
         ("cookie", "accept", "*/*", "Cookie cookie-name=\"__Host-nl\"".to_owned()),
         ("cookie", "cookie", "__Host-nl=x.y.z", "Cookie cookie-name=\"__Host-nl\"".to_owned()),
         ("proof", "accept", "*/*", format!("Bearer|DPoP {algorithms}")),
+        ("proof", "authorization", "Bearer x.y.z", format!("Bearer error=\"invalid_token\"|DPoP {algorithms}")),
+        ("proof", "authorization", "DPoP x.y.z", format!("Bearer|DPoP error=\"invalid_token\", {algorithms}")),
+        ("proof", "cookie", "__Host-nl=x.y.z", format!("Bearer|DPoP {algorithms}")),
+        ("both", "x-machine", "nlk_no", "Bearer|ApiKey error=\"invalid_token\", header=\"x-machine\"".to_owned()),
         (
-            "proof",
+            "both",
             "authorization",
             "Bearer x.y.z",
-            format!("Bearer error=\"invalid_token\"|DPoP error=\"invalid_token\", {algorithms}"),
+            "Bearer error=\"invalid_token\"|ApiKey header=\"x-machine\"".to_owned(),
         ),
         ("both", "accept", "*/*", "Bearer|ApiKey header=\"x-machine\"".to_owned()),
     ] {

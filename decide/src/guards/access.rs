@@ -42,7 +42,7 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings) -> Outcome {
         }
     }
     match unmet(case.rules, route, findings.seat.as_ref(), &identity, case.facts.at_s()) {
-        Some(refusal) => Outcome::Refuse(refusal),
+        Some(refusal) => Outcome::Refuse(refusal.shown_by(findings.carrier)),
         None => Outcome::Pass,
     }
 }

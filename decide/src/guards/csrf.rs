@@ -43,9 +43,13 @@ fn by_token(findings: &mut Findings, answer: Option<Answer>) -> Outcome {
             Outcome::Pass
         }
         Some(Answer::CsrfToken(Err(refusal))) => Outcome::Refuse(refusal),
-        Some(other @ (Answer::Quota(_) | Answer::Credential(_) | Answer::Fields(_) | Answer::Unavailable(_))) => {
-            undecidable(&other)
-        }
+        Some(
+            other @ (Answer::Quota(_)
+            | Answer::Credential(_)
+            | Answer::Shown(..)
+            | Answer::Fields(_)
+            | Answer::Unavailable(_)),
+        ) => undecidable(&other),
     }
 }
 

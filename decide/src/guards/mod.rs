@@ -149,7 +149,7 @@ impl Guard {
 fn undecidable(answer: &Answer) -> Outcome {
     let cause = match answer {
         Answer::Unavailable(cause) => cause.clone(),
-        Answer::Quota(_) | Answer::Credential(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {
+        Answer::Quota(_) | Answer::Credential(_) | Answer::Shown(..) | Answer::Fields(_) | Answer::CsrfToken(_) => {
             "the answer does not fit the question".to_owned()
         }
     };

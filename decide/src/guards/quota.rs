@@ -12,9 +12,13 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, stage: Stage, answe
     match answer {
         None => Outcome::Ask(Question::Quota(stage)),
         Some(Answer::Quota(reading)) => weigh(case, findings, stage, reading),
-        Some(other @ (Answer::Credential(_) | Answer::Fields(_) | Answer::CsrfToken(_) | Answer::Unavailable(_))) => {
-            undecidable(&other)
-        }
+        Some(
+            other @ (Answer::Credential(_)
+            | Answer::Shown(..)
+            | Answer::Fields(_)
+            | Answer::CsrfToken(_)
+            | Answer::Unavailable(_)),
+        ) => undecidable(&other),
     }
 }
 
@@ -30,7 +34,7 @@ pub(super) fn by_body(case: Case<'_>, findings: &mut Findings, answer: Option<An
         Some(Answer::Fields(Ok(()))) => return Outcome::Ask(Question::Quota(Stage::Body)),
         Some(Answer::Fields(Err(refusal))) => refusal,
         Some(Answer::Quota(reading)) => return weigh(case, findings, Stage::Body, reading),
-        Some(other @ (Answer::Credential(_) | Answer::CsrfToken(_) | Answer::Unavailable(_))) => {
+        Some(other @ (Answer::Credential(_) | Answer::Shown(..) | Answer::CsrfToken(_) | Answer::Unavailable(_))) => {
             return undecidable(&other);
         }
     };

@@ -77,5 +77,5 @@ fn older_than(identity: &Identity, now_s: u64, max_age_s: u64) -> bool {
 }
 
 fn refuse(cause: impl Into<std::borrow::Cow<'static, str>>, max_age_s: Option<u64>, acr: Vec<String>) -> Refusal {
-    Refusal::new(Code::SessionStepUp, cause).challenge(Challenge::StepUp { max_age_s, acr })
+    Refusal::new(Code::SessionStepUp, cause).challenge(Challenge::StepUp { max_age_s, acr, dpop: false })
 }

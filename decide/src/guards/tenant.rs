@@ -40,7 +40,7 @@ pub(super) fn binding(case: Case<'_>, findings: &mut Findings) -> Outcome {
     findings.seat = Some(seat.clone());
     if !seat.tenant.issuers.is_empty() && !seat.tenant.issuers.contains(&identity.issuer) {
         let refusal = Refusal::new(Code::SessionInvalid, "this issuer may not speak for the tenant");
-        return Outcome::Refuse(refusal.challenge(Challenge::InvalidToken));
+        return Outcome::Refuse(refusal.challenge(Challenge::InvalidToken).shown_by(findings.carrier));
     }
     if matches!(case.found.route.tenant, RouteTenant::Session) {
         for outcome in [standing(Some(&seat)), network::judge(case, Some(&seat))] {

@@ -86,6 +86,7 @@ fn world() -> World {
         tenant: RouteTenant::Resolve,
         access: Access::Session(Box::new(SessionRules {
             accept: vec![Accept::Bearer { issuer: "idp".into() }],
+            proofs: "ES256 EdDSA".into(),
             permission: Some(permission),
             step_up: Some(StepUp { name: "recent-mfa".into(), max_age_s: Some(900), acr: Vec::new() }),
             on_missing: OnMissing::Refuse,

@@ -47,7 +47,7 @@ pub(super) async fn open(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         Answer::Credential(Credential::Denied(cause)) => return Err(Refusal::new(Code::AccessDenied, cause)),
         Answer::Credential(Credential::Missing) => return Err(missing()),
         Answer::Unavailable(cause) => return Err(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)),
-        Answer::Quota(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {
+        Answer::Shown(..) | Answer::Quota(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {
             return Err(Refusal::new(Code::GatewayUnavailable, "an answer to another question"));
         }
     };

@@ -94,8 +94,11 @@ pub(super) async fn end(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
 
 /// Who calls: by a token where one is sent on purpose, else by the session cookie. Nobody who was ended.
 async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
-    let invalid = |cause: String| Refusal::new(Code::SessionInvalid, cause).challenge(Challenge::InvalidToken);
-    let bearer = ways::bearer(visit.headers).map_err(|cause| invalid(cause.to_owned()))?;
+    let bearer = ways::bearer(visit.headers);
+    let bearer = bearer.map_err(|cause| Refusal::new(Code::SessionInvalid, cause).challenge(Challenge::Bearer))?;
+    // A cookie is no token that `Bearer` could blame (RFC 6750, 3.1).
+    let wrong = if bearer.is_some() { Challenge::InvalidToken } else { Challenge::Bearer };
+    let refuse = |code: Code, cause: String| Refusal::new(code, cause).challenge(wrong.clone());
     let (answer, key) = match bearer {
         Some(token) => (by_token(visit, token, Carrier::Bearer).await, None),
         None => match by_session(visit).await? {
@@ -110,23 +113,23 @@ async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
         Answer::Credential(Credential::Missing) => {
             return Err(Refusal::new(Code::SessionMissing, "no credential").challenge(Challenge::Bearer));
         }
-        Answer::Credential(Credential::Invalid(cause) | Credential::Reused(cause)) => return Err(invalid(cause)),
-        Answer::Credential(Credential::Expired(cause)) => {
-            return Err(Refusal::new(Code::SessionExpired, cause).challenge(Challenge::InvalidToken));
+        Answer::Credential(Credential::Invalid(cause) | Credential::Reused(cause)) => {
+            return Err(refuse(Code::SessionInvalid, cause));
         }
-        Answer::Credential(Credential::Revoked(cause)) => {
-            return Err(Refusal::new(Code::SessionRevoked, cause).challenge(Challenge::InvalidToken));
-        }
+        Answer::Credential(Credential::Expired(cause)) => return Err(refuse(Code::SessionExpired, cause)),
+        Answer::Credential(Credential::Revoked(cause)) => return Err(refuse(Code::SessionRevoked, cause)),
         Answer::Unavailable(cause) => return Err(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)),
         _ => return Err(Refusal::new(Code::GatewayUnavailable, "an answer to another question")),
     };
     if identity.expires_at <= visit.facts.at_s() {
-        return Err(Refusal::new(Code::SessionExpired, "the credential has expired").challenge(Challenge::InvalidToken));
+        return Err(refuse(Code::SessionExpired, "the credential has expired".to_owned()));
     }
     if identity.bound_to.is_some() {
-        return Err(invalid("the token is bound to a key, of which there is no proof here".to_owned()));
+        let cause = "the token is bound to a key, of which there is no proof here".to_owned();
+        return Err(refuse(Code::SessionInvalid, cause));
     }
-    bind(visit.seat.as_ref(), identity.tenant.as_deref(), &identity.issuer)?;
+    let bound = bind(visit.seat.as_ref(), identity.tenant.as_deref(), &identity.issuer);
+    bound.map_err(|refusal| refusal.shown_by(Some(carrier)))?;
     Ok(Caller { identity, carrier, key })
 }
 

@@ -192,6 +192,7 @@ async fn verified(visit: &mut Visit<'_>, issuing: &Issuing, token: &str) -> Resu
             Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionRevoked, cause))
         }
         Answer::Credential(Credential::Missing | Credential::Denied(_))
+        | Answer::Shown(..)
         | Answer::Quota(_)
         | Answer::Fields(_)
         | Answer::CsrfToken(_) => Err(unavailable("a question was answered with another's answer")),

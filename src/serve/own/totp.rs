@@ -93,7 +93,7 @@ async fn enrol(visit: &mut Visit<'_>, caller: &Caller, back: &str) -> Result<Mad
     if !is_fresh(caller, now_s) {
         let most = caller.settings.enrol_within.as_secs();
         let refusal = Refusal::new(Code::SessionStepUp, "an app is set up right after signing in");
-        return Err(refusal.challenge(Challenge::StepUp { max_age_s: Some(most), acr: Vec::new() }));
+        return Err(refusal.challenge(Challenge::StepUp { max_age_s: Some(most), acr: Vec::new(), dpop: false }));
     }
     visit.intent("factor.enrol").await?;
     let secret = Secret::new(random());
@@ -203,7 +203,7 @@ async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
     match visit.shared.hold(answer, &visit.active.snapshot.revocation, true, tenant) {
         Answer::Credential(Credential::Valid { .. }) => {}
         Answer::Unavailable(cause) => return Err(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)),
-        _ => return Err(Refusal::new(Code::SessionRevoked, "the session was ended").challenge(Challenge::InvalidToken)),
+        _ => return Err(Refusal::new(Code::SessionRevoked, "the session was ended").challenge(Challenge::Bearer)),
     }
     visit.identify(identity.clone(), Carrier::Session);
     Ok(Caller { settings, ring: realm.ring.clone(), realm, key, identity })

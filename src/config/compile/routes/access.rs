@@ -103,6 +103,7 @@ impl Compiler<'_> {
         });
         (permission.is_some() == require.permission.is_some()).then_some(SessionRules {
             accept,
+            proofs: self.proofs(),
             permission,
             step_up,
             when,
@@ -190,6 +191,12 @@ impl Compiler<'_> {
             }
         };
         Accept::Session { cookie: Arc::from(cookie) }
+    }
+
+    /// As a challenge names them (RFC 9449, 7.1).
+    fn proofs(&self) -> Arc<str> {
+        let names: Vec<&str> = self.options.sessions.dpop.algorithms.iter().map(|name| name.value.as_str()).collect();
+        names.join(" ").into()
     }
 
     fn dpop(&self, issuer: &Spanned<String>) -> Accept {
