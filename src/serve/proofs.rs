@@ -4,6 +4,7 @@
 //! silent, this process alone decides, and it is counted: signature, target and window hold all the same.
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
+use crate::store::state::Kind;
 use decide::facts::Facts;
 use decide::request::Request;
 use decide::token::dpop::{self, Expected, Proof};
@@ -76,7 +77,7 @@ pub async fn take(
     };
     let first = shared.proofs.is_first(&proof.id);
     let first = first
-        && match shared.state.once(&proof.id, proof.dies_at_s.saturating_mul(1000)).await {
+        && match shared.state.once(Kind::Once, &proof.id, proof.dies_at_s.saturating_mul(1000)).await {
             Ok(first) => first,
             Err(silent) => {
                 metrics.proof("unshared");

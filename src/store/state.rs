@@ -320,8 +320,8 @@ impl State {
     }
 
     /// Whether this is the first time that anybody says this, until then.
-    pub async fn once(&self, key: &[u8], expires_at_ms: u64) -> Result<bool, Silent> {
-        match self.put(Kind::Once, key, Expect::Absent, Record::new(Vec::new(), expires_at_ms)).await? {
+    pub async fn once(&self, kind: Kind, key: &[u8], expires_at_ms: u64) -> Result<bool, Silent> {
+        match self.put(kind, key, Expect::Absent, Record::new(Vec::new(), expires_at_ms)).await? {
             Put::Written { .. } => Ok(true),
             Put::Conflict(_) => Ok(false),
         }

@@ -5,6 +5,8 @@ mod fake;
 mod hostile;
 mod pages;
 mod real;
+mod silence;
+mod strict;
 mod second_factor;
 mod tenants;
 mod way_back;

@@ -77,6 +77,16 @@ impl Life {
         }
     }
 
+    /// How long whoever needs keys at once holds back: not at all while a fetch is under way, or where the last one was a
+    /// while ago.
+    pub fn pause(&self, now: Instant) -> Duration {
+        let since = self.last_attempt.map(|last| now.saturating_duration_since(last));
+        match since {
+            Some(since) if !self.in_flight => FIRST_RETRY.saturating_sub(since),
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
     /// A fetch begins.
     pub fn begin(&mut self) {
         self.in_flight = true;

@@ -1,6 +1,7 @@
 //! Verification of what an issuer signs besides access tokens, under the same keys.
-use super::{Inner, KeyRing};
+use super::{Inner, KeyRing, WAIT};
 use decide::token::{KeySet, TokenError};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Why something that an issuer should have signed does not verify.
@@ -17,6 +18,27 @@ impl KeyRing {
     /// that is not known yet as [`KeyRing::verify`] does. Nothing is remembered.
     pub async fn verify_with<T>(&self, verify: impl Fn(&KeySet) -> Result<T, TokenError>) -> Result<T, Unverified> {
         self.inner.try_keys(verify, Instant::now()).await
+    }
+
+    /// Waits until there are keys to verify with, where there are none: fetches them, at most once a second, instead of waiting
+    /// for the next attempt, which may be half a minute away. The error is for the audit entry.
+    ///
+    /// For what can be done only once, such as making a code into tokens, after the issuer has shown that it is there.
+    pub async fn at_hand(&self) -> Result<(), String> {
+        let inner = &self.inner;
+        let Err(cause) = inner.usable(Instant::now()) else { return Ok(()) };
+        let Ok(_place) = inner.waiting.try_acquire() else { return Err(cause) };
+        let mut life = inner.life.subscribe();
+        let (seen, pause) = {
+            let life = life.borrow_and_update();
+            (life.attempts, life.pause(Instant::now()))
+        };
+        tokio::time::sleep(pause).await;
+        inner.wanted.fetch_max(seen.saturating_add(1), Ordering::AcqRel);
+        inner.called.notify_one();
+        // Late or not: whether there are keys is what counts.
+        drop(tokio::time::timeout(WAIT, life.wait_for(|life| life.attempts != seen)).await);
+        inner.usable(Instant::now()).map(|_| ())
     }
 }
 

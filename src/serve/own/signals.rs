@@ -7,6 +7,7 @@ use super::Visit;
 use crate::serve::keys::Unverified;
 use crate::serve::respond::Made;
 use crate::serve::revocation::{Order, Via, undone};
+use crate::store::state::Kind;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::Bytes;
@@ -85,7 +86,7 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     }
     let until_ms = visit.facts.at_ms.saturating_add(REMEMBERED_MS);
     // What it says is done and durable: were this forgotten, it would be done once more.
-    if let Err(error) = visit.shared.state.once(&seen, until_ms).await {
+    if let Err(error) = visit.shared.state.once(Kind::Once, &seen, until_ms).await {
         tracing::warn!(%error, "a signal may be taken twice");
     }
     Ok(accepted())

@@ -4,6 +4,7 @@ use crate::harness::secure::Authority;
 use crate::harness::{Bundle, Gateway, Reply, Token, TokenKey, Upstream, now};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -38,7 +39,18 @@ pub struct Provider {
     script: Arc<Mutex<Option<Script>>>,
     /// Heads and forms that reached the token endpoint.
     pub asked: Arc<Mutex<Vec<Asked>>>,
+    /// Its keys.
+    pub keys: Arc<Keys>,
     task: JoinHandle<()>,
+}
+
+/// The keys of a provider, as they can be had.
+#[derive(Default)]
+pub struct Keys {
+    /// Whether they cannot.
+    pub away: AtomicBool,
+    /// How often somebody wanted them.
+    pub wanted: AtomicUsize,
 }
 
 impl Drop for Provider {
@@ -50,6 +62,15 @@ impl Drop for Provider {
 impl Provider {
     /// One whose document says, or does not, that it names itself in its answers.
     pub async fn start(names_itself: bool) -> Provider {
+        Provider::with(names_itself, Keys::default()).await
+    }
+
+    /// The same with keys that cannot be had.
+    pub async fn without_keys() -> Provider {
+        Provider::with(false, Keys { away: true.into(), ..Keys::default() }).await
+    }
+
+    async fn with(names_itself: bool, at_hand: Keys) -> Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let authority = Authority::new();
@@ -63,19 +84,25 @@ impl Provider {
         });
         let keys = TokenKey::set(&[&key]);
         let (script, asked) = (Arc::new(Mutex::new(None::<Script>)), Arc::default());
+        let at_hand = Arc::new(at_hand);
+        let offered = at_hand.clone();
         let (scripted, seen): (_, Arc<Mutex<Vec<_>>>) = (script.clone(), Arc::clone(&asked));
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
                 let (acceptor, document, keys) = (acceptor.clone(), document.clone(), keys.clone());
-                let (script, seen) = (scripted.clone(), seen.clone());
+                let (script, seen, offered) = (scripted.clone(), seen.clone(), offered.clone());
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(tcp).await else { return };
                     let Some((head, body)) = read_request(&mut stream).await else { return };
                     let keys = || serde_json::from_str(&keys).unwrap();
                     let answer = match head.split(' ').nth(1).unwrap() {
                         "/.well-known/openid-configuration" => json_answer("200 OK", &document),
-                        "/jwks" => json_answer("200 OK", &keys()),
+                        "/jwks" => {
+                            offered.wanted.fetch_add(1, Ordering::SeqCst);
+                            let away = offered.away.load(Ordering::SeqCst);
+                            json_answer(if away { "503 Service Unavailable" } else { "200 OK" }, &keys())
+                        }
                         "/token" => {
                             let form = form(&body);
                             seen.lock().unwrap().push((head.clone(), form.clone()));
@@ -94,7 +121,7 @@ impl Provider {
                 });
             }
         });
-        Provider { issuer, key, authority, script, asked, task }
+        Provider { issuer, key, authority, script, asked, keys: at_hand, task }
     }
 
     /// What the token endpoint does from now on.

@@ -145,10 +145,10 @@ async fn expiry(one: &State, two: &State, clock: &Clock) {
     let late = one.put(Kind::SignIn, b"e", Expect::Version(version), record.clone()).await;
     assert_eq!(late, Ok(Put::Conflict(None)), "it has expired already, so nothing is there");
     written(one, Kind::SignIn, b"e", Expect::Absent, Record::new(Vec::new(), soon(clock))).await;
-    assert!(one.once(b"jti", clock.now() + 1_000).await.unwrap());
-    assert!(!two.once(b"jti", clock.now() + 1_000).await.unwrap(), "the second is not the first");
+    assert!(one.once(Kind::Once, b"jti", clock.now() + 1_000).await.unwrap());
+    assert!(!two.once(Kind::Once, b"jti", clock.now() + 1_000).await.unwrap(), "the second is not the first");
     clock.advance(1_000);
-    assert!(two.once(b"jti", clock.now() + 1_000).await.unwrap(), "until then");
+    assert!(two.once(Kind::Once, b"jti", clock.now() + 1_000).await.unwrap(), "until then");
     clock.advance(200_000);
     one.sweep().await;
     assert!(two.get(Kind::SignIn, b"l").await.unwrap().is_some(), "what lives is not swept");
@@ -184,7 +184,7 @@ async fn sixteen_writers(one: &Arc<State>, two: &Arc<State>, clock: &Clock) {
     let count = one.get(Kind::Family, b"count").await.unwrap().unwrap().value;
     assert_eq!(u64::from_be_bytes(count.try_into().unwrap()), 16 * ROUNDS, "no write was lost");
 
-    let first = racing(one, two, |state| async move { state.once(b"race", expires).await.unwrap() }).await;
+    let first = racing(one, two, |state| async move { state.once(Kind::Once, b"race", expires).await.unwrap() }).await;
     assert_eq!(first, 1, "one of sixteen is the first");
     written(one, Kind::SignIn, b"prize", Expect::Absent, Record::new(Vec::new(), expires)).await;
     let taken =

@@ -56,7 +56,7 @@ pub(in crate::serve::own) async fn answer(visit: &mut Visit<'_>) -> Result<Made,
     visit.shared.end(order).await.map_err(|fault| undone(&fault))?;
     // Remembered only now: what was not done may be asked for again.
     let until_ms = now_s.saturating_add(2 * LOGOUT_TOKEN_LIFE_S).saturating_mul(1000);
-    if let Err(error) = visit.shared.state.once(seen.as_ref(), until_ms).await {
+    if let Err(error) = visit.shared.state.once(Kind::Once, seen.as_ref(), until_ms).await {
         tracing::warn!(%error, "a logout token may be taken twice");
     }
     visit.done("back-channel-logout.received");

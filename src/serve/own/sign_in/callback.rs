@@ -8,6 +8,7 @@ use crate::serve::revocation::Via;
 use crate::serve::sessions::{Held, proclaim, unavailable as silent};
 use crate::serve::sign_in::{Exchange, Fault, just_signed_in};
 use crate::store::sessions::{Content, Kept, Realm};
+use crate::store::state::Kind;
 use aws_lc_rs::digest::{SHA256, digest};
 use decide::facts::{Answer, Carrier, Credential, Identity};
 use decide::guards::own::bind;
@@ -88,6 +89,12 @@ async fn redeem(
     let must_name_itself = provider.names_itself || client.must_name_itself;
     let expected = Expected { place: &place, issuer: &provider.issuer, must_name_itself, now_s };
     let code = callback.accept(flow, &expected)?;
+    // The code is good once: first what must be known to believe its tokens, so that where that is missing the browser can
+    // come again.
+    if !visit.shared.revocations.is_ready() {
+        return Err(unavailable("what was ended has not been read yet"));
+    }
+    ring.at_hand().await.map_err(unavailable)?;
     once(visit, flow).await?;
     let redirect_uri = format!("https://{}{}", flow.authority, client.callback);
     let exchange = Exchange {
@@ -110,7 +117,7 @@ async fn redeem(
 async fn once(visit: &Visit<'_>, flow: &Flow) -> Result<(), Refusal> {
     let key = digest(&SHA256, format!("sign-in {}", flow.state()).as_bytes());
     let until_ms = flow.began_s.saturating_add(2 * FLOW_LIFE_S).saturating_mul(1000);
-    match visit.shared.state.once(key.as_ref(), until_ms).await {
+    match visit.shared.state.once(Kind::SignIn, key.as_ref(), until_ms).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(invalid("this sign-in has ended before")),
         Err(fault) => Err(unavailable(fault.to_string())),
@@ -126,7 +133,7 @@ fn ended(visit: &Visit<'_>, page: &Page, identity: &Arc<Identity>) -> Result<Opt
         Answer::Credential(Credential::Valid { .. }) => Ok(None),
         Answer::Credential(Credential::Revoked(cause)) => Ok(Some(Refusal::new(Code::SessionRevoked, cause))),
         Answer::Unavailable(cause) => Err(unavailable(cause)),
-        Answer::Credential(_) | Answer::Quota(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {
+        Answer::Credential(_) | Answer::Shown(..) | Answer::Quota(_) | Answer::Fields(_) | Answer::CsrfToken(_) => {
             Err(unavailable("an answer to another question"))
         }
     }
