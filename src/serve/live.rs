@@ -9,6 +9,7 @@ pub mod farewell;
 pub mod frames;
 mod judge;
 mod leash;
+mod weaker;
 
 pub use judge::Exchange;
 pub use leash::{Leash, Phase, Pull};
@@ -185,8 +186,14 @@ pub async fn watch_over(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.live.bell.notified() => judge_all(&shared).await,
-            () = shared.revocations.changed() => end_revoked(&shared).await,
-            _ = tick.tick() => expire(&shared).await,
+            () = shared.revocations.changed() => {
+                end_revoked(&shared).await;
+                weaker::look_again(&shared).await;
+            }
+            _ = tick.tick() => {
+                expire(&shared).await;
+                weaker::look_again(&shared).await;
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{Desk, guard};
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::own::sessions::held_for;
+use crate::serve::run::now_ms;
 use crate::store::factors::{Factors, Owner};
 use bytes::Bytes;
 use decide::facts::Person;
@@ -102,11 +103,14 @@ async fn weaken(
 ) -> Result<usize, String> {
     let Some(held) = active.held() else { return Ok(0) };
     let realm = held.realm(seat, None);
-    let mut weakened = 0;
+    let (mut weakened, mut places) = (0, Vec::new());
     for row in held_for(shared, active, seat, who).await? {
         let Some(key) = row.key() else { continue };
         let changed = shared.sessions.weaken(&realm, key).await.map_err(|fault| fault.to_string())?;
         weakened += usize::from(changed);
+        places.push(key);
     }
+    // What they have opened meanwhile ends where it is not theirs any more, on all replicas.
+    shared.revocations.change(&places, now_ms()).await.map_err(|silent| silent.to_string())?;
     Ok(weakened)
 }

@@ -76,6 +76,16 @@ impl Exchange {
     /// reload. Limits are not counted again, and the credential is not verified again; whether its issuer may still
     /// vouch for it is asked.
     pub fn judge(&self, snapshot: &Snapshot) -> Result<(), Refusal> {
+        self.judge_by(snapshot, self.caller.as_ref())
+    }
+
+    /// The same, as if `identity` had come in the way in which its caller has.
+    pub fn judge_as(&self, snapshot: &Snapshot, identity: Identity) -> Result<(), Refusal> {
+        let caller = self.caller.as_ref().map(|(_, carrier)| (Arc::new(identity), *carrier));
+        self.judge_by(snapshot, caller.as_ref())
+    }
+
+    fn judge_by(&self, snapshot: &Snapshot, caller: Option<&(Arc<Identity>, Carrier)>) -> Result<(), Refusal> {
         let rules = &*snapshot.rules;
         demand(self.asked(snapshot), self.presented.as_deref(), self.facts.at_s())?;
         // A header that names a tenant only now was not kept: the tenant that was served is what it must have named.
@@ -97,7 +107,7 @@ impl Exchange {
                     answer = Some(Answer::CsrfToken(Err(refusal)));
                 }
                 Step::Ask(Question::Credential) => {
-                    answer = Some(self.credential(&found.route, snapshot));
+                    answer = Some(self.credential(&found.route, snapshot, caller));
                 }
                 Step::Permit(_) => return Ok(()),
                 Step::Refuse(refusal) => return Err(refusal),
@@ -112,8 +122,13 @@ impl Exchange {
         listener.client_certificates.as_deref()
     }
 
-    fn credential(&self, route: &Route, snapshot: &Snapshot) -> Answer {
-        if let Some((identity, carrier)) = &self.caller {
+    fn credential(
+        &self,
+        route: &Route,
+        snapshot: &Snapshot,
+        caller: Option<&(Arc<Identity>, Carrier)>,
+    ) -> Answer {
+        if let Some((identity, carrier)) = caller {
             let (presented, now_s) = (self.presented.as_deref(), self.facts.at_s());
             let accepted = |name: &str| match &route.access {
                 Access::Public { .. } => false,
@@ -134,46 +149,12 @@ impl Exchange {
                 return answer;
             }
         }
-        Answer::Credential(self.vouched(route, snapshot))
+        Answer::Credential(vouched(route, snapshot, caller))
     }
 
-    fn vouched(&self, route: &Route, snapshot: &Snapshot) -> Credential {
-        let Some((identity, carrier)) = &self.caller else { return Credential::Missing };
-        let accepted = match &route.access {
-            Access::Public { .. } => false,
-            Access::Session(rules) => {
-                // Our own access tokens pass on the word of others.
-                let ours = identity.handles.is_held() && matches!(carrier, Carrier::Bearer | Carrier::Dpop);
-                let voucher = if ours { OURS } else { &*identity.issuer };
-                let same = |accept: &&Accept| accept.fits(voucher, *carrier);
-                if *carrier == Carrier::ApiKey {
-                    let files = rules.accept.iter().filter(same).filter_map(|accept| match accept {
-                        Accept::ApiKey { keys, .. } => Some(&**keys),
-                        Accept::Bearer { .. }
-                        | Accept::Cookie { .. }
-                        | Accept::Session { .. }
-                        | Accept::Dpop { .. }
-                        | Accept::AppSession { .. }
-                        | Accept::ExtAuth { .. }
-                        | Accept::Certificate { .. } => None,
-                    });
-                    return key_holder(identity, files, snapshot);
-                }
-                rules.accept.iter().any(|accept| same(&accept))
-            }
-        };
-        if !accepted {
-            return Credential::Missing;
-        }
-        let grants = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
-        let granted = grants.is_some_and(|grant| grant.issuer == identity.issuer);
-        let store = |store: &Arc<AppSessionStore>| store.sessions.name == identity.issuer;
-        let service = snapshot.ext_auth.iter().any(|service| service.name == identity.issuer)
-            || snapshot.app_sessions.iter().any(store);
-        if !service && !granted && !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
-            return Credential::Invalid("the issuer is gone".to_owned());
-        }
-        Credential::Valid { identity: identity.clone(), carrier: *carrier }
+    /// What it asked for.
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// Who opened it, where somebody is known.
@@ -192,6 +173,46 @@ impl Exchange {
         let over = self.expires_at_s().is_some_and(|end| end <= now_s);
         over.then(|| Refusal::new(Code::SessionExpired, "the session that opened it is over"))
     }
+}
+
+/// Whoever opened an exchange, as far as their issuer may still vouch for them.
+fn vouched(route: &Route, snapshot: &Snapshot, caller: Option<&(Arc<Identity>, Carrier)>) -> Credential {
+    let Some((identity, carrier)) = caller else { return Credential::Missing };
+    let accepted = match &route.access {
+        Access::Public { .. } => false,
+        Access::Session(rules) => {
+            // Our own access tokens pass on the word of others.
+            let ours = identity.handles.is_held() && matches!(carrier, Carrier::Bearer | Carrier::Dpop);
+            let voucher = if ours { OURS } else { &*identity.issuer };
+            let same = |accept: &&Accept| accept.fits(voucher, *carrier);
+            if *carrier == Carrier::ApiKey {
+                let files = rules.accept.iter().filter(same).filter_map(|accept| match accept {
+                    Accept::ApiKey { keys, .. } => Some(&**keys),
+                    Accept::Bearer { .. }
+                    | Accept::Cookie { .. }
+                    | Accept::Session { .. }
+                    | Accept::Dpop { .. }
+                    | Accept::AppSession { .. }
+                    | Accept::ExtAuth { .. }
+                    | Accept::Certificate { .. } => None,
+                });
+                return key_holder(identity, files, snapshot);
+            }
+            rules.accept.iter().any(|accept| same(&accept))
+        }
+    };
+    if !accepted {
+        return Credential::Missing;
+    }
+    let grants = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
+    let granted = grants.is_some_and(|grant| grant.issuer == identity.issuer);
+    let store = |store: &Arc<AppSessionStore>| store.sessions.name == identity.issuer;
+    let service = snapshot.ext_auth.iter().any(|service| service.name == identity.issuer)
+        || snapshot.app_sessions.iter().any(store);
+    if !service && !granted && !snapshot.issuers.iter().any(|issuer| issuer.rules.name == identity.issuer) {
+        return Credential::Invalid("the issuer is gone".to_owned());
+    }
+    Credential::Valid { identity: identity.clone(), carrier: *carrier }
 }
 
 /// Who holds the API key now by which an exchange was opened: its entry may have been changed, revoked or removed.

@@ -1,26 +1,30 @@
 //! A second factor that the gateway keeps: set up, shown, guessed, lost.
 use super::*;
-use crate::harness::{Token, now};
+use crate::harness::{PATIENCE, Redis, Token, now};
+use crate::live::{App, echoes, websocket};
 use aws_lc_rs::hmac::{HMAC_SHA1_FOR_LEGACY_USE_ONLY, Key, sign};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 const TOTP: &str = "https://acme.localhost/.moat/totp";
 const BOOKS: &str = "https://acme.localhost/books";
 
 /// `/books` takes an authentication of class `mfa` that is not older than a quarter of an hour.
 async fn with_factor() -> (Gateway, Upstream) {
-    with(|bundle| {
-        held(bundle, BROWSER);
-        bundle.replace("sessions:\n", "sessions:\n  totp: {issuer: North Lane, acr: mfa}\n");
-        bundle.replace("  step_up:\n", "  step_up:\n    second: {max_age: 15m, acr: [mfa]}\n");
-        bundle.route(
-            "  books:
-    match: {hosts: [\"*.localhost\"], paths: [/books], methods: [GET]}
+    with(factor).await
+}
+
+fn factor(bundle: &mut Bundle) {
+    held(bundle, BROWSER);
+    bundle.replace("sessions:\n", "sessions:\n  totp: {issuer: North Lane, acr: mfa}\n");
+    bundle.replace("  step_up:\n", "  step_up:\n    second: {max_age: 15m, acr: [mfa]}\n");
+    bundle.route(
+        "  books:
+    match: {hosts: [\"*.localhost\"], paths: [/books, \"/books/**\"], methods: [GET]}
     upstream: app
     auth: {session: browser}
     require: {session: any, step_up: second}",
-        );
-    })
-    .await
+    );
 }
 
 /// What an app shows at a time (RFC 6238), by its own arithmetic.
@@ -223,4 +227,54 @@ async fn an_operator_takes_a_factor_away_and_sessions_lose_what_it_added() {
     assert_eq!(detail, (&"someone@acme".into(), &"acme".into()), "{entry:#}");
     // And another app can be set up.
     assert_eq!(post(&gateway, &strong, "do=enrol").send().await.verdict(), "201");
+}
+
+/// A socket that only a code could open ends with the app, on all replicas; one that needed none stays.
+#[tokio::test]
+async fn what_a_code_has_opened_ends_when_the_app_is_taken_away() {
+    let (app, redis) = (App::start().await, Redis::start(&[]).await);
+    let replica = async |number: usize| {
+        app.gateway(|bundle| {
+            factor(bundle);
+            bundle.replace("instance: test-1", &format!("instance: replica-{number}"));
+            bundle.replace("paths: [/me]", "paths: [/me, \"/me/**\"]");
+            let storage = format!(
+                "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: hash-key}}, use_for: [revocations, sessions, factors]}}\nroutes:\n  home:",
+                redis.address
+            );
+            bundle.replace("routes:\n  home:", &storage);
+            bundle.replace("sessions:\n", "sessions:\n  keys: {file: session-keys}\n");
+            bundle.write("hash-key", "a secret that all replicas have in common\n");
+            bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+        })
+        .await
+    };
+    let (one, two) = (replica(1).await, replica(2).await);
+    // Both accept what the first one's issuer signs.
+    let (cookie, secret, _) = enrolled(&one).await;
+    let more = format!("Cookie: {cookie}\r\n");
+    let mut sockets = Vec::new();
+    for gateway in [&one, &two] {
+        let mut strong = websocket(gateway, "acme", "/books/socket", &more).await;
+        let mut weak = websocket(gateway, "acme", "/me/socket", &more).await;
+        echoes(&mut strong, &app).await;
+        echoes(&mut weak, &app).await;
+        sockets.push((strong, weak));
+    }
+    let admin = one.address("admin").to_string();
+    let args = ["factors", "remove", "--admin", &admin, "--subject", "someone@acme", "--tenant", "acme"];
+    let removed = crate::harness::moat(one.bundle.root(), &args);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    for (strong, _) in &mut sockets {
+        let expected = [&[0x88, 17, 3, 0xf0], &b"session.step-up"[..]].concat();
+        let mut frame = vec![0; expected.len()];
+        timeout(PATIENCE, strong.read_exact(&mut frame)).await.expect("it stays open").unwrap();
+        assert_eq!(frame, expected);
+        assert_eq!(app.hears().await.first(), Some(&0x88));
+    }
+    for (_, weak) in &mut sockets {
+        echoes(weak, &app).await;
+    }
+    let again = post(&two, &cookie, &format!("code={}", shown_now(&secret))).send().await;
+    assert_eq!(again.verdict(), "403 access.denied", "there is no app any more");
 }
