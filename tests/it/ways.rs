@@ -4,3 +4,4 @@ mod certificates;
 mod app_sessions;
 mod ext_auth;
 mod introspection;
+mod withheld;

@@ -1,6 +1,7 @@
 // An OpenID provider for tests: oidc-provider with one page to sign in, on which the user says how.
 //
-// Everything comes from the environment: PROVIDER_PORT, PROVIDER_CERT and PROVIDER_KEY for TLS, PROVIDER_CLIENTS as JSON.
+// Everything comes from the environment: PROVIDER_PORT, PROVIDER_CERT and PROVIDER_KEY for TLS, PROVIDER_CLIENTS as JSON, and
+// PROVIDER_TOKENS, users whose access tokens are printed.
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import { createRequire } from 'node:module'
@@ -20,6 +21,9 @@ const account = (id) => {
   }
 }
 
+// An interface whose access tokens only the provider can read.
+const orders = { scope: 'orders', audience: 'orders-api', accessTokenFormat: 'opaque', accessTokenTTL: 300 }
+
 const provider = new Provider(issuer, {
   clients: JSON.parse(process.env.PROVIDER_CLIENTS),
   findAccount: (_ctx, id) => account(id),
@@ -34,6 +38,12 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientId === 'moat' },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: () => orders,
+      useGrantedResource: () => true,
+    },
     rpInitiatedLogout: {
       enabled: true,
       logoutSource: (ctx, form) => {
@@ -42,6 +52,7 @@ const provider = new Provider(issuer, {
       },
     },
   },
+  extraTokenClaims: (_ctx, token) => token.accountId && account(token.accountId).claims(),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
   // Nobody is asked for consent: it is one company's own gateway.
@@ -92,6 +103,17 @@ provider.use(async (ctx, next) => {
   }
   ctx.respond = false
 })
+
+// Access tokens for whom the environment names, as their own clients would have got them.
+const resource = 'https://orders.example.com'
+for (const id of (process.env.PROVIDER_TOKENS ?? '').split(' ').filter(Boolean)) {
+  const client = await provider.Client.find('moat')
+  const grant = new provider.Grant({ clientId: client.clientId, accountId: id })
+  grant.addResourceScope(resource, 'orders')
+  const token = new provider.AccessToken({ accountId: id, client, grantId: await grant.save(), gty: 'authorization_code', scope: 'orders' })
+  token.resourceServer = new provider.ResourceServer(resource, orders)
+  console.log(`token of ${id}: ${await token.save()}`)
+}
 
 const tls = { cert: readFileSync(process.env.PROVIDER_CERT), key: readFileSync(process.env.PROVIDER_KEY) }
 createServer(tls, provider.callback()).listen(Number(process.env.PROVIDER_PORT), '127.0.0.1', () => {

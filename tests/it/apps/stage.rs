@@ -220,6 +220,15 @@ impl App {
     }
 }
 
+impl App {
+    /// What follows this on a line that was printed before it listened.
+    pub fn said(&self, mark: &str) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = said.iter().find_map(|line| line.strip_prefix(mark));
+        found.unwrap_or_else(|| panic!("`{mark}` is not among {said:#?}")).to_owned()
+    }
+}
+
 impl Drop for App {
     fn drop(&mut self) {
         // The group: servers have workers.

@@ -4,7 +4,8 @@ use crate::harness::{Gateway, Seen, Upstream, free_address};
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::path::Path;
 use std::process::Command;
 
 /// Shows who calls, as the gateway says, with a link to sign out.
@@ -16,6 +17,17 @@ fn page(seen: &Seen) -> Response<Full<Bytes>> {
         seen.target.replace('&', "&amp;")
     );
     Response::builder().header("content-type", "text/html").body(Full::from(text)).unwrap()
+}
+
+const LISTENING: &str = "listening at https://localhost:";
+
+/// The provider with its certificate, key and authority, at a port, for these clients.
+fn command(stage: &Stage, [certificate, key, ca]: [&Path; 3], port: u16, clients: &Value) -> Command {
+    let mut command = Command::new("node");
+    command.arg(stage.source().join("provider.js")).env("NODE_MODULES_AT", stage.packages());
+    command.env("PROVIDER_PORT", port.to_string()).env("PROVIDER_CLIENTS", clients.to_string());
+    command.env("PROVIDER_CERT", certificate).env("PROVIDER_KEY", key).env("NODE_EXTRA_CA_CERTS", ca);
+    command
 }
 
 fn signs_in_and_out(auth_method: &str) {
@@ -56,11 +68,8 @@ fn signs_in_and_out(auth_method: &str) {
     if let Some(members) = client[0].as_object_mut() {
         members.retain(|_, value| !value.is_null());
     }
-    let mut command = Command::new("node");
-    command.arg(stage.source().join("provider.js")).env("NODE_MODULES_AT", stage.packages());
-    command.env("PROVIDER_PORT", provider.to_string()).env("PROVIDER_CLIENTS", client.to_string());
-    command.env("PROVIDER_CERT", certificate).env("PROVIDER_KEY", key).env("NODE_EXTRA_CA_CERTS", ca);
-    let _provider = App::start(&mut command, "listening at https://localhost:", Some(provider));
+    let mut command = command(&stage, [&certificate, &key, &ca], provider, &client);
+    let _provider = App::start(&mut command, LISTENING, Some(provider));
     let record = stage.drive_at(&gateway, &[("PROVIDER", &format!("https://localhost:{provider}"))]);
     let steps: Vec<&str> =
         record["steps"].as_array().unwrap().iter().filter_map(|step| step["name"].as_str()).collect();
@@ -87,4 +96,52 @@ fn a_browser_signs_in_and_out_with_a_key_of_the_gateways_own() {
 #[test]
 fn a_browser_signs_in_and_out_with_a_secret() {
     signs_in_and_out("client_secret_basic");
+}
+
+/// docs/introspection.md with a provider that is not ours: its access tokens say nothing to anybody else.
+#[test]
+fn the_provider_is_asked_about_tokens_that_only_it_can_read() {
+    let stage = Stage::of("oidc");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let upstream = runtime.block_on(Upstream::answering(page));
+    let port = free_address().port();
+    let mut bundle = stage.bundle(upstream.address.port());
+    let issuer = format!("https://localhost:{port}");
+    bundle.write("client-secret", "a secret of both");
+    bundle.environment.extend([("PROVIDER".to_owned(), issuer.clone())]);
+    bundle.environment.push(("PROVIDER_AUTH".to_owned(), "client_secret_basic".to_owned()));
+    bundle.replace("      id: moat\n", "      id: moat\n      secret: {file: client-secret}\n");
+    bundle.replace(
+        "    algorithms: [RS256, ES256]\n",
+        &format!(
+            "    algorithms: [RS256, ES256]\n    audiences: [orders-api]\n    introspection:\n      url: {issuer}/token/introspection\n      client_id: moat\n      secret: {{file: client-secret}}\n      timeout: 10s\n"
+        ),
+    );
+    bundle.replace(
+        "routes:\n",
+        "routes:\n  orders:\n    match: {hosts: [\"*.localhost\"], paths: [/orders], methods: [GET]}\n    upstream: app\n    auth: {bearer: people}\n    require: {session: any}\n    headers: pages\n    rate_limits: [per-address]\n",
+    );
+    let files = ["certs/localhost.crt", "certs/localhost.key", "certs/dev/ca.crt"].map(|name| bundle.path(name));
+    let client = json!([{
+        "client_id": "moat", "client_secret": "a secret of both", "token_endpoint_auth_method": "client_secret_basic",
+        "grant_types": ["authorization_code"], "redirect_uris": ["https://acme.localhost/.moat/callback"],
+    }]);
+    let mut command = command(&stage, [&files[0], &files[1], &files[2]], port, &client);
+    command.env("PROVIDER_TOKENS", "ada@acme bob@globex eve@acme");
+    let provider = App::start(&mut command, LISTENING, Some(port));
+    let [ada, bob, eve] = ["ada@acme", "bob@globex", "eve@acme"].map(|who| provider.said(&format!("token of {who}: ")));
+    let gateway = Gateway::start_blocking(bundle);
+    let orders = |host: &str, token: &str| {
+        runtime.block_on(gateway.get(&format!("https://{host}.localhost/orders")).bearer(token).send())
+    };
+    let reply = orders("acme", &ada);
+    assert!(reply.text().contains("<p id=\"shown\">ada@acme acme member /orders</p>"), "{}: {}", reply.verdict(), reply.text());
+    assert!(orders("globex", &bob).text().contains("bob@globex globex member"));
+    assert_eq!(orders("globex", &ada).verdict(), "403 tenant.mismatch");
+    for made_up in [&ada[1..], &format!("{ada}A"), "0"] {
+        assert_eq!(orders("acme", made_up).verdict(), "401 session.invalid", "{made_up}");
+    }
+    drop(provider);
+    assert_eq!(orders("acme", &ada).verdict(), "200", "remembered");
+    assert_eq!(orders("acme", &eve).verdict(), "503 gateway.unavailable", "nobody can tell");
 }
