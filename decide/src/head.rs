@@ -213,8 +213,27 @@ fn text_length(bytes: &[u8]) -> usize {
     // Whole chunks without a control character are most of a head, and a branch-free test of a chunk is one of vectors.
     let is_clean = |chunk: &[u8; 16]| !chunk.iter().fold(false, |found, b| found | (*b < b' ') | (*b == 0x7f));
     let clean = bytes.as_chunks::<16>().0.iter().take_while(|chunk| is_clean(chunk)).count() * 16;
-    let tail = bytes.get(clean..).unwrap_or_default();
-    clean + tail.iter().position(|b| !is_text(*b)).unwrap_or(tail.len())
+    let mut at = clean;
+    for word in bytes.get(clean..).unwrap_or_default().as_chunks::<8>().0 {
+        let control = first_control(*word);
+        at += control;
+        if control < word.len() {
+            break;
+        }
+    }
+    let tail = bytes.get(at..).unwrap_or_default();
+    at + tail.iter().position(|b| !is_text(*b)).unwrap_or(tail.len())
+}
+
+/// Where the first control character is, tabs among them; 8 where there is none. In a word, a byte below 0x20 borrows from
+/// its own high bit, and DEL becomes zero, which borrows too; what the borrow spoils stands behind it.
+const fn first_control(word: [u8; 8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let word = u64::from_le_bytes(word);
+    let del = word ^ (0x7f * ONES);
+    let low = word.wrapping_sub(0x20 * ONES) & !word;
+    let found = (low | (del.wrapping_sub(ONES) & !del)) & (0x80 * ONES);
+    (found.trailing_zeros() / 8) as usize
 }
 
 /// Why these bytes are no CRLF (RFC 9112, 2.2).

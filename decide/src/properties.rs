@@ -274,7 +274,7 @@ fn world(setup: &Setup, seated: bool) -> World {
             policy,
             ..Rules::default()
         },
-        found: Found { route: Arc::new(route), template: "/x".into(), seat },
+        found: Found { route: Arc::new(route), index: 0, template: "/x".into(), seat },
     }
 }
 

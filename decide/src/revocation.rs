@@ -254,6 +254,13 @@ pub struct Handles {
     issuer: Handle,
 }
 
+// Hash what tells callers apart, compare everything: handles are hashes already.
+impl std::hash::Hash for Handles {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.subject_within, self.session, self.own).hash(state);
+    }
+}
+
 impl Handles {
     /// Of an identity from this source.
     pub fn of(source: &Source<'_>) -> Handles {

@@ -341,7 +341,8 @@ impl Rules {
         if self.router.reads_otherwise(host, &request.path, request.method, route) {
             return Err(Refusal::new(Code::RequestAmbiguous, "some applications read this path as another route's"));
         }
-        let Some(route) = self.routes.get(route) else {
+        let index = route;
+        let Some(route) = self.routes.get(index) else {
             return Err(Refusal::new(Code::GatewayUnavailable, "the router names a route that does not exist"));
         };
         let named = match &route.tenant {
@@ -363,7 +364,7 @@ impl Rules {
             Some(None) => return Err(Refusal::new(Code::TenantUnknown, "the request names no tenant")),
             Some(Some((id, source))) => Some(self.seat(id, source)?),
         };
-        Ok(Found { route: route.clone(), template, seat })
+        Ok(Found { route: route.clone(), index, template, seat })
     }
 
     /// The tenant that a host names by itself, whatever is asked for: by `host` or by the custom-domain map. `None` where the
@@ -453,6 +454,8 @@ impl Found {
 pub struct Found {
     /// The route.
     pub route: Arc<Route>,
+    /// Its index among all routes.
+    pub index: usize,
     /// The template that matched.
     pub template: Arc<str>,
     /// The tenant, where the request itself names one.

@@ -9,7 +9,7 @@ use crate::serve::sessions::Held;
 use crate::serve::upstream::{Pool, Resolver};
 use crate::store::quota::Quotas;
 
-use decide::rules::{Accept, Access};
+use decide::rules::{Accept, Access, Found};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub struct Active {
     issuers: HashMap<Arc<str>, Arc<KeyRing>>,
     listeners: HashMap<Arc<str>, Door>,
     forwarded: Vec<Arc<UpstreamMetrics>>,
-    routes: HashMap<Arc<str>, Arc<RouteMetrics>>,
+    routes: Vec<Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,
     cookies: Vec<Arc<str>>,
     callouts: HashMap<Arc<str>, Arc<Callout>>,
@@ -84,7 +84,7 @@ impl Active {
             issuers,
             listeners: snapshot.listeners.iter().map(|l| (l.name.clone(), door(l))).collect(),
             forwarded: snapshot.upstreams.iter().map(|u| metrics.upstream(&u.name)).collect(),
-            routes: snapshot.rules.routes.iter().map(|r| (r.name.clone(), metrics.route(&r.name))).collect(),
+            routes: snapshot.rules.routes.iter().map(|r| metrics.route(&r.name)).collect(),
             unrouted: metrics.route("none"),
             cookies: cookies(&snapshot),
             callouts: snapshot.ext_auth.iter().map(|service| (service.name.clone(), callout(service))).collect(),
@@ -157,8 +157,8 @@ impl Active {
     }
 
     /// The counters of a route, or of requests that have none.
-    pub fn route_metrics(&self, name: Option<&Arc<str>>) -> &RouteMetrics {
-        name.and_then(|name| self.routes.get(name)).unwrap_or(&self.unrouted)
+    pub fn route_metrics(&self, found: Option<&Found>) -> &RouteMetrics {
+        found.and_then(|found| self.routes.get(found.index)).unwrap_or(&self.unrouted)
     }
 }
 

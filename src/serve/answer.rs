@@ -159,7 +159,7 @@ impl<'a> Answering<'a> {
         } else {
             active.quotas.take(limits, stage, &key, dues)
         };
-        active.route_metrics(Some(&found.route.name)).quota(limits, stage, &reading, key.tenant);
+        active.route_metrics(Some(found)).quota(limits, stage, &reading, key.tenant);
         Answer::Quota(reading)
     }
 }

@@ -424,7 +424,7 @@ impl Context {
             site: self.facts.as_ref().map(|f| &f.site),
         };
         let name = self.found.as_ref().map(|f| &f.route.name);
-        self.active.route_metrics(name).observe(&outcome);
+        self.active.route_metrics(self.found.as_ref()).observe(&outcome);
         if let Some(code) = code {
             self.shared.recent.push(self.refused(code, tenant));
         }

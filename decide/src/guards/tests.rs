@@ -113,7 +113,7 @@ fn world() -> World {
             policy,
             ..Rules::default()
         },
-        found: Found { route: Arc::new(route), template: "/api/refunds".into(), seat: Some(seat) },
+        found: Found { route: Arc::new(route), index: 0, template: "/api/refunds".into(), seat: Some(seat) },
         request: Request {
             method: Method::Post,
             host: "acme.localhost".into(),

@@ -286,6 +286,14 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn a_value_ends_where_it_ends_byte_for_byte(bytes in proptest::collection::vec(
+        prop_oneof![8 => b' '..=b'~', 2 => 0x80u8.., 1 => 0u8.., 1 => Just(b'\t'), 1 => 0x7eu8..=0x81], 0..60
+    )) {
+        let end = bytes.iter().position(|b| !is_text(*b)).unwrap_or(bytes.len());
+        prop_assert_eq!(text_length(&bytes), end);
+    }
+
+    #[test]
     fn any_bytes_are_decided(head in any::<Vec<u8>>()) {
         let _ = read(head);
     }
