@@ -14,6 +14,7 @@ use crate::serve::proofs::Proofs;
 use crate::serve::reload::asks::Asks;
 use crate::serve::reloads::Reloads;
 use crate::serve::respond::{self, Audience};
+use crate::serve::retired::Retired;
 use crate::serve::revocation;
 use crate::serve::run::now_ms;
 use crate::serve::shares::{Unread, UnreadPlace};
@@ -44,6 +45,8 @@ pub struct Gateway {
 /// What all requests share.
 pub struct Shared {
     active: ArcSwap<Active>,
+    /// What was in force before.
+    pub retired: Arc<Retired>,
     /// The audit log.
     pub audit: Arc<AuditLog>,
     /// Sessions and whatever else outlives requests.
@@ -100,6 +103,7 @@ impl Shared {
         let (reloads, live, recent) = (Reloads::default(), Live::default(), Recent::default());
         Shared {
             active,
+            retired: Arc::default(),
             audit,
             sessions: Arc::new(Sessions::new(state.clone())),
             state,
@@ -142,6 +146,8 @@ impl Shared {
         if active.snapshot.sessions.keys != before.snapshot.sessions.keys {
             self.revocations.rekey(Keyring::new(active.snapshot.sessions.keys.iter()));
         }
+        self.retired.take(before.snapshot.clone());
+        self.retired.take(before);
         self.live.judge_again();
     }
 }

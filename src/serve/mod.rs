@@ -71,6 +71,7 @@ mod ways;
 mod proofs;
 mod issuing;
 pub mod respond;
+pub mod retired;
 pub mod revocation;
 pub mod upstream;
 pub mod wire;

@@ -266,6 +266,8 @@ impl Prepared {
         let doors = Doors::new(house);
         bound.into_iter().for_each(|bound| doors.open(bound));
         tasks.spawn(live::watch_over(shared.clone()));
+        let retired = shared.retired.clone();
+        tasks.spawn(async move { retired.clear_out().await });
         tasks.spawn(fallback::remind(shared.clone()));
         tasks.spawn(key_use::keep(shared.clone()));
         tasks.spawn(factor_keys::keep(shared.clone()));

@@ -349,7 +349,9 @@ impl Revocations {
                 }
             }
             if swept.elapsed() >= SWEEP_EVERY {
-                self.sweep();
+                // Not here: ten million marks take longer than a worker may be away, and the feed need not wait for them.
+                let all = self.clone();
+                drop(tokio::task::spawn_blocking(move || all.sweep()));
                 swept = Instant::now();
             }
         }
