@@ -361,6 +361,7 @@ def security():
     b.lines("Why sessions were not taken", "By code and by the way the credential came.", [(f'sum by (method, reason) (rate(moat_authn_total{{{R}, result!="ok"}}[{RATE}]))', "{{method}} {{reason}}")])
     b.lines("Sessions in use", "Sessions of browsers that were used within the last minute.", [(f"sum(moat_session_active{{{I}}})", "sessions")], "short")
     b.lines("What became of sessions", "`reused`: somebody had a copy of a cookie, and the session is over.", [(f"sum by (event) (rate(moat_session_events_total{{{I}}}[{RATE}]))", "{{event}}")], "ops")
+    b.lines("API keys from memory", "Served by what was read before: the store is silent.", [(f"sum(rate(moat_api_key_stale_total{{{I}}}[{RATE}]))", "requests")], "ops")
     b.lines("Second factors", "Codes of authenticator apps: `wrong` and `too_many` together is guessing.", [(f"sum by (result) (rate(moat_second_factor_total{{{I}}}[{RATE}]))", "{{result}}")], "ops")
     b.lines("Step-ups", "Authentications anew in sessions of browsers. Only `unmet`: the provider does not do what `sessions.step_up` asks.", [(f"sum by (result) (rate(moat_step_up_total{{{I}}}[{RATE}]))", "{{result}}")], "ops")
     b.lines("Copied sessions, by tenant", "Replaced handles that came back after their time; the entry names both addresses.", [(f"sum by (tenant) (increase(moat_session_reuse_total{{{T}}}[1h]))", "{{tenant}}")], "short")

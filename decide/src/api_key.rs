@@ -10,6 +10,9 @@
 //!
 //! The regular expression `nlk_[0-9A-Za-z]{10}_[0-9A-Za-z]{38}` matches every key and little else; the checksum removes
 //! the rest. It is no secret and proves nothing.
+//!
+//! Keys of a set in the state engine are **marked**: the last 6 characters of the secret are a keyed hash of what stands before them,
+//! so that of what somebody made up only one in 62^6 costs a look-up. 26 characters, 154 bits, stay random.
 
 /// Characters of an id.
 pub const ID: usize = 10;
@@ -20,13 +23,33 @@ pub const SECRET: usize = 32;
 /// Characters of a checksum: 62^6 is more than 2^32.
 const CHECKSUM: usize = 6;
 
+/// Characters of a mark: the last ones of a marked key's secret.
+const MARK: usize = 6;
+
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The greatest cost of a bcrypt hash that is taken over: a second or more of a processor.
+pub const MAX_COST: u32 = 14;
+
+/// Fewest characters by which an imported key is found: fewer are no id, but a guess.
+pub const MIN_IMPORTED: usize = 4;
 
 /// A key whose form and checksum are right. That it is known, and whose it is, is not said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written<'a> {
     /// By which it is found.
     pub id: &'a str,
+    /// What a mark is made of: all before it.
+    pub draft: &'a str,
+    /// Where the mark stands, if the key has one.
+    mark: &'a str,
+}
+
+impl Written<'_> {
+    /// Whether it is marked by this keyed hash of its draft.
+    pub fn is_marked(&self, tag: &[u8; 32]) -> bool {
+        mark_of(tag).iter().zip(self.mark.bytes()).fold(0, |differs, (right, there)| differs | (right ^ there)) == 0
+    }
 }
 
 /// Why a text is no key.
@@ -61,13 +84,27 @@ pub fn parse<'a>(text: &'a str, prefix: &str) -> Result<Written<'a>, Flaw> {
         return Err(Flaw::Form);
     }
     let (body, checksum) = text.split_at_checked(text.len() - CHECKSUM).ok_or(Flaw::Form)?;
-    let right = checksum_of(body);
-    if right.as_slice() == checksum.as_bytes() { Ok(Written { id }) } else { Err(Flaw::Checksum) }
+    if checksum_of(body).as_slice() != checksum.as_bytes() {
+        return Err(Flaw::Checksum);
+    }
+    let (draft, mark) = body.split_at_checked(body.len() - MARK).ok_or(Flaw::Form)?;
+    Ok(Written { id, draft, mark })
 }
 
 /// Writes a key from random bytes, which must come from a good source and serve this key only. `None` where they do not
 /// suffice, which happens once in very many times; then new ones are needed.
 pub fn make(prefix: &str, random: &[u8]) -> Option<String> {
+    draft(prefix, random, SECRET).map(checked)
+}
+
+/// The same with a mark: `tag` is the keyed hash of what it is given.
+pub fn make_marked(prefix: &str, random: &[u8], tag: impl FnOnce(&str) -> [u8; 32]) -> Option<String> {
+    let mut text = draft(prefix, random, SECRET - MARK)?;
+    mark_of(&tag(&text)).iter().for_each(|byte| text.push(char::from(*byte)));
+    Some(checked(text))
+}
+
+fn draft(prefix: &str, random: &[u8], secret: usize) -> Option<String> {
     // What is above the last multiple of 62 is left out, so that all digits are equally likely.
     let mut digits = random.iter().filter(|byte| **byte < 248).filter_map(|byte| digit(u32::from(*byte)));
     let mut text = String::with_capacity(prefix.len() + ID + 1 + SECRET + CHECKSUM);
@@ -76,12 +113,16 @@ pub fn make(prefix: &str, random: &[u8]) -> Option<String> {
         text.push(digits.next()?);
     }
     text.push('_');
-    for _ in 0..SECRET {
+    for _ in 0..secret {
         text.push(digits.next()?);
     }
+    Some(text)
+}
+
+fn checked(mut text: String) -> String {
     let checksum = checksum_of(&text);
     checksum.iter().for_each(|byte| text.push(char::from(*byte)));
-    Some(text)
+    text
 }
 
 /// Whether a text can be the prefix of keys: a few letters, digits and `_` that begin with a letter and end with `_`.
@@ -92,15 +133,36 @@ pub fn is_prefix(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// Whether a text can be what an imported key begins with.
+pub fn is_imported_id(text: &str) -> bool {
+    text.len() >= MIN_IMPORTED && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a text is a bcrypt hash of a cost that can be borne: `$2b$12$` and 53 characters.
+pub fn is_bcrypt(text: &str) -> bool {
+    let version = ["$2a$", "$2b$", "$2y$"].into_iter().find_map(|version| text.strip_prefix(version));
+    let Some((cost, rest)) = version.and_then(|rest| rest.split_once('$')) else { return false };
+    let cost_fine = cost.len() == 2 && cost.parse::<u32>().is_ok_and(|cost| (4..=MAX_COST).contains(&cost));
+    cost_fine && rest.len() == 53 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
+}
+
 fn digit(number: u32) -> Option<char> {
     DIGITS.get((number % 62) as usize).map(|byte| char::from(*byte))
 }
 
 fn checksum_of(text: &str) -> [u8; CHECKSUM] {
-    let mut rest = crc32(text.as_bytes());
-    let mut digits = [b'0'; CHECKSUM];
+    in_base_62(u64::from(crc32(text.as_bytes())))
+}
+
+fn mark_of(tag: &[u8; 32]) -> [u8; MARK] {
+    in_base_62(tag.first_chunk().map_or(0, |first| u64::from_be_bytes(*first)))
+}
+
+/// The last six digits of a number.
+fn in_base_62(mut rest: u64) -> [u8; 6] {
+    let mut digits = [b'0'; 6];
     for place in digits.iter_mut().rev() {
-        *place = digit(rest).map_or(b'0', |digit| digit as u8);
+        *place = digit(u32::try_from(rest % 62).unwrap_or_default()).map_or(b'0', |digit| digit as u8);
         rest /= 62;
     }
     digits
@@ -125,10 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_of_all_before_it_and_of_one_key() {
+        let tag = |draft: &str| {
+            assert_eq!((draft.len(), &draft[..15]), (4 + 10 + 1 + 26, "nlk_7777777777_"));
+            [9; 32]
+        };
+        let key = make_marked("nlk_", &[7; 64], tag).unwrap();
+        assert_eq!(key.len(), make("nlk_", &[7; 64]).unwrap().len(), "no scanner tells them apart");
+        let written = parse(&key, "nlk_").unwrap();
+        assert_eq!(written.draft, &key[..41]);
+        let mut other = [9; 32];
+        other[7] = 8;
+        assert!(written.is_marked(&[9; 32]) && !written.is_marked(&other));
+        let plain = make("nlk_", &[7; 64]).unwrap();
+        assert!(!parse(&plain, "nlk_").unwrap().is_marked(&[9; 32]));
+    }
+
+    #[test]
     fn a_key_has_one_form() {
         let key = make("nlk_", &[7; 64]).unwrap();
         assert_eq!(key.len(), 4 + 10 + 1 + 32 + 6);
-        assert_eq!(parse(&key, "nlk_"), Ok(Written { id: "7777777777" }));
+        assert_eq!(parse(&key, "nlk_").unwrap().id, "7777777777");
         let changed = |from: &str, to: &str| key.replacen(from, to, 1);
         for (text, flaw) in [
             (changed("nlk_", "nlq_"), Flaw::Prefix),

@@ -9,6 +9,6 @@ pub mod verify;
 
 pub use chain::{Chain, Hash};
 pub use entry::{Circumstances, Entry, Exchange, Handshake, Kind, Outcome, Verdict};
-pub use event::{Ended, Event, Folded};
+pub use event::{Ended, Event, Folded, KeyChange};
 pub use head::{Head, HeadError, VerifyKey, VerifyKeys};
 pub use verify::{Flaw, Reason, Report, Verifier};

@@ -236,7 +236,7 @@ pub struct Source<'a> {
     pub session: Option<&'a str>,
     /// The id of the token (`jti`), or of an API key.
     pub token: Option<&'a str>,
-    /// The id of the key that signed (`kid`).
+    /// The id of the key that signed (`kid`), or of an API key with its set.
     pub key: Option<&'a str>,
 }
 
@@ -300,6 +300,12 @@ impl Handles {
         self.token = Some(Target::Token { issuer, id: token }.handle());
         self.key = key.map(|id| Target::Key { issuer, id }.handle());
         self
+    }
+
+    /// Whether this is among them.
+    pub fn has(&self, target: &Target<'_>) -> bool {
+        let (scope, handle) = (target.scope(), target.handle());
+        self.each().into_iter().any(|(known, one)| known == scope && one == Some(&handle))
     }
 
     /// Whether it is a session that the gateway itself opened.

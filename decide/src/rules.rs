@@ -18,7 +18,7 @@ mod limit;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{API_KEY, Accept};
+pub use accept::{API_KEY, Accept, Keys};
 pub use limit::{
     Excess, FieldKey, FieldSource, INSPECT, KeyPart, Limit, Rate, Settle, Sharing, SharingMode, Statuses, StoreLoss,
 };

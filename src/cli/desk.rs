@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 /// No gateway answers at the address.
 pub(super) const EXIT_ABSENT: u8 = 4;
-/// More than an answer to an order ever has.
-const MOST_BYTES: usize = 1 << 20;
+/// More than an answer to an order ever has; a list of 100,000 API keys has less.
+const MOST_BYTES: usize = 64 << 20;
 
 /// Which gateway is asked, and how long it has.
 #[derive(Debug, clap::Args)]

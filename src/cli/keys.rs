@@ -1,12 +1,16 @@
-//! `moat keys`: API keys made, listed, rotated, revoked and imported, in the file that the configuration names.
+//! `moat keys`: API keys made, listed, rotated, revoked and imported, in the file or set that the configuration names.
+mod set;
 mod show;
 
 use crate::cli::check;
-use crate::config::keys::{Content, KeyFile, find};
+use crate::cli::desk::Desk;
+use crate::config::keys::{Content, KeyFile, KeySetPlace, find};
 use crate::config::options::ApiKeyOptions;
 use crate::config::read::Spanned;
 use crate::config::units::Period;
 use crate::config::{Purpose, process_env};
+use crate::serve::admin::keys::Wish;
+use crate::serve::api_keys::draw;
 use anyhow::{Context, Result, anyhow, bail};
 use decide::api_key;
 use std::io::Read;
@@ -22,7 +26,7 @@ pub enum Command {
     List(show::List),
     /// Make a successor of a key; the old one works for a while longer
     Rotate(Rotate),
-    /// Revoke a key; it is refused from the next reload on, which happens by itself
+    /// Revoke a key. Of a file, it is refused from the next reload on, which happens by itself; of a set, at once and everywhere
     Revoke(Revoke),
     /// Take over a key that another program made, by its bcrypt hash
     Import(Import),
@@ -34,9 +38,23 @@ pub struct Where {
     /// The configuration
     #[arg(long, short, value_name = "FILE", default_value = "gateway.yaml", env = "MOAT_CONFIG")]
     config: PathBuf,
-    /// The file of keys, as routes name it; needed where they name several
+    /// The file of keys, as routes name it; needed where they name several places
     #[arg(long, value_name = "FILE")]
     keys: Option<String>,
+    /// The set of keys in the state engine, as routes name it; needed where they name several places
+    #[arg(long, value_name = "NAME", conflicts_with = "keys")]
+    set: Option<String>,
+    /// Who gives the order, for the audit log. For sets
+    #[arg(long, env = "USER", value_name = "NAME")]
+    actor: Option<String>,
+    #[command(flatten)]
+    desk: Desk,
+}
+
+/// Which of both it is.
+enum Place {
+    File(KeyFile),
+    Set(KeySetPlace),
 }
 
 /// Who a key is.
@@ -116,7 +134,10 @@ pub fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn new(args: New) -> Result<ExitCode> {
-    let file = args.place.file()?;
+    let file = match args.place.find()? {
+        Place::File(file) => file,
+        Place::Set(set) => return args.place.change(&set, Wish::New(args.who.wished()?)),
+    };
     let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
     let mut content = read(&file)?;
     let (id, key) = make(&file.prefix)?;
@@ -132,7 +153,12 @@ fn new(args: New) -> Result<ExitCode> {
 
 fn rotate(args: Rotate) -> Result<ExitCode> {
     let overlap = period(&args.overlap)?;
-    let file = args.place.file()?;
+    let file = match args.place.find()? {
+        Place::File(file) => file,
+        Place::Set(set) => {
+            return args.place.change(&set, Wish::Rotate { id: args.id, overlap_s: overlap.seconds() });
+        }
+    };
     let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
     let mut content = read(&file)?;
     let (id, key) = make(&file.prefix)?;
@@ -170,7 +196,10 @@ fn rotate(args: Rotate) -> Result<ExitCode> {
 }
 
 fn revoke(args: Revoke) -> Result<ExitCode> {
-    let file = args.place.file()?;
+    let file = match args.place.find()? {
+        Place::File(file) => file,
+        Place::Set(set) => return args.place.change(&set, Wish::Revoke { id: args.id }),
+    };
     let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
     let mut content = read(&file)?;
     let entry = content.entry(&args.id).ok_or_else(|| unknown(&args.id, &file))?;
@@ -191,13 +220,20 @@ fn revoke(args: Revoke) -> Result<ExitCode> {
 }
 
 fn import(args: Import) -> Result<ExitCode> {
-    let file = args.place.file()?;
+    let place = args.place.find()?;
     let hash = match args.hash {
         Some(hash) => hash,
         None => {
             let mut text = String::new();
             std::io::stdin().take(4096).read_to_string(&mut text).context("standard input")?;
             text
+        }
+    };
+    let file = match place {
+        Place::File(file) => file,
+        Place::Set(set) => {
+            let (hash, who) = (hash.trim().to_owned(), args.who.wished()?);
+            return args.place.change(&set, Wish::Import { id: args.id, hash, who });
         }
     };
     let _lock = file.lock().with_context(|| format!("`{}`", file.name))?;
@@ -208,23 +244,42 @@ fn import(args: Import) -> Result<ExitCode> {
     if let Some(code) = keep(&args.place, &file, &content)? {
         return Ok(code);
     }
-    println!("`{}` is imported; `moat keys rotate {}` makes a key of ours for its holder", args.id, args.id);
+    imported(&args.id);
     Ok(ExitCode::SUCCESS)
 }
 
+fn imported(id: &str) {
+    println!("`{id}` is imported; `moat keys rotate {id}` makes a key of ours for its holder");
+}
+
 impl Where {
-    fn file(&self) -> Result<KeyFile> {
+    fn find(&self) -> Result<Place> {
         let all = find(&self.config, &process_env).map_err(|problems| anyhow!("{}", problems.text().trim_end()))?;
-        let names = || all.iter().map(|file| format!("`{}`", file.name)).collect::<Vec<_>>().join(", ");
-        match (&self.keys, all.as_slice()) {
-            (None, []) => {
-                bail!("no route accepts API keys\nhint: write `auth: {{api_key: {{prefix: …, keys: {{file: …}}}}}}`")
+        let files = || all.files.iter().map(|file| format!("`{}`", file.name)).collect::<Vec<_>>().join(", ");
+        let sets = || all.sets.iter().map(|set| format!("`{}`", set.name)).collect::<Vec<_>>().join(", ");
+        match (&self.keys, &self.set, all.files.as_slice(), all.sets.as_slice()) {
+            (None, None, [], []) => {
+                let hint = "write `auth: {api_key: {prefix: …, keys: {file: …}}}`, or `keys: {state: …}`";
+                bail!("no route accepts API keys\nhint: {hint}")
             }
-            (None, [one]) => Ok(one.clone()),
-            (None, _) => bail!("routes name several files of keys: choose one with `--keys`: {}", names()),
-            (Some(name), _) => match all.iter().find(|file| file.name == *name) {
-                Some(file) => Ok(file.clone()),
-                None => bail!("no route names `{name}`; they name {}", names()),
+            (None, None, [one], []) => Ok(Place::File(one.clone())),
+            (None, None, [], [one]) => Ok(Place::Set(one.clone())),
+            (None, None, _, []) => bail!("routes name several files of keys: choose one with `--keys`: {}", files()),
+            (None, None, [], _) => bail!("routes name several sets of keys: choose one with `--set`: {}", sets()),
+            (None, None, _, _) => {
+                bail!(
+                    "routes name several places of keys: choose one with `--keys`: {}, or `--set`: {}",
+                    files(),
+                    sets()
+                )
+            }
+            (Some(name), _, known, _) => match known.iter().find(|file| file.name == *name) {
+                Some(file) => Ok(Place::File(file.clone())),
+                None => bail!("no route names `{name}`; they name {}", files()),
+            },
+            (None, Some(name), _, known) => match known.iter().find(|set| set.name == *name) {
+                Some(set) => Ok(Place::Set(set.clone())),
+                None => bail!("no route names the set `{name}`; they name {}", sets()),
             },
         }
     }
@@ -284,16 +339,7 @@ fn make(prefix: &str) -> Result<(String, String)> {
     if !api_key::is_prefix(prefix) {
         bail!("`{prefix}` cannot be the prefix of keys");
     }
-    // Of 96 bytes, some four are left out and 42 are needed.
-    for _ in 0..8 {
-        let mut random = [0; 96];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow!("no random bytes"))?;
-        let Some(key) = api_key::make(prefix, &random) else { continue };
-        if let Ok(written) = api_key::parse(&key, prefix) {
-            return Ok((written.id.to_owned(), key));
-        }
-    }
-    bail!("no random bytes")
+    draw(prefix, |random| api_key::make(prefix, random)).ok_or_else(|| anyhow!("no random bytes"))
 }
 
 fn period(text: &str) -> Result<Period> {

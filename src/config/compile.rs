@@ -22,7 +22,9 @@ use crate::config::options::{CloseAtExpiryOption, DurabilityOption, Gateway, Log
 use crate::config::outline::Outline;
 use crate::config::problem::{At, Report};
 use crate::config::read::{Entries, Spanned, choice};
-use crate::config::settings::{Admin, ApiKeys, Audit, CloseAtExpiry, Durability, Fold, Server, Snapshot, Telemetry};
+use crate::config::settings::{
+    Admin, ApiKeys, Audit, CloseAtExpiry, Durability, Fold, KeySet, Server, Snapshot, Telemetry,
+};
 use crate::config::yaml::Node;
 use decide::headers::{IdentityHeaders, IdentityOptions};
 use decide::policy::nearest;
@@ -76,6 +78,8 @@ struct Compiler<'a> {
     misspelt: RefCell<HashSet<Noun>>,
     /// Files of API keys that some route names.
     api_keys: RefCell<BTreeMap<String, Arc<ApiKeys>>>,
+    /// Sets of API keys in the state engine that some route names.
+    key_sets: RefCell<BTreeMap<String, Arc<KeySet>>>,
 }
 
 /// Compiles options. A result is whole only if the report is empty afterwards.
@@ -89,6 +93,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         used: RefCell::default(),
         misspelt: RefCell::default(),
         api_keys: RefCell::default(),
+        key_sets: RefCell::default(),
     };
     let server = c.server();
     let admin = c.admin();
@@ -130,6 +135,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         embedded: c.embedded(&server),
         redis,
         api_keys: c.api_keys.take(),
+        key_sets: c.key_sets.take(),
         ext_auth: c.ext_auths(),
         client_certificates: c.client_certificates(authorities, &rules),
         app_sessions: c.app_sessions(&server, pepper),

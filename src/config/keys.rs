@@ -1,8 +1,9 @@
-//! Files of API keys, as `moat keys` finds, reads and rewrites them.
+//! Where API keys are, as `moat keys` finds it: files, which it reads and rewrites, and sets that a running gateway keeps.
 use crate::config::files::{Files, folder_of};
 use crate::config::options::{ApiKeyAuth, ApiKeyOptions, ApiKeysFile, AuthOptions, Gateway, OneAuth};
 use crate::config::problem::{At, Problems, Report};
 use crate::config::read::Spanned;
+use crate::config::secrets::SecretPlace;
 use crate::config::{pepper, read, yaml};
 use aws_lc_rs::hmac;
 use std::fs::{self, OpenOptions};
@@ -11,6 +12,15 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "# API keys: hashes, never keys. Written by `moat keys`; comments are not kept.\n";
+
+/// The places of keys that routes name, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Files.
+    pub files: Vec<KeyFile>,
+    /// Sets in the state engine.
+    pub sets: Vec<KeySetPlace>,
+}
 
 /// A file that some route names, and what its keys look like.
 #[derive(Clone, Debug)]
@@ -21,10 +31,43 @@ pub struct KeyFile {
     pub path: PathBuf,
     /// What its keys begin with.
     pub prefix: String,
-    /// Where the gateway notes when keys were used.
-    pub state_dir: PathBuf,
-    auth: ApiKeyAuth,
+    /// What its keys are hashed with.
+    pub pepper: PepperPlace,
     folder: PathBuf,
+}
+
+/// A set that some route names.
+#[derive(Clone, Debug)]
+pub struct KeySetPlace {
+    /// Its name.
+    pub name: String,
+    /// What its keys are hashed with, and orders about it proven by.
+    pub pepper: PepperPlace,
+}
+
+/// Where the secret is that keys are hashed with.
+#[derive(Clone, Debug)]
+pub struct PepperPlace {
+    /// Where the gateway keeps its own, and notes when keys were used.
+    pub state_dir: PathBuf,
+    written: Option<Spanned<SecretPlace>>,
+    folder: PathBuf,
+}
+
+impl PepperPlace {
+    /// The secret. Makes it where there is none yet.
+    pub fn key(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<hmac::Key, String> {
+        let pepper = match &self.written {
+            Some(place) => {
+                let source = place.source(&self.folder, env)?;
+                source.read().map_err(|error| format!("the pepper cannot be read: {error}"))?.into_bytes()
+            }
+            None => pepper::read_or_make(&self.state_dir, pepper::API_KEYS)
+                .map_err(|error| format!("`server.state_dir` cannot be used: {error}"))?
+                .to_vec(),
+        };
+        Ok(hmac::Key::new(hmac::HMAC_SHA256, &pepper))
+    }
 }
 
 /// What is in a file of keys.
@@ -35,9 +78,9 @@ pub struct Content {
     before: Option<String>,
 }
 
-/// The files of keys that a configuration names, each once. The configuration is read, not compiled: a file that is yet
+/// The places of keys that a configuration names. The configuration is read, not compiled: a file that is yet
 /// to be made is no problem, and neither is whatever else stands in the way of a start.
-pub fn find(config: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<KeyFile>, Problems> {
+pub fn find(config: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Places, Problems> {
     let report = Report::default();
     let files = Files::new(folder_of(config), env, &report);
     let found = within(config, &files);
@@ -48,23 +91,25 @@ pub fn find(config: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<K
     }
 }
 
-fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
+fn within(config: &Path, files: &Files<'_>) -> Option<Places> {
     let mut tree = files.open(&config.file_name()?.to_string_lossy(), None)?;
     files.include(&mut tree);
     let options: Gateway = read::read(&tree, files.report)?;
     let state_dir = files.folder.join(&options.server.state_dir);
-    let mut found: Vec<KeyFile> = Vec::new();
+    let mut found = Places::default();
     let mut add = |auth: &ApiKeyAuth| {
-        let name = auth.keys.file.value.clone();
-        if found.iter().all(|known| known.name != name) {
-            found.push(KeyFile {
-                path: files.folder.join(&name),
-                prefix: auth.prefix.value.clone(),
-                state_dir: state_dir.clone(),
-                auth: auth.clone(),
-                folder: files.folder.clone(),
-                name,
-            });
+        let folder = files.folder.clone();
+        let pepper = PepperPlace { state_dir: state_dir.clone(), written: auth.pepper.clone(), folder: folder.clone() };
+        // What names both is a problem of a start, and none here.
+        if let Some(Spanned { value: name, .. }) = auth.keys.state.clone() {
+            if found.sets.iter().all(|known| known.name != name) {
+                found.sets.push(KeySetPlace { name, pepper });
+            }
+        } else if let Some(Spanned { value: name, .. }) = auth.keys.file.clone()
+            && found.files.iter().all(|known| known.name != name)
+        {
+            let (path, prefix) = (folder.join(&name), auth.prefix.value.clone());
+            found.files.push(KeyFile { path, prefix, pepper, folder, name });
         }
     };
     for (_, route) in options.routes.iter() {
@@ -98,16 +143,7 @@ fn within(config: &Path, files: &Files<'_>) -> Option<Vec<KeyFile>> {
 impl KeyFile {
     /// The keyed hash of a key, as the file has it. Makes the pepper where there is none yet.
     pub fn hash(&self, key: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-        let pepper = match &self.auth.pepper {
-            Some(place) => {
-                let source = place.source(&self.folder, env)?;
-                source.read().map_err(|error| format!("the pepper cannot be read: {error}"))?.into_bytes()
-            }
-            None => pepper::read_or_make(&self.state_dir, pepper::API_KEYS)
-                .map_err(|error| format!("`server.state_dir` cannot be used: {error}"))?
-                .to_vec(),
-        };
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &pepper), key.as_bytes());
+        let tag = hmac::sign(&self.pepper.key(env)?, key.as_bytes());
         let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(format!("hmac-sha256:{hex}"))
     }

@@ -61,6 +61,8 @@ pub struct Snapshot {
     pub app_sessions: Vec<Arc<AppSessionStore>>,
     /// Files of API keys, by name.
     pub api_keys: BTreeMap<String, Arc<ApiKeys>>,
+    /// Sets of API keys in the state engine, by name.
+    pub key_sets: BTreeMap<String, Arc<KeySet>>,
     /// Upstreams, indexed by `decide::rules::Route::upstream`.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Header profiles, indexed by `decide::rules::Route::headers`.

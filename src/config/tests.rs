@@ -1,4 +1,5 @@
 //! Bundles on disk: the repository's own example, and tables of what is wrong with others.
+mod key_sets;
 mod limits;
 mod mistakes;
 mod reload;

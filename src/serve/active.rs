@@ -3,6 +3,7 @@ use crate::config::settings::{AppSessionStore, ExtAuth, Listener, Snapshot};
 use crate::serve::app_sessions::AppSessions;
 use crate::serve::callout::Callout;
 use crate::serve::issuing::Issuing;
+use crate::serve::key_sets::Named;
 use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::serve::sessions::Held;
@@ -31,6 +32,7 @@ pub struct Active {
     cookies: Vec<Arc<str>>,
     callouts: HashMap<Arc<str>, Arc<Callout>>,
     app_sessions: HashMap<Arc<str>, Arc<AppSessions>>,
+    key_sets: HashMap<Arc<str>, Named>,
     held: Option<Arc<Held>>,
     issuing: Option<Issuing>,
 }
@@ -89,6 +91,7 @@ impl Active {
             cookies: cookies(&snapshot),
             callouts: snapshot.ext_auth.iter().map(|service| (service.name.clone(), callout(service))).collect(),
             app_sessions: snapshot.app_sessions.iter().map(store).collect(),
+            key_sets: snapshot.key_sets.values().map(|set| (set.name.clone(), Named::new(set.clone()))).collect(),
             held: snapshot.sessions.browser.clone().map(|settings| Arc::new(Held::new(settings))),
             issuing: snapshot.sessions.tokens.as_ref().and_then(|t| Issuing::new(t.clone(), &snapshot.sessions.keys)),
             snapshot,
@@ -117,6 +120,11 @@ impl Active {
     /// An application's sessions.
     pub fn app_sessions(&self) -> &HashMap<Arc<str>, Arc<AppSessions>> {
         &self.app_sessions
+    }
+
+    /// A set of API keys in the state engine.
+    pub fn key_set(&self, name: &str) -> Option<&Named> {
+        self.key_sets.get(name)
     }
 
     /// Waits until each store of sessions was tried, and no longer than connecting may take.

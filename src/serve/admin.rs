@@ -6,6 +6,7 @@
 mod answer;
 pub mod factors;
 pub mod guard;
+pub mod keys;
 pub mod sessions;
 #[cfg(test)]
 mod tests;

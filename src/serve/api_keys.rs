@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Longer texts are no keys.
-const MAX_BYTES: usize = 512;
+pub(super) const MAX_BYTES: usize = 512;
 /// How exactly the last use is told, in seconds.
 const GRAIN_S: u64 = 60;
 /// Requests that may wait for the first check of an imported key.
@@ -60,7 +60,7 @@ pub async fn judge(keys: &ApiKeys, text: &str, now_s: u64) -> Verdict {
     let Some(key) = key else { return Verdict::Unknown(wrong) };
     let right = match &key.hash {
         KeyHash::Hmac(hash) => Ok(equal(hash, &keys.hash(text))),
-        KeyHash::Bcrypt { hash, seen } => imported(keys, text, hash, seen).await,
+        KeyHash::Bcrypt { hash, seen } => imported(keys.hash(text), text, hash, seen).await,
     };
     match right {
         Err(cause) => Verdict::Unclear(cause),
@@ -73,7 +73,8 @@ pub async fn judge(keys: &ApiKeys, text: &str, now_s: u64) -> Verdict {
     }
 }
 
-fn equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
+/// In a time that does not tell where they differ.
+pub(super) fn equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
     verify_slices_are_equal(one, other).is_ok()
 }
 
@@ -88,8 +89,13 @@ fn note(key: &ApiKey, now_s: u64) {
     }
 }
 
-async fn imported(keys: &ApiKeys, text: &str, hash: &str, seen: &OnceLock<[u8; 32]>) -> Result<bool, &'static str> {
-    let keyed = keys.hash(text);
+/// Whether a text, whose keyed hash this is, is the key of a bcrypt hash.
+pub(super) async fn imported(
+    keyed: [u8; 32],
+    text: &str,
+    hash: &str,
+    seen: &OnceLock<[u8; 32]>,
+) -> Result<bool, &'static str> {
     if let Some(seen) = seen.get() {
         return Ok(equal(seen, &keyed));
     }
@@ -118,6 +124,20 @@ async fn imported(keys: &ApiKeys, text: &str, hash: &str, seen: &OnceLock<[u8; 3
         Ok(Ok(false)) => Ok(false),
         Ok(Err(_)) | Err(_) => Err("the hash of an imported API key cannot be checked"),
     }
+}
+
+/// A new key, written from random bytes, with its id; `None` where the system has none.
+pub fn draw(prefix: &str, write: impl Fn(&[u8]) -> Option<String>) -> Option<(String, String)> {
+    // Of 96 bytes, some four are left out and 42 are needed.
+    for _ in 0..8 {
+        let mut random = [0; 96];
+        aws_lc_rs::rand::fill(&mut random).ok()?;
+        let Some(key) = write(&random) else { continue };
+        if let Ok(written) = api_key::parse(&key, prefix) {
+            return Some((written.id.to_owned(), key));
+        }
+    }
+    None
 }
 
 /// One of those who wait.

@@ -24,6 +24,7 @@ use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
 use crate::store::audit::AuditLog;
+use crate::store::key_sets::KeySets;
 use crate::store::revocations::Revocations;
 use crate::store::seal::Keyring;
 use crate::store::sessions::Sessions;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub revocations: Arc<Revocations>,
     /// Sessions of browsers.
     pub sessions: Arc<Sessions>,
+    /// API keys in the state engine.
+    pub key_sets: Arc<KeySets>,
     /// Proofs of possession that were used.
     pub proofs: Proofs,
     /// The access log.
@@ -106,6 +109,7 @@ impl Shared {
             retired: Arc::default(),
             audit,
             sessions: Arc::new(Sessions::new(state.clone())),
+            key_sets: Arc::new(KeySets::new(state.clone())),
             state,
             revocations,
             proofs: Proofs::default(),

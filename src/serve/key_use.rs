@@ -23,7 +23,7 @@ pub async fn keep(shared: Arc<Shared>) {
 /// Writes now.
 pub async fn write(shared: &Arc<Shared>) {
     let snapshot = shared.active().snapshot.clone();
-    if snapshot.api_keys.is_empty() {
+    if snapshot.api_keys.is_empty() && snapshot.key_sets.is_empty() {
         return;
     }
     together(shared, &snapshot).await;
@@ -43,7 +43,8 @@ async fn together(shared: &Arc<Shared>, snapshot: &Arc<Snapshot>) {
     };
     let Ok(places) = tokio::task::spawn_blocking(places).await else { return };
     let used = |key: &ApiKey| key.used_s.load(Ordering::Relaxed);
-    let here = places.iter().map(|(place, key)| (*place, used(key))).filter(|(_, at_s)| *at_s > 0).collect();
+    let mut here: HashMap<[u8; 32], u64> = shared.key_sets.uses();
+    here.extend(places.iter().map(|(place, key)| (*place, used(key))).filter(|(_, at_s)| *at_s > 0));
     match exchange(&shared.state, &here, now_ms()).await {
         Ok(known) => {
             for (place, at_s) in known {

@@ -36,6 +36,7 @@ pub mod introspection;
 pub mod sign_in;
 pub mod api_keys;
 pub mod factor_keys;
+pub mod key_sets;
 pub mod key_use;
 pub mod assertion;
 pub mod run;

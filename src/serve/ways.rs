@@ -100,6 +100,6 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, &'static str> 
 }
 
 /// A credential that does not verify.
-fn invalid(cause: impl Into<String>) -> Answer {
+pub(super) fn invalid(cause: impl Into<String>) -> Answer {
     Answer::Credential(Credential::Invalid(cause.into()))
 }

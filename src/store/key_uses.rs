@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 const KEPT_MS: u64 = 400 * 86_400_000;
 /// Writes under way at a time.
 const AT_ONCE: usize = 32;
+/// What all of these records are found by: the keys themselves lie beside them.
+const USES: [u8; 32] = *b"when each API key was last used.";
 
 /// Tells when keys were last used here (seconds since the epoch, by their places), and learns when they were used anywhere: the
 /// later of both. Only what is news is written.
@@ -18,19 +20,7 @@ pub async fn exchange(
     here: &HashMap<[u8; 32], u64>,
     now_ms: u64,
 ) -> Result<HashMap<[u8; 32], u64>, Silent> {
-    let mut known: HashMap<[u8; 32], (u64, u64)> = HashMap::new();
-    let mut from: Option<Vec<u8>> = None;
-    loop {
-        let piece = state.scan(Kind::ApiKey, from.as_deref(), MOST).await?;
-        for found in piece.found {
-            let (Ok(place), Some(at_s)) = (found.key.as_slice().try_into(), time(&found.record)) else { continue };
-            known.insert(place, (at_s, found.record.version));
-        }
-        from = piece.next;
-        if from.is_none() {
-            break;
-        }
-    }
+    let known = read(state).await?;
     let mut writes = JoinSet::new();
     for (place, at_s) in here {
         let expect = match known.get(place) {
@@ -43,7 +33,7 @@ pub async fn exchange(
         {
             taken(written)?;
         }
-        let record = Record::new(at_s.to_be_bytes().to_vec(), now_ms.saturating_add(KEPT_MS));
+        let record = Record::new(at_s.to_be_bytes().to_vec(), now_ms.saturating_add(KEPT_MS)).indexed(USES);
         let (state, place) = (state.clone(), *place);
         writes.spawn(async move { state.put(Kind::ApiKey, &place, expect, record).await });
     }
@@ -51,6 +41,26 @@ pub async fn exchange(
         taken(written)?;
     }
     Ok(known.into_iter().map(|(place, (at_s, _))| (place, at_s)).collect())
+}
+
+/// When keys were last used anywhere, seconds since the epoch, by their places.
+pub async fn known(state: &State) -> Result<HashMap<[u8; 32], u64>, Silent> {
+    Ok(read(state).await?.into_iter().map(|(place, (at_s, _))| (place, at_s)).collect())
+}
+
+/// The same, each with the version of its record.
+async fn read(state: &State) -> Result<HashMap<[u8; 32], (u64, u64)>, Silent> {
+    let mut known = HashMap::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let found = state.list(Kind::ApiKey, &USES, after.as_deref(), MOST).await?;
+        let Some(last) = found.last() else { return Ok(known) };
+        after = Some(last.key.clone());
+        for one in &found {
+            let (Ok(place), Some(at_s)) = (one.key.as_slice().try_into(), time(&one.record)) else { continue };
+            known.insert(place, (at_s, one.record.version));
+        }
+    }
 }
 
 /// Who was first has a use of the same minute, or will hear of ours with the next exchange.

@@ -1,7 +1,7 @@
 //! Sessions that end before their time: whoever was ended is out everywhere, and nobody else is.
 mod history;
 mod orders;
-mod signals;
+pub mod signals;
 mod streams;
 mod together;
 mod users;

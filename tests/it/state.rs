@@ -3,6 +3,7 @@ mod backup;
 mod conformance;
 mod embedded;
 mod faults;
+mod key_sets;
 mod placed;
 mod secure;
 mod silence;

@@ -4,4 +4,5 @@ mod certificates;
 mod app_sessions;
 mod ext_auth;
 mod introspection;
+pub mod key_sets;
 mod withheld;

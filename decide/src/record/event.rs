@@ -1,8 +1,11 @@
 //! What the gateway itself did or noticed, as an entry.
+mod folded;
+
+pub use folded::Folded;
+
 use super::chain::Hash;
-use super::entry::Verdict;
 use super::{json, time};
-use crate::facts::{Person, RequestId};
+use crate::facts::Person;
 
 /// What the gateway itself did or noticed.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +122,23 @@ pub enum Event<'a> {
         /// In which tenant.
         tenant: Option<&'a str>,
     },
+    /// `api_key.new`, `api_key.rotate`, `api_key.revoke`, `api_key.import`: an API key of the state engine is made or changed.
+    ApiKey {
+        /// Who says so.
+        actor: Person<&'a str>,
+        /// What is done.
+        change: KeyChange,
+        /// In which set.
+        set: &'a str,
+        /// Its id.
+        id: &'a str,
+        /// The tenant that it belongs to.
+        tenant: Option<&'a str>,
+        /// Its roles.
+        roles: &'a [String],
+        /// Id of the key that takes its place.
+        successor: Option<&'a str>,
+    },
     /// `recovered`: an unfinished last line was set aside at start.
     Recovered {
         /// File that holds it now.
@@ -146,25 +166,28 @@ pub enum Event<'a> {
     Heartbeat,
 }
 
-/// Requests that have one entry together. None of them was forwarded.
-#[derive(Clone, Copy, Debug)]
-pub struct Folded<'a> {
-    /// How many.
-    pub requests: u64,
-    /// What was decided about each of them.
-    pub verdict: Verdict,
-    /// The listener's name.
-    pub listener: &'a str,
-    /// The address or network that all of them came from; `None` where they have none in common.
-    pub client: Option<Person<&'a str>>,
-    /// From how many addresses (IPv6: networks of 64 bits) they came, at the least.
-    pub clients: u64,
-    /// When the first began, milliseconds since the Unix epoch.
-    pub since_ms: u64,
-    /// When the last began.
-    pub until_ms: u64,
-    /// Our ids of the first and the last: they bear the time, so that the entry of any other is found by its id.
-    pub ids: (RequestId, RequestId),
+/// What is done with an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyChange {
+    /// It is made.
+    New,
+    /// It gets a successor.
+    Rotate,
+    /// It is revoked.
+    Revoke,
+    /// It is taken over from another program.
+    Import,
+}
+
+impl KeyChange {
+    const fn event(self) -> &'static str {
+        match self {
+            KeyChange::New => "api_key.new",
+            KeyChange::Rotate => "api_key.rotate",
+            KeyChange::Revoke => "api_key.revoke",
+            KeyChange::Import => "api_key.import",
+        }
+    }
 }
 
 /// How the writer before ended.
@@ -198,6 +221,7 @@ impl Event<'_> {
             Event::Admin { .. } => "admin",
             Event::Revoke { .. } => "revoke",
             Event::FactorRemove { .. } => "factor.remove",
+            Event::ApiKey { change, .. } => change.event(),
             Event::Recovered { .. } => "recovered",
             Event::Gap { .. } => "gap",
             Event::Folded(_) => "folded",
@@ -208,7 +232,10 @@ impl Event<'_> {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let actor = match self {
-            Event::Admin { actor, .. } | Event::Revoke { actor, .. } | Event::FactorRemove { actor, .. } => actor.0,
+            Event::Admin { actor, .. }
+            | Event::Revoke { actor, .. }
+            | Event::FactorRemove { actor, .. }
+            | Event::ApiKey { actor, .. } => actor.0,
             _ => "system",
         };
         json::text(out, ",\"actor\":", actor);
@@ -270,6 +297,13 @@ impl Event<'_> {
                 json::text(out, ",\"subject\":", subject.0);
                 json::optional(out, ",\"tenant\":", tenant);
             }
+            Event::ApiKey { actor: _, change: _, set, id, tenant, roles, successor } => {
+                json::text(out, ",\"detail\":{\"set\":", set);
+                json::text(out, ",\"id\":", id);
+                json::optional(out, ",\"tenant\":", tenant);
+                json::list(out, ",\"roles\":", roles);
+                json::optional(out, ",\"successor\":", successor);
+            }
             Event::Recovered { file, bytes } => {
                 json::text(out, ",\"detail\":{\"file\":", file);
                 json::number(out, ",\"bytes\":", bytes);
@@ -291,23 +325,6 @@ impl Event<'_> {
     }
 }
 
-impl Folded<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
-        json::number(out, ",\"detail\":{\"requests\":", self.requests);
-        json::text(out, ",\"verdict\":", self.verdict.as_str());
-        json::text(out, ",\"listener\":", self.listener);
-        json::optional(out, ",\"client\":", self.client.map(|client| client.0));
-        json::number(out, ",\"clients\":", self.clients);
-        instant(out, ",\"since\":", self.since_ms);
-        instant(out, ",\"until\":", self.until_ms);
-        for (lead, id) in [(",\"first_id\":\"", self.ids.0), (",\"last_id\":\"", self.ids.1)] {
-            out.extend_from_slice(lead.as_bytes());
-            out.extend_from_slice(&id.text());
-            out.push(b'"');
-        }
-    }
-}
-
 fn instant(out: &mut Vec<u8>, lead: &str, at_ms: u64) {
     out.extend_from_slice(lead.as_bytes());
     out.push(b'"');
@@ -317,8 +334,9 @@ fn instant(out: &mut Vec<u8>, lead: &str, at_ms: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, Kind};
+    use super::super::{Entry, Kind, Verdict};
     use super::*;
+    use crate::facts::RequestId;
 
     fn written(kind: Kind<'_>) -> String {
         let mut out = Vec::new();
@@ -356,6 +374,15 @@ mod tests {
                 subject: Person("ann"),
                 tenant: Some("acme"),
             },
+            Event::ApiKey {
+                actor: Person("ops"),
+                change: KeyChange::Rotate,
+                set: "machines",
+                id: "ak_\"1",
+                tenant: None,
+                roles: some,
+                successor: Some("4f7Ka91BxQ"),
+            },
             Event::Recovered { file: "x", bytes: 7 },
             Event::Gap { refused: 9, since_ms: 5 },
             Event::Folded(Folded {
@@ -374,7 +401,8 @@ mod tests {
         for event in events {
             let text = format!("{{{}}}", written(Kind::System(event)));
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let actor = if matches!(event.name(), "admin" | "revoke" | "factor.remove") { "ops" } else { "system" };
+            let ordered = matches!(event.name(), "admin" | "revoke" | "factor.remove" | "api_key.rotate");
+            let actor = if ordered { "ops" } else { "system" };
             assert_eq!((&value["actor"], &value["event"]), (&actor.into(), &event.name().into()), "{text}");
         }
     }

@@ -1,5 +1,6 @@
 //! What a route accepts as a credential, and who vouches for it.
 use crate::facts::Carrier;
+use std::fmt;
 use std::sync::Arc;
 
 /// An accepted kind of credential.
@@ -31,8 +32,8 @@ pub enum Accept {
     ApiKey {
         /// The header.
         header: http::HeaderName,
-        /// Which keys: the name of their file.
-        keys: Arc<str>,
+        /// Which keys.
+        keys: Keys,
     },
     /// A session that the application keeps in a store of its own.
     AppSession {
@@ -53,6 +54,25 @@ pub enum Accept {
         /// Whose certificates: the name under `client_certificates`.
         name: Arc<str>,
     },
+}
+
+/// Where API keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// In a file, as it is named in the configuration.
+    File(Arc<str>),
+    /// In the state engine: the name of the set.
+    State(Arc<str>),
+}
+
+/// As operators read it.
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keys::File(name) => write!(f, "`{name}`"),
+            Keys::State(name) => write!(f, "the set `{name}`"),
+        }
+    }
 }
 
 /// Who vouches for API keys, where an issuer's name is asked for.

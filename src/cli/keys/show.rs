@@ -1,9 +1,10 @@
 //! `moat keys list`: each key, whose it is, its state, and when it was last used. No key and no hash is shown.
-use super::{Where, read, text};
+use super::{Place, Where, read, text};
+use crate::config::keys::KeyFile;
 use crate::config::options::ApiKeyOptions;
+use crate::serve::admin::keys::Row;
 use crate::serve::api_keys::recall;
 use anyhow::Result;
-use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -28,47 +29,50 @@ enum Format {
 
 /// Lists.
 pub(super) fn run(args: List) -> Result<ExitCode> {
-    let file = args.place.file()?;
-    let content = read(&file)?;
-    let used = recall(&file.state_dir);
+    let rows = match args.place.find()? {
+        Place::File(file) => rows(&file)?,
+        Place::Set(set) => match args.place.rows(&set)? {
+            Ok(rows) => rows,
+            Err(code) => return Ok(code),
+        },
+    };
+    let mut out = std::io::stdout().lock();
+    match args.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?,
+        Format::Text => {
+            writeln!(out, "{:<12} {:<8} {:<14} {:<21} {:<21} NAME", "ID", "STATE", "TENANT", "EXPIRES", "LAST USED")?;
+            for Row { id, name, state, tenant, expires, last_used, .. } in &rows {
+                let tenant = tenant.as_deref().unwrap_or("-");
+                let [expires, last] = [expires, last_used].map(|at| at.as_deref().unwrap_or("never"));
+                writeln!(out, "{id:<12} {state:<8} {tenant:<14} {expires:<21} {last:<21} {name}")?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows(file: &KeyFile) -> Result<Vec<Row>> {
+    let content = read(file)?;
+    let used = recall(&file.pepper.state_dir);
     let now = jiff::Timestamp::now();
     let last = |id: &str| {
         let at = used.of(&file.name, id).and_then(|at| i64::try_from(at).ok())?;
         jiff::Timestamp::from_second(at).ok().map(text)
     };
-    let mut out = std::io::stdout().lock();
-    match args.format {
-        Format::Json => {
-            let rows = content.file.keys.iter().map(|(id, key)| {
-                json!({
-                    "id": id.value,
-                    "name": key.name,
-                    "subject": key.subject,
-                    "tenant": key.tenant.as_ref().map(|tenant| &tenant.value),
-                    "roles": key.roles.iter().map(|role| &role.value).collect::<Vec<_>>(),
-                    "state": state(key, now),
-                    "created": key.created.value,
-                    "expires": key.expires.as_ref().map(|at| &at.value),
-                    "revoked": key.revoked.as_ref().map(|at| &at.value),
-                    "successor": key.successor.as_ref().map(|id| &id.value),
-                    "last_used": last(id),
-                })
-            });
-            let rows: Vec<_> = rows.collect();
-            writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
-        }
-        Format::Text => {
-            writeln!(out, "{:<12} {:<8} {:<14} {:<21} {:<21} NAME", "ID", "STATE", "TENANT", "EXPIRES", "LAST USED")?;
-            for (id, key) in content.file.keys.iter() {
-                let tenant = key.tenant.as_ref().map_or("-", |tenant| tenant.as_str());
-                let expires = key.expires.as_ref().map_or("never", |at| at.as_str());
-                let last = last(id).unwrap_or_else(|| "never".to_owned());
-                let state = state(key, now);
-                writeln!(out, "{:<12} {state:<8} {tenant:<14} {expires:<21} {last:<21} {}", id.value, key.name)?;
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let rows = content.file.keys.iter().map(|(id, key)| Row {
+        id: id.value.clone(),
+        name: key.name.clone(),
+        subject: key.subject.clone(),
+        tenant: key.tenant.as_ref().map(|tenant| tenant.value.clone()),
+        roles: key.roles.iter().map(|role| role.value.clone()).collect(),
+        state: state(key, now).to_owned(),
+        created: key.created.value.clone(),
+        expires: key.expires.as_ref().map(|at| at.value.clone()),
+        revoked: key.revoked.as_ref().map(|at| at.value.clone()),
+        successor: key.successor.as_ref().map(|id| id.value.clone()),
+        last_used: last(id),
+    });
+    Ok(rows.collect())
 }
 
 fn state(key: &ApiKeyOptions, now: jiff::Timestamp) -> &'static str {

@@ -122,7 +122,7 @@ fn compare_access(name: &str, old: &SessionRules, new: &SessionRules, lines: &mu
             Accept::ExtAuth { name: service, .. } => format!("route `{name}` accepts whom `{service}` knows too"),
             Accept::Certificate { name: of } => format!("route `{name}` accepts certificates of `{of}` too"),
             Accept::ApiKey { header, keys } => {
-                format!("route `{name}` accepts API keys of `{keys}` in `{header}` too")
+                format!("route `{name}` accepts API keys of {keys} in `{header}` too")
             }
         });
     }

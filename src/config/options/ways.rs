@@ -15,10 +15,12 @@ pub struct ApiKeyAuth {
     /// What keys begin with: 2 to 20 letters, digits and `_`, beginning with a letter and ending with `_`. Secret scanners
     /// know keys that leaked by it.
     pub prefix: Spanned<String>,
-    /// Where the keys are: a file that `moat keys` writes. It holds hashes, never keys.
+    /// Where the keys are: `{file: PATH}`, a file that `moat keys` writes, or `{state: NAME}`, a set in the state engine. Both
+    /// hold hashes, never keys.
     pub keys: Spanned<KeysPlace>,
-    /// Place of the secret that keys are hashed with, of 32 bytes or more; the same for all replicas that share the file.
-    /// Default: made once, in `state_dir`. Danger: with another one, no key of the file is known any more.
+    /// Place of the secret that keys are hashed with, of 32 bytes or more; the same for all replicas that share the keys, hence
+    /// needed where `storage` shares `api_keys`. Default: made once, in `state_dir`. Danger: with another one, no key is known
+    /// any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pepper: Option<Spanned<SecretPlace>>,
 }
@@ -27,12 +29,17 @@ fn header() -> Spanned<String> {
     "x-api-key".to_owned().into()
 }
 
-/// Where API keys are.
+/// Where API keys are: one of both.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeysPlace {
-    /// The file.
-    pub file: Spanned<String>,
+    /// The file. What changes in it takes a reload, which happens by itself, at each replica that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Spanned<String>>,
+    /// Name of a set in the state engine (`storage`, `api_keys`): 1 to 63 lowercase letters, digits, `-` and `_`. Routes that name
+    /// the same set accept the same keys. What `moat keys` changes in it holds at all replicas at once, without a reload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Spanned<String>>,
 }
 
 /// A file of API keys, as `moat keys` writes it.

@@ -1,10 +1,59 @@
-//! API keys as compiled: found by id, with who each of them is.
+//! API keys as compiled: those of files, found by id, with who each of them is; and sets of those in the state engine.
 use aws_lc_rs::hmac;
 use decide::facts::Identity;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A set of keys in the state engine.
+#[derive(Debug)]
+pub struct KeySet {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What keys begin with.
+    pub prefix: Box<str>,
+    /// What keys are hashed with. What they are sealed, found and marked with is derived from it.
+    pub pepper: hmac::Key,
+}
+
+impl KeySet {
+    /// The keyed hash of a key.
+    pub fn hash(&self, key: &str) -> [u8; 32] {
+        keyed(&self.pepper, key)
+    }
+
+    /// Whether this is its pepper.
+    pub fn has_pepper(&self, pepper: &hmac::Key) -> bool {
+        self.hash("") == keyed(pepper, "")
+    }
+
+    /// What a key of this set is marked with ([`decide::api_key::make_marked`]).
+    pub fn mark(&self, draft: &str) -> [u8; 32] {
+        self.apart("mark", draft)
+    }
+
+    /// Where the last use of a key is kept.
+    pub fn use_place(&self, id: &str) -> [u8; 32] {
+        self.apart("last use", id)
+    }
+
+    /// What its records are sealed with. The secret goes for all sets of one pepper: names are in what is bound to it.
+    pub fn sealing_key(&self) -> [u8; 32] {
+        keyed(&self.pepper, "seal\0")
+    }
+
+    /// A hash that is no key's, since no key holds a NUL, and no other set's, since no name does.
+    fn apart(&self, what: &str, text: &str) -> [u8; 32] {
+        keyed(&self.pepper, &format!("{what}\0{}\0{text}", self.name))
+    }
+}
+
+fn keyed(pepper: &hmac::Key, text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(hmac::sign(pepper, text.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
 
 /// The keys of one file.
 #[derive(Debug)]
@@ -63,9 +112,7 @@ impl ApiKeys {
 
     /// The keyed hash of a key.
     pub fn hash(&self, key: &str) -> [u8; 32] {
-        let mut hash = [0; 32];
-        hash.iter_mut().zip(hmac::sign(&self.pepper, key.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
-        hash
+        keyed(&self.pepper, key)
     }
 
     /// Where the last use of a key is kept: under a hash that is no key's, since no key holds a NUL.

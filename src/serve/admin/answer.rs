@@ -1,5 +1,5 @@
 //! What the admin listener answers to one request.
-use super::{Desk, Paths, factors, guard, sessions};
+use super::{Desk, Paths, factors, guard, keys, sessions};
 use crate::serve::metrics::{CONTENT_TYPE as METRICS_TEXT, OPENMETRICS, prefers_openmetrics};
 use crate::serve::status::{self, Page, Status};
 use bytes::Bytes;
@@ -52,7 +52,7 @@ impl Check {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers one request. Only orders about sessions and factors have a body that is read.
+/// Answers one request. Only orders about sessions, factors and keys have a body that is read.
 pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if !guard::reaches_us(request.headers()) {
         return problem(StatusCode::MISDIRECTED_REQUEST);
@@ -61,7 +61,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
     let Some(place) = Place::of(&desk, path) else {
         return problem(StatusCode::NOT_FOUND);
     };
-    let order = matches!(place, Place::Reload | Place::Revoke | Place::Sessions | Place::Factors);
+    let order = matches!(place, Place::Reload | Place::Revoke | Place::Sessions | Place::Factors | Place::Keys);
     let allowed = if order { "POST" } else { "GET, HEAD" };
     if !allowed.split(", ").any(|method| request.method().as_str() == method) {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED);
@@ -78,6 +78,7 @@ pub(super) async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Respo
         Place::Revoke => sessions::revoke(&desk, request).await,
         Place::Sessions => sessions::list(&desk, request).await,
         Place::Factors => factors::answer(&desk, request).await,
+        Place::Keys => keys::answer(&desk, request).await,
     }
 }
 
@@ -92,6 +93,7 @@ enum Place<'d> {
     Revoke,
     Sessions,
     Factors,
+    Keys,
 }
 
 impl Place<'_> {
@@ -107,6 +109,7 @@ impl Place<'_> {
             ("/sessions/revoke", _) => Some(Place::Revoke),
             ("/sessions/list", _) => Some(Place::Sessions),
             ("/factors", _) => Some(Place::Factors),
+            ("/keys", _) => Some(Place::Keys),
             (_, _) => None,
         }
     }

@@ -2,14 +2,16 @@
 use super::leash::Leash;
 use crate::config::settings::{AppSessionStore, AskedOfClients, Snapshot};
 use crate::serve::client_certificates::{Presented, Worth, demand, objection};
+use crate::serve::key_sets::at_home;
 use crate::serve::listener::ConnInfo;
 use crate::serve::revocation;
+use crate::store::key_sets;
 use crate::store::revocations::Revocations;
 use decide::deliberation::{Deliberation, Findings, Step};
 use decide::facts::{Answer, Bound, Carrier, Credential, Facts, Identity, Question, Reading};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use decide::rules::{Accept, Access, Resolve, Route, Rules};
+use decide::rules::{Accept, Access, Keys, Resolve, Route, Rules};
 use decide::token::mint::OURS;
 use http::HeaderName;
 use std::sync::Arc;
@@ -186,8 +188,8 @@ fn vouched(route: &Route, snapshot: &Snapshot, caller: Option<&(Arc<Identity>, C
             let voucher = if ours { OURS } else { &*identity.issuer };
             let same = |accept: &&Accept| accept.fits(voucher, *carrier);
             if *carrier == Carrier::ApiKey {
-                let files = rules.accept.iter().filter(same).filter_map(|accept| match accept {
-                    Accept::ApiKey { keys, .. } => Some(&**keys),
+                let places = rules.accept.iter().filter(same).filter_map(|accept| match accept {
+                    Accept::ApiKey { keys, .. } => Some(keys),
                     Accept::Bearer { .. }
                     | Accept::Cookie { .. }
                     | Accept::Session { .. }
@@ -196,7 +198,7 @@ fn vouched(route: &Route, snapshot: &Snapshot, caller: Option<&(Arc<Identity>, C
                     | Accept::ExtAuth { .. }
                     | Accept::Certificate { .. } => None,
                 });
-                return key_holder(identity, files, snapshot);
+                return key_holder(identity, places, snapshot);
             }
             rules.accept.iter().any(|accept| same(&accept))
         }
@@ -215,13 +217,25 @@ fn vouched(route: &Route, snapshot: &Snapshot, caller: Option<&(Arc<Identity>, C
     Credential::Valid { identity: identity.clone(), carrier: *carrier }
 }
 
-/// Who holds the API key now by which an exchange was opened: its entry may have been changed, revoked or removed.
-fn key_holder<'a>(identity: &Identity, files: impl Iterator<Item = &'a str>, snapshot: &Snapshot) -> Credential {
+/// Who holds the API key now by which an exchange was opened: its entry in a file may have been changed, revoked or removed; what
+/// became of one in the state engine is told by marks.
+fn key_holder<'a>(
+    identity: &Arc<Identity>,
+    mut places: impl Iterator<Item = &'a Keys>,
+    snapshot: &Snapshot,
+) -> Credential {
     let id = identity.session.as_deref().unwrap_or_default();
-    let key = files.filter_map(|file| snapshot.api_keys.get(file)?.key(id)).find(|key| key.is_of(identity));
-    match key {
+    let key = places.find_map(|keys| match keys {
+        Keys::File(file) => {
+            let key = snapshot.api_keys.get(&**file)?.key(id).filter(|key| key.is_of(identity))?;
+            Some((&key.identity, key.revoked))
+        }
+        Keys::State(set) => key_sets::is_of(set, identity).then_some((identity, false)),
+    });
+    match key.map(|(identity, revoked)| at_home(&snapshot.rules, identity).map(|()| (identity, revoked))) {
         None => Credential::Invalid("the API key is gone".to_owned()),
-        Some(key) if key.revoked => Credential::Revoked("the API key was revoked".to_owned()),
-        Some(key) => Credential::Valid { identity: key.identity.clone(), carrier: Carrier::ApiKey },
+        Some(Err(cause)) => Credential::Invalid(cause.to_owned()),
+        Some(Ok((_, true))) => Credential::Revoked("the API key was revoked".to_owned()),
+        Some(Ok((identity, false))) => Credential::Valid { identity: identity.clone(), carrier: Carrier::ApiKey },
     }
 }

@@ -63,6 +63,7 @@ pub(super) struct Families {
     pub(super) cookies_hardened: IntCounter,
     pub(super) headers_stripped: IntCounterVec,
     pub(super) session_active: IntGauge,
+    pub(super) api_key_stale: IntCounter,
     pub(super) session_events: IntCounterVec,
     pub(super) second_factors: IntCounterVec,
     pub(super) step_ups: IntCounterVec,
@@ -309,6 +310,10 @@ impl Families {
                 "moat_ratelimit_busy_keys",
                 "Keys of a synced limit that replicas bring together.",
                 &["limit"],
+            )?,
+            api_key_stale: r.counter(
+                "moat_api_key_stale_total",
+                "Requests with an API key that were served by what was read of it before.",
             )?,
             session_active: r.gauge(
                 "moat_session_active",

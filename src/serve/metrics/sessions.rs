@@ -108,6 +108,11 @@ impl Factor {
 }
 
 impl Metrics {
+    /// An API key went on by what was read of it before, because the store was silent.
+    pub fn api_key_stale(&self) {
+        self.families.api_key_stale.inc();
+    }
+
     /// Somebody authenticated again, or did not.
     pub fn step_up(&self, result: StepUp) {
         self.families.step_ups.with_label_values(&[result.word()]).inc();

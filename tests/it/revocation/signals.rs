@@ -19,7 +19,7 @@ async fn gateway() -> Gateway {
 }
 
 /// An event about a user, signed by the issuer's key.
-fn event(gateway: &Gateway, name: &str, user: &str, change: impl FnOnce(&mut Map<String, Value>)) -> String {
+pub fn event(gateway: &Gateway, name: &str, user: &str, change: impl FnOnce(&mut Map<String, Value>)) -> String {
     let header = json!({"alg": "ES256", "typ": "secevent+jwt"});
     let claims = json!({
         "iss": "https://login.test/ssf", "aud": "northlane-api", "iat": now(), "jti": format!("{name} {user}"),
@@ -31,7 +31,7 @@ fn event(gateway: &Gateway, name: &str, user: &str, change: impl FnOnce(&mut Map
     token.signed(&gateway.bundle.key)
 }
 
-async fn push(gateway: &Gateway, token: &str) -> Reply {
+pub async fn push(gateway: &Gateway, token: &str) -> Reply {
     let call = gateway.call("POST", SIGNALS).header("content-type", "application/secevent+jwt");
     call.body(token.to_owned()).send().await
 }

@@ -50,6 +50,7 @@ async fn conforms(one: &Arc<State>, two: &Arc<State>, clock: &Clock) {
     indexes(one, two, clock).await;
     scans(one, clock).await;
     the_feed(one, two).await;
+    super::key_sets::keys_of_sets(one, two, clock).await;
 }
 
 fn soon(clock: &Clock) -> u64 {

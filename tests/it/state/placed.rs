@@ -41,7 +41,7 @@ async fn filled(storage: &[String]) -> Gateway {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_list_names_is_in_the_file() {
     let gateway = filled(&[]).await;
-    assert_eq!(file_has(&gateway).await, "factor=1 family=2 feed=1 mark=1 once=2 session=1");
+    assert_eq!(file_has(&gateway).await, "api_key=3 factor=1 family=2 feed=1 mark=1 once=2 session=1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +52,7 @@ async fn each_kind_lies_in_the_store_whose_list_names_it() {
     let gateway = filled(&storage).await;
     assert_eq!(redis_has(&redis), "feed=1 mark=1 once=2");
     assert_eq!(postgres_has(&postgres).await, "family=2 session=1");
-    assert_eq!(file_has(&gateway).await, "factor=1");
+    assert_eq!(file_has(&gateway).await, "api_key=3 factor=1");
 
     // The other way round, and nothing in the file.
     let (redis, postgres) = (Redis::start(&[]).await, Postgres::start(&[]).await);
@@ -61,7 +61,7 @@ async fn each_kind_lies_in_the_store_whose_list_names_it() {
         in_postgres(postgres.address, "revocations, once"),
     ];
     let gateway = filled(&storage).await;
-    assert_eq!(redis_has(&redis), "factor=1 family=2 session=1");
+    assert_eq!(redis_has(&redis), "api_key=3 factor=1 family=2 session=1");
     assert_eq!(postgres_has(&postgres).await, "feed=1 mark=1 once=2");
     assert_eq!(file_has(&gateway).await, "no file");
 }
@@ -69,18 +69,32 @@ async fn each_kind_lies_in_the_store_whose_list_names_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_a_store_reads_no_names_and_no_handles() {
     let (redis, postgres) = (Redis::start(&[]).await, Postgres::start(&[]).await);
-    let all = "sessions, refresh_families, revocations, once, factors";
+    let all = "sessions, refresh_families, revocations, once, factors, api_keys";
     for storage in [in_redis(redis.address, all), in_postgres(postgres.address, all)] {
         let (gateway, _upstream) = gateway(&[storage]).await;
         let held = hold(&gateway).await;
         let handle = held.cookie.strip_prefix("__Host-sid=").unwrap();
-        for text in ["someone@acme", "workforce", "mallory", "127.0.0.1", handle, &held.refresh, &held.app] {
+        for text in [
+            "someone@acme",
+            "workforce",
+            "mallory",
+            "127.0.0.1",
+            handle,
+            &held.refresh,
+            &held.app,
+            &held.api_key.1,
+            "machines",
+        ] {
             assert_eq!(redis_finds(&redis, text), ":0", "{text}");
             if !postgres.ask("postgres", "SELECT to_regclass('moat_state')").await.contains(&vec!["NULL".to_owned()]) {
                 assert_eq!(postgres_finds(&postgres, text).await, "0", "{text}");
             }
         }
     }
-    assert_eq!(redis_has(&redis), "factor=1 family=2 feed=1 mark=1 once=2 session=1", "there was something to read");
-    assert_eq!(postgres_has(&postgres).await, "factor=1 family=2 feed=1 mark=1 once=2 session=1");
+    assert_eq!(
+        redis_has(&redis),
+        "api_key=2 factor=1 family=2 feed=1 mark=1 once=2 session=1",
+        "there was something to read"
+    );
+    assert_eq!(postgres_has(&postgres).await, "api_key=2 factor=1 family=2 feed=1 mark=1 once=2 session=1");
 }

@@ -1,9 +1,11 @@
 //! The table of docs/state.md, "What a silent store costs": each of its cells, at a gateway whose store was killed.
-use super::stage::{self, Holdings, SECRET, hold, in_postgres, in_redis, open_family, prove, revoke};
+use super::stage::{self, Holdings, SECRET, hold, in_postgres, in_redis, keyed, open_family, prove, revoke};
 use super::{Clock, in_redis as redis_engine, state};
 use crate::families;
 use crate::harness::{Gateway, Postgres, Redis, Reply};
+use crate::revocation::signals;
 use crate::sessions::{ME, SESSION, me, totp};
+use crate::ways::key_sets::keys;
 use decide::facts::{Identity, Person};
 use decide::revocation::{Handles, Source};
 use decide::session::browser::Rules;
@@ -12,7 +14,7 @@ use moat::store::sessions::{FRESH_MS, Fault, GRACE_MS, Presented, Realm, Session
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-const ALL: &str = "sessions, refresh_families, revocations, once, factors";
+const ALL: &str = "sessions, refresh_families, revocations, once, factors, api_keys";
 
 async fn used(gateway: &Gateway, url: &str, cookie: &str) -> String {
     gateway.get(url).header("cookie", cookie).send().await.verdict()
@@ -56,6 +58,21 @@ async fn without_its_store(gateway: &Gateway, held: &Holdings) {
     let code = format!("code={}", totp::shown(&held.app, crate::harness::now()));
     come_again("a second factor", &totp::post(gateway, &held.cookie, &code).send().await);
     assert_ne!(revoke(gateway, "trudy"), Some(0), "nobody is ended where that is not durable");
+    let event = signals::event(gateway, "session-revoked", "trudy", |_| ());
+    assert_eq!(signals::push(gateway, &event).await.status, 503, "the sender sends it again");
+    // An API key that was read is good on ordinary routes; what was not read, nobody can tell.
+    gateway
+        .until("an API key goes on by what was read before", async |gateway| {
+            assert_eq!(keyed(gateway, "/keyed", &held.api_key.0).await.verdict(), "200");
+            !gateway.metrics().await.contains("moat_api_key_stale_total 0")
+        })
+        .await;
+    come_again("a key on a sensitive route", &keyed(gateway, "/keyed/secret", &held.api_key.0).await);
+    come_again("a key that was not used", &keyed(gateway, "/keyed", &held.idle_key).await);
+    for order in [&["new", "--name", "x"][..], &["rotate", &held.api_key.1], &["revoke", &held.api_key.1], &["list"]] {
+        let output = keys(gateway, order);
+        assert!(output.code == Some(1) && output.stderr.contains("is silent"), "{order:?}: {output:?}");
+    }
     // What needs no store goes on.
     assert_eq!(families::held(gateway, &held.access).await, "200", "an access token of ours");
     assert_eq!(gateway.get(ME).bearer(&bearer).send().await.verdict(), "200", "a token of the issuer");
@@ -73,6 +90,12 @@ async fn with_it_again(gateway: &Gateway, held: &Holdings) {
     gateway.until("refreshes are answered", async |g| families::refresh(g, &held.refresh).await.status == 200).await;
     assert_eq!(used(gateway, ME, &held.cookie).await, "200");
     assert_eq!(revoke(gateway, "trudy"), Some(0));
+    let event = signals::event(gateway, "session-revoked", "trudy", |_| ());
+    assert_eq!(signals::push(gateway, &event).await.status, 202);
+    assert_eq!(keyed(gateway, "/keyed/secret", &held.idle_key).await.verdict(), "200");
+    assert_eq!(keyed(gateway, "/keyed", &held.api_key.0).await.verdict(), "200", "nothing was revoked");
+    assert_eq!(keys(gateway, &["revoke", &held.api_key.1]).code, Some(0));
+    assert_eq!(keyed(gateway, "/keyed", &held.api_key.0).await.verdict(), "401 session.revoked");
     assert_eq!(opens(gateway).await.status, 201);
 }
 
@@ -90,6 +113,7 @@ macro_rules! the_table {
         assert_eq!(used(&gateway, ME, &held.cookie).await, "503 gateway.unavailable");
         let bearer = gateway.token("acme", &["cashier"]);
         assert_eq!(gateway.get(ME).bearer(&bearer).send().await.verdict(), "503 gateway.unavailable");
+        assert_eq!(keyed(&gateway, "/keyed", &held.api_key.0).await.verdict(), "503 gateway.unavailable");
         assert_eq!(gateway.get("https://acme.localhost/page").send().await.status, 200);
         $store.restart().await;
         with_it_again(&gateway, &held).await;

@@ -2,9 +2,11 @@
 use crate::families::{self, bound, bound::Key};
 use crate::harness::{Bundle, Gateway, OWNER, Postgres, Redis, Reply, Token, Upstream, moat};
 use crate::sessions::{self, totp};
+use crate::ways::key_sets;
 use std::net::SocketAddr;
 
 const KEYS: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const KEYED: &str = "api_key: {prefix: nlk_, keys: {state: machines}, pepper: {file: pepper}}";
 pub const SECRET: &str = "https://acme.localhost/secret";
 
 /// A part of `storage:`.
@@ -22,10 +24,11 @@ pub fn in_postgres(address: SocketAddr, kinds: &str) -> String {
     )
 }
 
-/// Sessions, families, proofs, second factors and revocations, kept where `storage` says; `/secret` is a sensitive route.
+/// Sessions, families, proofs, second factors, API keys and revocations, kept where `storage` says; `/secret` is a sensitive route.
 pub fn bundle(upstream: &Upstream, storage: &[String]) -> Bundle {
     let bundle = Bundle::standard(upstream.address);
     bundle.write("keys", KEYS);
+    bundle.write("pepper", "a pepper of thirty-two bytes, or a few more\n");
     bundle.write("hash-key", "a secret that all replicas have in common\n");
     bundle.write("password", OWNER.1);
     bundle.replace(
@@ -37,6 +40,7 @@ pub fn bundle(upstream: &Upstream, storage: &[String]) -> Bundle {
   totp: {issuer: North Lane, acr: mfa}
 ",
     );
+    bundle.replace("  workforce:\n", "  workforce:\n    signals: {caep: \"https://login.test/ssf\"}\n");
     let storage: String = storage.iter().map(|part| format!("  {part}\n")).collect();
     if !storage.is_empty() {
         bundle.replace("routes:\n", &format!("storage:\n{storage}routes:\n"));
@@ -45,6 +49,8 @@ pub fn bundle(upstream: &Upstream, storage: &[String]) -> Bundle {
         ("me", "/me", "any_of: [{bearer: workforce}, {session: browser}]", ""),
         ("secret", "/secret", "session: browser", "\n    audit: {sensitive: true}"),
         ("held", "/api/held", "any_of: [{bearer: moat}, {dpop: moat}]", ""),
+        ("keyed", "/keyed", KEYED, ""),
+        ("key-secret", "/keyed/secret", KEYED, "\n    audit: {sensitive: true}"),
     ] {
         bundle.route(&format!(
             "  {name}:
@@ -80,6 +86,9 @@ pub struct Holdings {
     /// A key, and an access token that is bound to it.
     pub key: Key,
     pub bound: String,
+    /// API keys: one that is used, and its id; one that is not.
+    pub api_key: (String, String),
+    pub idle_key: String,
 }
 
 /// Opens one of each, and revokes somebody.
@@ -97,7 +106,10 @@ pub async fn hold(gateway: &Gateway) -> Holdings {
         refresh: families::text(&family, "refresh_token"),
         key,
         bound,
+        api_key: key_sets::new(gateway, &["--tenant", "acme"]),
+        idle_key: key_sets::new(gateway, &["--tenant", "acme"]).0,
     };
+    assert_eq!(keyed(gateway, "/keyed", &holdings.api_key.0).await.verdict(), "200");
     assert_eq!(prove(gateway, &holdings).await, "200");
     assert_eq!(revoke(gateway, "mallory"), Some(0));
     holdings
@@ -112,6 +124,11 @@ pub async fn open_family(gateway: &Gateway) -> Reply {
 pub async fn prove(gateway: &Gateway, holdings: &Holdings) -> String {
     let proof = holdings.key.proof("GET", "https://acme.localhost/api/held", Some(&holdings.bound));
     bound::used(gateway, &holdings.bound, &proof).await
+}
+
+/// A request with an API key.
+pub async fn keyed(gateway: &Gateway, path: &str, key: &str) -> Reply {
+    gateway.get(&format!("https://acme.localhost{path}")).header("x-api-key", key).send().await
 }
 
 /// `moat sessions revoke --subject NAME`; the exit code.

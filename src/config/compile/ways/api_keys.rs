@@ -1,24 +1,20 @@
-//! `auth: {api_key: …}` and the files that it names.
+//! `auth: {api_key: …}`, the files that it names, and the sets.
 use crate::config::compile::Compiler;
-use crate::config::options::{ApiKeyAuth, ApiKeyOptions, ApiKeysFile};
+use crate::config::options::{ApiKeyAuth, ApiKeyOptions, ApiKeysFile, UseOption};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::{ApiKey, ApiKeys, KeyHash};
+use crate::config::settings::{ApiKey, ApiKeys, KeyHash, KeySet};
 use crate::config::{Purpose, pepper};
 use aws_lc_rs::hmac;
 use decide::api_key;
 use decide::facts::{Identity, Person};
 use decide::revocation::{Handles, Source};
-use decide::rules::{API_KEY, Accept, Rules};
+use decide::rules::{API_KEY, Accept, Keys, Rules, is_tenant_id};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 /// Fewest bytes of a pepper.
 const PEPPER: usize = 32;
-/// The greatest cost of a bcrypt hash: a second or more of a processor.
-const MAX_COST: u32 = 14;
-/// Fewest characters by which an imported key is found: fewer are no id, but a guess.
-const MIN_IMPORTED: usize = 4;
 
 impl Compiler<'_> {
     /// What a route accepts; the file is read once, whoever names it.
@@ -29,23 +25,77 @@ impl Compiler<'_> {
             let message = format!("`{}` cannot be the prefix of keys", options.prefix.value);
             self.report.hinted(options.prefix.at, message, Some(hint));
         }
-        let file = &options.keys.file;
+        let keys = match (&options.keys.file, &options.keys.state) {
+            (Some(file), None) => self.key_file(file, options, rules)?,
+            (None, Some(set)) => self.key_set(set, options)?,
+            (Some(_), Some(_)) | (None, None) => {
+                let hint = "write `keys: {file: PATH}`, or `keys: {state: NAME}`";
+                self.report.hinted(options.keys.at, "keys are in a file or in a set of the state engine", Some(hint));
+                return None;
+            }
+        };
+        Some(Accept::ApiKey { header: header?, keys })
+    }
+
+    fn key_file(&self, file: &Spanned<String>, options: &ApiKeyAuth, rules: &Rules) -> Option<Keys> {
         let known = self.api_keys.borrow().get(file.as_str()).cloned();
         let keys = match known {
             Some(known) => {
-                if *known.prefix != *options.prefix.value {
-                    let message = format!("keys of `{}` begin with `{}` elsewhere", file.value, known.prefix);
-                    self.report.hinted(options.prefix.at, message, Some("the keys of one file have one prefix"));
-                }
+                self.one_prefix(file, &known.prefix, options);
                 known
             }
             None => {
-                let keys = Arc::new(self.load_keys(options, rules)?);
+                let keys = Arc::new(self.load_keys(file, options, rules)?);
                 self.api_keys.borrow_mut().insert(file.value.clone(), keys.clone());
                 keys
             }
         };
-        Some(Accept::ApiKey { header: header?, keys: keys.name.clone() })
+        Some(Keys::File(keys.name.clone()))
+    }
+
+    fn key_set(&self, set: &Spanned<String>, options: &ApiKeyAuth) -> Option<Keys> {
+        if !is_tenant_id(set) {
+            let message = format!("`{}` cannot be the name of a set", set.value);
+            self.report.hinted(set.at, message, Some("write 1 to 63 lowercase letters, digits, `-` and `_`"));
+            return None;
+        }
+        let storage = &self.options.storage;
+        let redis = storage.redis.iter().flat_map(|redis| &redis.use_for.value);
+        let postgres = storage.postgres.iter().flat_map(|postgres| &postgres.use_for.value);
+        if options.pepper.is_none() && redis.chain(postgres).any(|kind| kind.value == UseOption::ApiKeys) {
+            let hint = "write `pepper: …` beside `keys`, the same secret for all replicas";
+            self.report.hinted(
+                set.at,
+                "replicas share keys that each of them hashes with a pepper of its own",
+                Some(hint),
+            );
+        }
+        let known = self.key_sets.borrow().get(set.as_str()).cloned();
+        let keys = match known {
+            Some(known) => {
+                self.one_prefix(set, &known.prefix, options);
+                if !known.has_pepper(&self.pepper(options)) {
+                    let place = options.pepper.as_ref().map_or(set.at, |pepper| pepper.at);
+                    let message = format!("keys of `{}` are hashed with another pepper elsewhere", set.value);
+                    self.report.hinted(place, message, Some("the keys of one set have one pepper"));
+                }
+                known
+            }
+            None => {
+                let (name, prefix) = (Arc::from(set.as_str()), Box::from(options.prefix.as_str()));
+                let keys = Arc::new(KeySet { name, prefix, pepper: self.pepper(options) });
+                self.key_sets.borrow_mut().insert(set.value.clone(), keys.clone());
+                keys
+            }
+        };
+        Some(Keys::State(keys.name.clone()))
+    }
+
+    fn one_prefix(&self, place: &Spanned<String>, known: &str, options: &ApiKeyAuth) {
+        if *known != *options.prefix.value {
+            let message = format!("keys of `{}` begin with `{known}` elsewhere", place.value);
+            self.report.hinted(options.prefix.at, message, Some("the keys of one place have one prefix"));
+        }
     }
 
     fn key_header(&self, name: &Spanned<String>) -> Option<http::HeaderName> {
@@ -61,8 +111,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn load_keys(&self, options: &ApiKeyAuth, rules: &Rules) -> Option<ApiKeys> {
-        let name = &options.keys.file;
+    fn load_keys(&self, name: &Spanned<String>, options: &ApiKeyAuth, rules: &Rules) -> Option<ApiKeys> {
         let pepper = self.pepper(options);
         let (_, file) = self.files.load::<ApiKeysFile>(name, name.at)?;
         let mut keys = HashMap::with_capacity(file.keys.0.len());
@@ -169,11 +218,12 @@ impl Compiler<'_> {
                 bytes.map(KeyHash::Hmac)
             }
             Some(("bcrypt", hash_text)) => {
-                let fine = is_bcrypt(hash_text) && id.len() >= MIN_IMPORTED && id.bytes().all(|b| b.is_ascii_graphic());
+                let fine = api_key::is_bcrypt(hash_text) && api_key::is_imported_id(id);
                 if !fine {
                     let hint = format!(
-                        "write `bcrypt:$2b$…` with a cost of at most {MAX_COST}, for a key of which at least \
-                         {MIN_IMPORTED} characters are its id"
+                        "write `bcrypt:$2b$…` with a cost of at most {}, for a key of which at least {} characters are its id",
+                        api_key::MAX_COST,
+                        api_key::MIN_IMPORTED
                     );
                     self.report.hinted(hash.at, "this is no bcrypt hash that can be used", Some(hint));
                 }
@@ -195,14 +245,6 @@ impl Compiler<'_> {
         }
         read
     }
-}
-
-/// `$2b$12$` and 53 characters.
-fn is_bcrypt(text: &str) -> bool {
-    let version = ["$2a$", "$2b$", "$2y$"].into_iter().find_map(|version| text.strip_prefix(version));
-    let Some((cost, rest)) = version.and_then(|rest| rest.split_once('$')) else { return false };
-    let cost_fine = cost.len() == 2 && cost.parse::<u32>().is_ok_and(|cost| (4..=MAX_COST).contains(&cost));
-    cost_fine && rest.len() == 53 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

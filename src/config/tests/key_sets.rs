@@ -1,0 +1,68 @@
+//! Mistakes in where API keys are, one each: with their messages and places.
+
+const ROUTE: &str = "auth: {bearer: login}";
+const SHARED: &str =
+    "storage: {redis: {url: \"redis://127.0.0.1\", hash_key: {file: roles.yaml}, use_for: [api_keys]}}";
+
+/// What is said about a route with these keys, and with this storage besides.
+fn told(auth: &str, storage: &str) -> String {
+    let server = "server: {state_dir: state}";
+    super::changed(&[(ROUTE, &format!("auth: {auth}")), (server, if storage.is_empty() { server } else { storage })])
+}
+
+#[test]
+fn a_set_that_is_right_compiles() {
+    for (auth, storage) in [
+        ("{api_key: {prefix: nlk_, keys: {state: machines}}}", ""),
+        ("{api_key: {prefix: nlk_, keys: {state: m-2_x}, pepper: {file: roles.yaml}}}", SHARED),
+        (
+            "{any_of: [{api_key: {prefix: nlk_, keys: {state: a}}}, {api_key: {header: x-b, prefix: other_, keys: {state: b}}}, {api_key: {header: x-c, prefix: nlk_, keys: {state: a}}}]}",
+            "",
+        ),
+    ] {
+        assert_eq!(told(auth, storage), "ok", "{auth}");
+    }
+}
+
+#[test]
+fn every_mistake_in_a_set_has_its_message_and_place() {
+    let two = |second: &str| {
+        format!(
+            "{{any_of: [{{api_key: {{prefix: nlk_, keys: {{state: a}}}}}}, {{api_key: {{header: x-b, {second}}}}}]}}"
+        )
+    };
+    let one_of_both =
+        "keys are in a file or in a set of the state engine (write `keys: {file: PATH}`, or `keys: {state: NAME}`)";
+    for (auth, storage, at, said) in [
+        ("{api_key: {prefix: nlk_, keys: {}}}".to_owned(), "", "{}", one_of_both),
+        ("{api_key: {prefix: nlk_, keys: {file: k.yaml, state: m}}}".to_owned(), "", "{file", one_of_both),
+        (
+            "{api_key: {prefix: nlk_, keys: {state: Machines}}}".to_owned(),
+            "",
+            "Machines",
+            "`Machines` cannot be the name of a set (write 1 to 63 lowercase letters, digits, `-` and `_`)",
+        ),
+        (
+            "{api_key: {prefix: nlk_, keys: {state: m}}}".to_owned(),
+            SHARED,
+            "m}",
+            "replicas share keys that each of them hashes with a pepper of its own (write `pepper: …` beside `keys`, the same secret for all replicas)",
+        ),
+        (
+            two("prefix: other_, keys: {state: a}"),
+            "",
+            "other_",
+            "keys of `a` begin with `nlk_` elsewhere (the keys of one place have one prefix)",
+        ),
+        (
+            two("prefix: nlk_, keys: {state: a}, pepper: {file: roles.yaml}"),
+            "",
+            "{file",
+            "keys of `a` are hashed with another pepper elsewhere (the keys of one set have one pepper)",
+        ),
+    ] {
+        let line = super::SOUND.lines().position(|line| line.contains(ROUTE)).unwrap() + 1;
+        let column = format!("    auth: {auth}").find(at).unwrap() + 1;
+        assert_eq!(told(&auth, storage), format!("gateway.yaml:{line}:{column} {said}"), "{auth}");
+    }
+}
