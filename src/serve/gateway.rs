@@ -33,6 +33,7 @@ use arc_swap::ArcSwap;
 use decide::facts::RequestId;
 use decide::refusal::{Code, Refusal};
 use http::HeaderValue;
+use pingora_core::protocols::http::v2::server::HttpSession;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -168,7 +169,7 @@ impl Gateway {
     }
 
     /// A context for a request that never reaches the proxy, with room for its entry where there is any.
-    async fn early(&self, conn: &ConnInfo, glimpse: Glimpse) -> (Context, Option<Refusal>) {
+    pub(crate) async fn early(&self, conn: &ConnInfo, glimpse: Glimpse) -> (Context, Option<Refusal>) {
         let mut context = Context::new(self.shared.clone(), self.shared.active(), Stamp::now());
         context.peer = Some(Peer::of(conn));
         context.glimpse = glimpse;
@@ -233,6 +234,10 @@ impl Front for Gateway {
 
     async fn carry(&self, wire: &mut Wire, head: &Head) -> Turn {
         self.serve(wire, head).await
+    }
+
+    async fn carry_stream(&self, session: HttpSession, conn: &Arc<ConnInfo>) -> Option<Box<HttpSession>> {
+        self.serve_stream(session, conn).await
     }
 
     fn tls_handshake(&self, listener: &str, outcome: &Handshake) {

@@ -1,7 +1,7 @@
 //! HTTP/1 connections: each head is read under a deadline and judged on its raw bytes before pingora may see it.
 use super::drain;
 use super::head::{After, Read, read_head};
-use super::lane::Turn;
+use super::lane::{Turn, UNREAD};
 use super::listener::{Front, Glimpse, House, Reply};
 use super::live::{LEASH, Leash};
 use super::stream::Wire;
@@ -92,14 +92,12 @@ where
             // The answer stops where it is; the request accounts for itself when it is dropped.
             () = leash.parted() => return,
         };
-        if let Some(mut unseen) = conn.handover.take() {
-            unseen.refusal = Some(Refusal::new(Code::RequestMalformed, "the proxy could not read the request"));
-            unseen.tell();
+        if conn.handover.clear() {
             return;
         }
         if conn.requests() == before {
             // Our grammar is the stricter one, so this does not happen; were it otherwise, pingora has answered by itself.
-            let refusal = Refusal::new(Code::RequestMalformed, "the proxy could not read the request");
+            let refusal = Refusal::new(Code::RequestMalformed, UNREAD);
             house.front.refuse(&conn, refusal, Glimpse::default()).await;
             return;
         }

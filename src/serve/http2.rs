@@ -1,9 +1,11 @@
 //! HTTP/2 connections: pingora's sessions under our limits and our clocks, with an eye on every frame.
 mod account;
+mod streams;
 
 use super::drain;
 use super::frames::{Frames, LEFT_BEHIND};
 use super::gather::glimpse;
+use super::lane::Handover;
 use super::listener::{ConnInfo, Front, House};
 use super::live::{LEASH, Leash};
 use super::stream::Wire;
@@ -18,11 +20,12 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest};
 use pingora_http::{RequestHeader, ResponseHeader};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use streams::Streams;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Flow-control window of a stream: what a client may send before we have read it.
@@ -76,60 +79,57 @@ where
     let mut account = Account::new(&*house.front, &conn, &watch);
     let shaken = tokio::select! {
         biased;
+        shaken = timeout(settings.header_timeout, handshake(wire, Some(options(settings)))) => shaken,
         // Before the codec has its preface, there is but one thing to tell.
         () = watch.told() => return account.end(End::of(watch.news().flood)).await,
-        shaken = timeout(settings.header_timeout, handshake(wire, Some(options(settings)))) => shaken,
     };
     let Ok(Ok(mut h2)) = shaken else { return };
 
     let shutdown = house.drain.watch();
     let mut draining = house.drain.watch_left();
     let mut fresh_draining = shutdown.clone();
-    // A client that has just connected has something to ask, and may not have asked it yet.
+    // Each of them is waited for once, across all turns. A client that has just connected has something to ask, and may not
+    // have asked it yet.
+    let mut left = pin!(drain::begun(&mut draining));
     let mut patience = pin!(drain::idle_over(&mut fresh_draining));
-    let (mut going, mut fresh) = (false, true);
-    let mut streams = JoinSet::new();
+    let (mut going, mut fresh, mut busy) = (false, true, false);
+    let mut streams = Streams::new();
     let mut wide = None;
     let mut idle_since = Instant::now();
+    // Set again only when it has struck: most connections are not idle for so long.
+    let mut idle = pin!(sleep_until(idle_since + settings.idle_timeout));
     let mut clocks = Clocks::new(settings);
     let mut tick = pin!(sleep(clocks.period()));
     let end = loop {
         if watch.over() {
             break End::of(watch.news().flood);
         }
+        if std::mem::replace(&mut busy, !streams.is_empty()) && !busy {
+            idle_since = Instant::now();
+            clocks.rest();
+            if wide.take().is_some() {
+                h2.set_target_window_size(CONNECTION_WINDOW);
+            }
+        }
         let accepted = tokio::select! {
             biased;
-            () = async {
-                if fresh {
-                    patience.as_mut().await;
-                } else {
-                    drain::begun(&mut draining).await;
-                }
-            }, if !going => {
+            () = poll_fn(|cx| if fresh { patience.as_mut().poll(cx) } else { left.as_mut().poll(cx) }), if !going => {
                 // GOAWAY; accepted streams finish, and the codec ends the connection after the last one.
                 h2.graceful_shutdown();
                 going = true;
                 continue;
             }
+            // Before the codec, which then sends all that they have said at once.
+            () = poll_fn(|cx| streams.poll_ended(cx)), if !streams.is_empty() => continue,
             accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
             // What the codec has taken in by now has been accepted, or never will be.
             () = watch.told() => {
                 let news = watch.news();
                 clocks.headers_since = news.headers_since;
-                match account.of(&news).await {
+                match streams.beside(account.of(&news)).await {
                     Some(end) => break end,
                     None => continue,
                 }
-            }
-            Some(_) = streams.join_next(), if !streams.is_empty() => {
-                idle_since = Instant::now();
-                if streams.is_empty() {
-                    clocks.rest();
-                    if wide.take().is_some() {
-                        h2.set_target_window_size(CONNECTION_WINDOW);
-                    }
-                }
-                continue;
             }
             () = tick.as_mut(), if !streams.is_empty() || clocks.headers_since.is_some() || watch.is_blocked() => {
                 if let Some(flood) = clocks.strike(&watch, !streams.is_empty()) {
@@ -138,13 +138,20 @@ where
                 tick.as_mut().reset(Instant::now() + clocks.period());
                 continue;
             }
-            () = sleep_until(idle_since + settings.idle_timeout), if streams.is_empty() && !going => {
-                house.front.connection_idle(&conn.listener);
-                h2.graceful_shutdown();
-                going = true;
+            () = idle.as_mut(), if streams.is_empty() => {
+                let over = idle_since + settings.idle_timeout;
+                let now = Instant::now();
+                if now >= over + GOODBYE {
+                    return;
+                }
+                if now >= over && !going {
+                    house.front.connection_idle(&conn.listener);
+                    h2.graceful_shutdown();
+                    going = true;
+                }
+                idle.as_mut().reset(if now >= over || going { over + GOODBYE } else { over });
                 continue;
             }
-            () = sleep_until(idle_since + settings.idle_timeout + GOODBYE), if streams.is_empty() => return,
         };
         match accepted {
             Ok(Some(H2Accept::Session(mut session))) => {
@@ -171,45 +178,60 @@ where
                     let cause = "too many requests of this address are under way";
                     refusal = Some(Refusal::new(Code::QuotaExceeded, cause).retry_after(1));
                 }
-                let (app, front, conn, shutdown) =
-                    (house.app.clone(), house.front.clone(), conn.clone(), shutdown.clone());
-                streams.spawn(async move {
-                    match refusal {
-                        Some(refusal) => refuse(&*front, &conn, session, refusal).await,
-                        None => {
-                            let leash = Arc::new(Leash::default());
-                            let session = ServerSession::new_http2(session);
-                            tokio::select! {
-                                biased;
-                                _ = LEASH.scope(leash.clone(), app.process_new_http(session, &shutdown)) => {}
-                                // A stream that is dropped unfinished is reset by the codec.
-                                () = leash.parted() => {}
-                            }
-                        }
-                    }
-                    drop(place);
-                });
+                streams.push(serve(house, &conn, &shutdown, session, refusal, place));
             }
             Ok(Some(H2Accept::Rejected)) => {
                 account.surfaced();
-                if let Some(end) = account.rejected().await {
+                if let Some(end) = streams.beside(account.rejected()).await {
                     break end;
                 }
             }
             // The connection has ended, well or badly; without it no stream can.
-            Ok(None) | Err(_) => match account.of(&watch.news()).await {
+            Ok(None) | Err(_) => match streams.beside(account.of(&watch.news())).await {
                 Some(end) => break end,
                 None => return,
             },
         }
     };
-    account.end(end).await;
-    streams.shutdown().await;
+    streams.beside(account.end(end)).await;
+    streams.cut();
     if matches!(end, End::Flood(_)) {
         h2.abrupt_shutdown(ENHANCE_YOUR_CALM.into());
     }
     // The client gets its GOAWAY if it reads; new streams are not looked at any more.
-    let _ = timeout(GOODBYE, std::future::poll_fn(|cx| h2.poll_closed(cx))).await;
+    let _ = timeout(GOODBYE, poll_fn(|cx| h2.poll_closed(cx))).await;
+}
+
+/// Serves one stream, to its end or to that of its leash.
+async fn serve<A, F>(
+    house: &House<A, F>,
+    conn: &Arc<ConnInfo>,
+    shutdown: &watch::Receiver<bool>,
+    session: HttpSession,
+    refusal: Option<Refusal>,
+    _place: Option<Result<OwnedSemaphorePermit, TryAcquireError>>,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+    F: Front,
+{
+    if let Some(refusal) = refusal {
+        return Box::pin(refuse(&*house.front, conn, session, refusal)).await;
+    }
+    let leash = Arc::new(Leash::default());
+    let carried = async {
+        let Some(session) = house.front.carry_stream(session, conn).await else { return };
+        let handover = session.req_header().extensions.get::<Arc<Handover>>().cloned();
+        house.app.process_new_http(ServerSession::new_http2(*session), shutdown).await;
+        if let Some(handover) = handover {
+            handover.clear();
+        }
+    };
+    tokio::select! {
+        biased;
+        () = LEASH.scope(leash.clone(), carried) => {}
+        // A stream that is dropped unfinished is reset by the codec.
+        () = leash.parted() => {}
+    }
 }
 
 /// Whether `:scheme` is one of HTTP's. Without `:authority` the codec does not tell; nobody who reads a request behind us

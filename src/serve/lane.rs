@@ -19,12 +19,14 @@ mod own;
 mod peek;
 mod serialize;
 mod stream;
+mod streamed;
 mod tunnel;
 mod upload;
 
 pub(crate) use clock::HASTE;
 pub use idle::Idle;
-pub(crate) use stream::{Streamed, TRAILERS};
+pub(crate) use stream::TRAILERS;
+pub(crate) use streamed::take_rest;
 
 use crate::config::settings::HttpVersion;
 use crate::serve::admit::Admitted;
@@ -34,6 +36,7 @@ use crate::serve::gather::Stamp;
 use crate::serve::head::Head;
 use crate::serve::stream::Wire;
 use ask::Ask;
+use decide::refusal::{Code, Refusal};
 use peek::Peek;
 use std::sync::{Mutex, PoisonError};
 
@@ -50,6 +53,9 @@ pub enum Turn {
     Pingora,
 }
 
+/// Why a request that pingora has read otherwise than we, or not at all, is refused.
+pub(crate) const UNREAD: &str = "the proxy could not read the request";
+
 /// Where a request that was decided here waits for pingora to take it.
 #[derive(Default)]
 pub struct Handover(Mutex<Option<Box<Context>>>);
@@ -63,6 +69,14 @@ impl std::fmt::Debug for Handover {
 impl Handover {
     fn put(&self, context: Context) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(context));
+    }
+
+    /// The end of a request that pingora has not taken: it has answered by itself.
+    pub(crate) fn clear(&self) -> bool {
+        let Some(mut unseen) = self.take() else { return false };
+        unseen.refusal = Some(Refusal::new(Code::RequestMalformed, UNREAD));
+        unseen.tell();
+        true
     }
 
     /// The request that waits, if one does.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use decide::facts::TlsFacts;
 use decide::refusal::{Code, Refusal};
 use http::{HeaderName, HeaderValue, StatusCode};
+use pingora_core::protocols::http::v2::server::HttpSession;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -170,6 +171,16 @@ pub trait Front: Send + Sync + 'static {
     fn carry(&self, wire: &mut Wire, head: &Head) -> impl Future<Output = Turn> + Send {
         let _ = (wire, head);
         std::future::ready(Turn::Pingora)
+    }
+
+    /// Serves the request of a stream of HTTP/2, where the gateway carries its bytes itself; leaves it to the proxy otherwise.
+    fn carry_stream(
+        &self,
+        session: HttpSession,
+        conn: &Arc<ConnInfo>,
+    ) -> impl Future<Output = Option<Box<HttpSession>>> + Send {
+        let _ = conn;
+        std::future::ready(Some(Box::new(session)))
     }
 
     /// A place among what waits (`server.unread_answers`), where there is one for this client.

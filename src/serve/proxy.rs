@@ -1,28 +1,26 @@
 //! The life of a request in pingora's phases: admit, then refuse or forward, dress, account.
 use crate::config::settings::HttpVersion;
-use crate::serve::admit::{Admitted, Asked};
-use crate::serve::client::Client;
 use crate::serve::context::Context;
 use crate::serve::failure::{broken_off, failure, not_connected};
 use crate::serve::forward::{self, must_close};
 use crate::serve::gateway::Gateway;
 use crate::serve::gather::Stamp;
-use crate::serve::lane::{HASTE, Streamed, TRAILERS};
-use crate::serve::listener::conn_info;
+use crate::serve::lane::{HASTE, Handover, TRAILERS, UNREAD, take_rest};
+use crate::serve::listener::{Glimpse, conn_info};
 use crate::serve::respond::Made;
 use crate::serve::wire;
 use async_trait::async_trait;
 use bytes::Bytes;
-use decide::facts::Protocol;
 use decide::refusal::{Code, Refusal};
 use decide::reply::check_framing;
 use http::HeaderValue;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, EXPECT};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[async_trait]
@@ -37,17 +35,30 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        if let Some(decided) = conn_info(session).and_then(|conn| conn.handover.take()) {
+        let conn = conn_info(session);
+        let waits = session.req_header().extensions.get::<Arc<Handover>>();
+        let decided = match (waits, &conn) {
+            (Some(of_stream), _) => of_stream.take(),
+            (None, Some(conn)) => conn.handover.take(),
+            (None, None) => None,
+        };
+        if let Some(decided) = decided {
             *ctx = decided;
             wire::forget_spelling(session.req_header_mut());
             return Ok(false);
         }
-        match self.ask(session, ctx).await {
-            Ok(Admitted::Forward) => self.carried(session, ctx).await,
-            Ok(Admitted::Own(made)) => self.send(session, ctx, made).await.map(|()| true),
-            Ok(Admitted::Left) => Error::e_explain(ErrorType::ConnectionClosed, "it waited").map_err(Error::into_down),
-            Err(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
-        }
+        // The grammar of our own path is the stricter one, so this does not come.
+        let refusal = Refusal::new(Code::RequestMalformed, UNREAD);
+        let refusal = match &conn {
+            Some(conn) => {
+                conn.request_begins();
+                let (context, unavailable) = self.early(conn, Glimpse::default()).await;
+                *ctx = context;
+                unavailable.unwrap_or(refusal)
+            }
+            None => refusal,
+        };
+        self.refuse(session, ctx, refusal).await.map(|()| true)
     }
 
     async fn request_body_filter(
@@ -248,76 +259,7 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// The client of a session of pingora's.
-struct Served<'a> {
-    session: &'a mut Session,
-    /// Whether a body may follow.
-    body: bool,
-}
-
-impl Client for Served<'_> {
-    fn asked(&self) -> Asked<'_> {
-        let head = self.session.req_header();
-        Asked {
-            method: head.method.as_str(),
-            target: head.raw_path(),
-            authority: head.uri.authority().map(http::uri::Authority::as_str),
-            headers: &head.headers,
-            protocol: if self.session.is_http2() { Protocol::Http2 } else { Protocol::Http1 },
-            body: self.body,
-            upgrade: self.session.is_upgrade_req(),
-        }
-    }
-
-    /// What is read stays in the buffer from which pingora repeats a request, and is sent from there.
-    async fn body(&mut self, most: usize) -> Result<Vec<u8>, Refusal> {
-        let gone = |_| Refusal::new(Code::RequestMalformed, "the client left before its body was there");
-        self.session.as_mut().enable_retry_buffering();
-        let mut body = Vec::new();
-        while let Some(bytes) = self.session.read_request_body().await.map_err(gone)? {
-            body.extend_from_slice(&bytes);
-            if body.len() > most {
-                let cause = "the body is longer than a limit may look into";
-                return Err(Refusal::new(Code::RequestTooLarge, cause));
-            }
-        }
-        Ok(body)
-    }
-
-    async fn gone(&mut self) {
-        // Nothing is read: it ends when the stream is reset.
-        let _ = self.session.as_mut().read_body_or_idle(true).await;
-    }
-}
-
 impl Gateway {
-    /// Has the request of a session of pingora's decided.
-    async fn ask(&self, session: &mut Session, ctx: &mut Context) -> Result<Admitted, Refusal> {
-        let unknown = || Refusal::new(Code::GatewayUnavailable, "the connection is unknown").retry_after(5);
-        let conn = conn_info(session).ok_or_else(unknown)?;
-        let body = !session.is_body_empty();
-        self.admit(&mut Served { session, body }, &conn, ctx).await
-    }
-
-    /// Carries a stream to an application that speaks HTTP/1.1; whether it was one. What is left is pingora's.
-    async fn carried(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let permit = ctx.permit.as_ref();
-        let pool = permit.and_then(|permit| ctx.active.upstreams.get(permit.destination().upstream));
-        let ours = pool.is_some_and(|pool| pool.settings.version == HttpVersion::Http1);
-        let conn = conn_info(session);
-        let (Some(conn), ServerSession::H2(stream)) = (conn.filter(|_| ours), session.as_downstream_mut()) else {
-            wire::forget_spelling(session.req_header_mut());
-            return Ok(false);
-        };
-        match self.carry_stream(stream, &conn, ctx).await {
-            Streamed::Done => Ok(true),
-            Streamed::Cut => {
-                Error::e_explain(ErrorType::ConnectionClosed, "not answered whole").map_err(Error::into_down)
-            }
-            Streamed::Refused(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
-        }
-    }
-
     /// Takes a place for an answer that may have to wait for its client: pingora does not tell whether it does. A client
     /// for whose answer there is none has less patience coming.
     fn keep_place(&self, session: &mut Session, ctx: &mut Context) {
@@ -351,36 +293,18 @@ impl Gateway {
         if !empty {
             session.write_response_body(Some(made.body), true).await?;
         }
-        take_rest(session).await;
+        let announced = session.req_header().headers.contains_key(EXPECT);
+        if let ServerSession::H2(stream) = session.as_downstream_mut()
+            && !announced
+        {
+            take_rest(stream).await;
+        }
         Ok(())
     }
 }
 
 /// Bytes of an answer that need no place among those that wait: the codec holds them at once.
 const SMALL: u64 = 64 << 10;
-
-/// Greatest rest of a refused request's body that is still taken, and the time for it.
-const REST: (usize, Duration) = (64 << 10, Duration::from_millis(250));
-
-/// Takes the rest of a small HTTP/2 request body after the answer. Without it the stream ends with RST_STREAM, as RFC
-/// 9113, 8.1 allows, but some clients (curl 7.88) then forget the answer that they have already received.
-async fn take_rest(session: &mut Session) {
-    let announced = session.req_header().headers.contains_key(http::header::EXPECT);
-    if !session.is_http2() || announced || session.is_body_done() {
-        return;
-    }
-    let (most, patience) = REST;
-    let rest = async {
-        let mut taken = 0;
-        while let Ok(Some(bytes)) = session.read_request_body().await {
-            taken += bytes.len();
-            if taken > most {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(patience, rest).await;
-}
 
 /// During a drain, HTTP/1 answers say `Connection: close`, so that the client sends its next request elsewhere.
 fn close_when_draining(session: &mut Session) {

@@ -3,12 +3,10 @@ use super::Ask;
 use super::body::Source;
 use super::caller::{Caller, Said};
 use super::exchange::Fail;
-use super::forward::Carried;
 use super::serialize;
-use crate::serve::context::Context;
-use crate::serve::gateway::Gateway;
 use crate::serve::head::After;
 use crate::serve::listener::ConnInfo;
+use crate::serve::wire::edit_request;
 use bytes::{Bytes, BytesMut};
 use decide::headers::request::IdentityHeaders;
 use decide::refusal::{Code, Refusal};
@@ -26,21 +24,10 @@ use std::time::Duration;
 /// Why a request with trailers is refused.
 pub(crate) const TRAILERS: &str = "trailers of a request over HTTP/2, which cannot be passed on";
 
-/// What became of a stream.
-#[derive(Debug)]
-pub enum Streamed {
-    /// The answer is out, and whole.
-    Done,
-    /// It ends without an answer that is whole: nobody is to be told.
-    Cut,
-    /// It is to be answered with this.
-    Refused(Refusal),
-}
-
 /// A client on a stream.
-struct Stream<'a> {
-    session: &'a mut HttpSession,
-    conn: Arc<ConnInfo>,
+pub(super) struct Stream<'a> {
+    pub(super) session: &'a mut HttpSession,
+    conn: &'a Arc<ConnInfo>,
     /// Where the answer goes, once its head has gone.
     writer: Option<SendStream<Bytes>>,
     inbound: BytesMut,
@@ -60,50 +47,18 @@ impl Drop for Stream<'_> {
     }
 }
 
-impl Gateway {
-    /// Carries a request that has a permit to an application that speaks HTTP/1.1, and its answer back.
-    pub(crate) async fn carry_stream(
-        &self,
-        session: &mut HttpSession,
-        conn: &Arc<ConnInfo>,
-        ctx: &mut Context,
-    ) -> Streamed {
-        let mut ask = Ask::of_stream(session);
-        let mut stream = Stream::new(session, conn.clone());
-        let carried = self.carry_to(&mut stream, &mut ask, ctx).await;
-        match carried {
-            Carried::Done { .. } => Streamed::Done,
-            Carried::Gone => Streamed::Cut,
-            Carried::Refused(refusal) => Streamed::Refused(refusal),
-            Carried::Broken { refusal, .. } => {
-                stream.reset();
-                ctx.refusal = Some(refusal);
-                Streamed::Cut
-            }
-            Carried::Tunnel { .. } => {
-                // Nobody asks for one here, and so none is given.
-                stream.reset();
-                Streamed::Cut
-            }
-        }
-    }
-}
-
 impl Ask {
-    /// The head of a stream's request.
-    fn of_stream(session: &HttpSession) -> Ask {
+    /// The head of a stream's request, whose fields are taken out of it.
+    pub(super) fn of_stream(session: &mut HttpSession) -> Ask {
+        let empty = session.is_body_empty();
+        let fields = edit_request(session.req_header_mut(), std::mem::take);
         let head = session.req_header();
-        let mut fields = head.headers.clone();
         let length = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let after = match length {
-            _ if session.is_body_empty() => After::Body(0),
+            _ if empty => After::Body(0),
             Some(length) => After::Body(length),
             None => After::Chunks,
         };
-        // RFC 9110, 8.6: what may have a body and has none says so.
-        if after == After::Body(0) && [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
-            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
         Ask {
             method: head.method.clone(),
             target: Bytes::copy_from_slice(head.raw_path()),
@@ -117,20 +72,30 @@ impl Ask {
             fields,
         }
     }
+
+    /// RFC 9110, 8.6: what may have a body and has none says so.
+    pub(super) fn say_empty(&mut self) {
+        if self.after == After::Body(0) && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
+            self.fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+    }
 }
 
 impl<'a> Stream<'a> {
-    fn new(session: &'a mut HttpSession, conn: Arc<ConnInfo>) -> Stream<'a> {
-        // What a limit has looked into was read already.
-        let seen = session.get_retry_buffer().unwrap_or_default();
-        let length = session.req_header().headers.get(CONTENT_LENGTH);
-        let length: Option<u64> = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        let left = length.map(|length| length.saturating_sub(seen.len() as u64));
-        Stream { session, conn, writer: None, inbound: seen.into(), left, last: Bytes::new(), ended: false }
+    pub(super) fn new(session: &'a mut HttpSession, conn: &'a Arc<ConnInfo>, ask: &Ask) -> Stream<'a> {
+        let left = if let After::Body(length @ 1..) = ask.after { Some(length) } else { None };
+        Stream { session, conn, writer: None, inbound: BytesMut::new(), left, last: Bytes::new(), ended: false }
+    }
+
+    /// Takes what a limit has looked into: it was read already.
+    pub(super) fn take_seen(&mut self) {
+        let Some(seen) = self.session.get_retry_buffer() else { return };
+        self.left = self.left.map(|left| left.saturating_sub(seen.len() as u64));
+        self.inbound = seen.into();
     }
 
     /// Ends the stream so that nobody takes what has come for all.
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         if let Some(writer) = &mut self.writer {
             writer.send_reset(Reason::INTERNAL_ERROR);
         }
@@ -141,7 +106,7 @@ impl Caller for Stream<'_> {
     const ENDS: bool = true;
 
     fn conn(&self) -> &Arc<ConnInfo> {
-        &self.conn
+        self.conn
     }
 
     fn patience(&self) -> Duration {
