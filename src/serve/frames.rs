@@ -9,7 +9,6 @@ use decide::frames::{Bucket, Flood, Inbound, Limits, Outbound, Said, Verdict};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// Requests of one connection that may be refused for their form at once; [`MALFORMED_PER_SECOND`] from then on.
 pub(crate) const MALFORMED: u32 = 16;
@@ -38,7 +37,7 @@ pub(crate) struct Frames {
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     news: Mutex<News>,
-    told: Notify,
+    told: AtomicBool,
     opened: AtomicU32,
     sent: AtomicU64,
     shut: AtomicBool,
@@ -135,12 +134,13 @@ impl Frames {
 impl Watch {
     fn tell(&self, change: impl FnOnce(&mut News)) {
         change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
-        self.told.notify_one();
+        self.told.store(true, Ordering::Relaxed);
     }
 
-    /// Completes when there is something in [`Watch::news`]. Cancel-safe.
-    pub(crate) async fn told(&self) {
-        self.told.notified().await;
+    /// Whether there is something in [`Watch::news`] that nobody has looked at. Nobody is woken for it: whoever asks is the
+    /// one whose reading and writing is followed.
+    pub(crate) fn told(&self) -> bool {
+        self.told.swap(false, Ordering::Relaxed)
     }
 
     /// What has happened. Verdicts and last words are told once.

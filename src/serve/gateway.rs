@@ -236,7 +236,7 @@ impl Front for Gateway {
         self.serve(wire, head).await
     }
 
-    async fn carry_stream(&self, session: HttpSession, conn: &Arc<ConnInfo>) -> Option<Box<HttpSession>> {
+    async fn carry_stream(&self, session: Box<HttpSession>, conn: &Arc<ConnInfo>) -> Option<Box<HttpSession>> {
         self.serve_stream(session, conn).await
     }
 

@@ -3,7 +3,7 @@ mod account;
 mod streams;
 
 use super::drain;
-use super::frames::{Frames, LEFT_BEHIND};
+use super::frames::{Frames, LEFT_BEHIND, Watch};
 use super::gather::glimpse;
 use super::lane::Handover;
 use super::listener::{ConnInfo, Front, House};
@@ -23,6 +23,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use streams::Streams;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
@@ -81,7 +82,7 @@ where
         biased;
         shaken = timeout(settings.header_timeout, handshake(wire, Some(options(settings)))) => shaken,
         // Before the codec has its preface, there is but one thing to tell.
-        () = watch.told() => return account.end(End::of(watch.news().flood)).await,
+        () = told(&watch) => return account.end(End::of(watch.news().flood)).await,
     };
     let Ok(Ok(mut h2)) = shaken else { return };
 
@@ -123,7 +124,7 @@ where
             () = poll_fn(|cx| streams.poll_ended(cx)), if !streams.is_empty() => continue,
             accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
             // What the codec has taken in by now has been accepted, or never will be.
-            () = watch.told() => {
+            () = told(&watch) => {
                 let news = watch.news();
                 clocks.headers_since = news.headers_since;
                 match streams.beside(account.of(&news)).await {
@@ -178,7 +179,8 @@ where
                     let cause = "too many requests of this address are under way";
                     refusal = Some(Refusal::new(Code::QuotaExceeded, cause).retry_after(1));
                 }
-                streams.push(serve(house, &conn, &shutdown, session, refusal, place));
+                // In a box: it changes hands several times.
+                streams.push(serve(house, &conn, &shutdown, Box::new(session), refusal, place));
             }
             Ok(Some(H2Accept::Rejected)) => {
                 account.surfaced();
@@ -202,12 +204,17 @@ where
     let _ = timeout(GOODBYE, poll_fn(|cx| h2.poll_closed(cx))).await;
 }
 
+/// Completes when something was told. To be asked after the codec, which reads and writes what is followed.
+fn told(watch: &Watch) -> impl Future<Output = ()> {
+    poll_fn(|_| if watch.told() { Poll::Ready(()) } else { Poll::Pending })
+}
+
 /// Serves one stream, to its end or to that of its leash.
 async fn serve<A, F>(
     house: &House<A, F>,
     conn: &Arc<ConnInfo>,
     shutdown: &watch::Receiver<bool>,
-    session: HttpSession,
+    session: Box<HttpSession>,
     refusal: Option<Refusal>,
     _place: Option<Result<OwnedSemaphorePermit, TryAcquireError>>,
 ) where
@@ -244,7 +251,7 @@ fn spoken_here(request: &RequestHeader) -> bool {
 }
 
 /// Answers a request that the proxy does not get to see.
-async fn refuse<F: Front>(front: &F, conn: &Arc<ConnInfo>, mut session: HttpSession, refusal: Refusal) {
+async fn refuse<F: Front>(front: &F, conn: &Arc<ConnInfo>, mut session: Box<HttpSession>, refusal: Refusal) {
     let to_head = session.req_header().method == Method::HEAD;
     let asked = session.req_header();
     let authority = asked.uri.authority().map(http::uri::Authority::as_str);

@@ -176,11 +176,11 @@ pub trait Front: Send + Sync + 'static {
     /// Serves the request of a stream of HTTP/2, where the gateway carries its bytes itself; leaves it to the proxy otherwise.
     fn carry_stream(
         &self,
-        session: HttpSession,
+        session: Box<HttpSession>,
         conn: &Arc<ConnInfo>,
     ) -> impl Future<Output = Option<Box<HttpSession>>> + Send {
         let _ = conn;
-        std::future::ready(Some(Box::new(session)))
+        std::future::ready(Some(session))
     }
 
     /// A place among what waits (`server.unread_answers`), where there is one for this client.

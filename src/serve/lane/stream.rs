@@ -3,7 +3,7 @@ use super::Ask;
 use super::body::Source;
 use super::caller::{Caller, Said};
 use super::exchange::Fail;
-use super::serialize;
+use super::serialize::{self, Framing};
 use crate::serve::head::After;
 use crate::serve::listener::ConnInfo;
 use crate::serve::wire::edit_request;
@@ -35,6 +35,8 @@ pub(super) struct Stream<'a> {
     left: Option<u64>,
     /// The last of a body whose length was said, until it is certain that no trailers follow.
     last: Bytes,
+    /// Bytes of the answer that are still to be sent, where its length was said.
+    owed: Option<u64>,
     /// Whether the end of the answer has been said.
     ended: bool,
 }
@@ -61,7 +63,8 @@ impl Ask {
         };
         Ask {
             method: head.method.clone(),
-            target: Bytes::copy_from_slice(head.raw_path()),
+            // It stays where it is.
+            target: Bytes::new(),
             after,
             old: false,
             keep_alive: true,
@@ -84,7 +87,16 @@ impl Ask {
 impl<'a> Stream<'a> {
     pub(super) fn new(session: &'a mut HttpSession, conn: &'a Arc<ConnInfo>, ask: &Ask) -> Stream<'a> {
         let left = if let After::Body(length @ 1..) = ask.after { Some(length) } else { None };
-        Stream { session, conn, writer: None, inbound: BytesMut::new(), left, last: Bytes::new(), ended: false }
+        Stream {
+            session,
+            conn,
+            writer: None,
+            inbound: BytesMut::new(),
+            left,
+            last: Bytes::new(),
+            owed: None,
+            ended: false,
+        }
     }
 
     /// Takes what a limit has looked into: it was read already.
@@ -173,6 +185,7 @@ impl Caller for Stream<'_> {
         (head.status, head.headers) = (said.status, fields);
         self.session.write_response_header(Box::new(head.into()), said.over).map_err(io::Error::other)?;
         self.writer = self.session.take_response_body_writer();
+        self.owed = if let Framing::Length(length) = said.framing { Some(length) } else { None };
         self.ended = said.over;
         Ok(())
     }
@@ -199,7 +212,10 @@ impl Caller for Stream<'_> {
         }
         // Before the codec has them: what it sends at once has left before this returns.
         self.conn.unsent.queued(writer.stream_id().as_u32(), room);
-        writer.send_data(data.freeze(), false).map_err(io::Error::other)?;
+        // The last of so many bytes says that it is, and needs no frame behind it that does.
+        self.owed = self.owed.map(|owed| owed.saturating_sub(room as u64));
+        self.ended = self.owed == Some(0);
+        writer.send_data(data.freeze(), self.ended).map_err(io::Error::other)?;
         Poll::Ready(Ok(room))
     }
 
@@ -217,9 +233,11 @@ impl Caller for Stream<'_> {
         let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
         if self.ended {
             // Where it was reset, nothing will leave any more.
-            return match writer.poll_reset(cx) {
-                Poll::Ready(_) => Poll::Ready(Ok(())),
-                Poll::Pending => self.conn.unsent.poll_left(writer.stream_id().as_u32(), cx).map(Ok),
+            let left = self.conn.unsent.poll_left(writer.stream_id().as_u32(), cx);
+            return if left.is_ready() || writer.poll_reset(cx).is_ready() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
             };
         }
         self.ended = true;

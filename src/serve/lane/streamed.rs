@@ -26,7 +26,7 @@ impl Gateway {
     /// Serves a stream's request. One whose application speaks HTTP/2 comes back, with its decision, for the proxy.
     pub(crate) async fn serve_stream(
         &self,
-        mut session: HttpSession,
+        mut session: Box<HttpSession>,
         conn: &Arc<ConnInfo>,
     ) -> Option<Box<HttpSession>> {
         let mut ctx = Context::new(self.shared.clone(), self.shared.active(), Stamp::now());
@@ -69,12 +69,12 @@ impl Gateway {
 }
 
 /// Puts the decision to the request's head, where the proxy finds it.
-fn hand_over(mut session: HttpSession, ask: Ask, ctx: Context) -> Box<HttpSession> {
+fn hand_over(mut session: Box<HttpSession>, ask: Ask, ctx: Context) -> Box<HttpSession> {
     edit_request(session.req_header_mut(), |fields| *fields = ask.fields);
     let handover = Arc::new(Handover::default());
     handover.put(ctx);
     session.req_header_mut().extensions_mut().insert(handover);
-    Box::new(session)
+    session
 }
 
 /// Sends an answer of the gateway's own making.
@@ -125,8 +125,9 @@ struct Look<'l, 's> {
 
 impl Client for Look<'_, '_> {
     fn asked(&self) -> Asked<'_> {
-        let authority = self.stream.session.req_header().uri.authority().map(http::uri::Authority::as_str);
-        Asked { authority, protocol: Protocol::Http2, ..self.ask.asked() }
+        let head = self.stream.session.req_header();
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        Asked { target: head.raw_path(), authority, protocol: Protocol::Http2, ..self.ask.asked() }
     }
 
     /// What is read stays in the buffer from which the body is forwarded afterwards.

@@ -1,9 +1,11 @@
 //! The thread by which a running exchange can be ended from outside: pulled once, felt by whoever carries its bytes.
 use decide::refusal::{Challenge, Code, Refusal};
+use futures_util::task::AtomicWaker;
+use std::future::poll_fn;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// How long a WebSocket may take for its goodbye: the rest of a frame, and the close frames of both sides.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -43,7 +45,7 @@ impl Pull {
 pub struct Leash {
     phase: AtomicU8,
     pull: OnceLock<Pull>,
-    bell: Notify,
+    bell: AtomicWaker,
 }
 
 impl Leash {
@@ -71,7 +73,7 @@ impl Leash {
     pub fn pull(&self, pull: Pull) -> Option<Phase> {
         self.pull.set(pull).ok()?;
         let phase = self.phase();
-        self.bell.notify_one();
+        self.bell.wake();
         Some(phase)
     }
 
@@ -83,14 +85,16 @@ impl Leash {
     /// Completes when whoever carries the exchange is to let go of it: at once where an answer is cut off, after the
     /// time for a goodbye where there can be one, never where the answer has not begun. For one waiter. Cancel-safe.
     pub async fn parted(&self) {
-        loop {
-            let rung = self.bell.notified();
+        let goodbye = poll_fn(|cx| {
+            self.bell.register(cx.waker());
             match (self.pull.get().is_some(), self.phase()) {
-                (true, Phase::Answering) => return,
-                (true, Phase::Tunnel) => return tokio::time::sleep(GOODBYE).await,
-                (true, Phase::Waiting) | (false, _) => {}
+                (true, Phase::Answering) => Poll::Ready(false),
+                (true, Phase::Tunnel) => Poll::Ready(true),
+                (true, Phase::Waiting) | (false, _) => Poll::Pending,
             }
-            rung.await;
+        });
+        if goodbye.await {
+            tokio::time::sleep(GOODBYE).await;
         }
     }
 }
