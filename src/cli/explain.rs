@@ -242,7 +242,7 @@ impl<W: Write> Page<'_, W> {
 
     /// A line about something that stands under this key in one of the files.
     fn rule(&mut self, name: &str, text: &str, key: &str) -> io::Result<()> {
-        let place = self.loaded.places.get(key).cloned();
+        let place = self.loaded.place(key);
         self.line(name, text, place.as_deref())
     }
 }

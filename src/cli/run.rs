@@ -3,7 +3,7 @@ use crate::cli::check;
 use crate::config::last_good::{self, Bundle};
 use crate::config::problem::Problems;
 use crate::config::settings::{Fallback, Snapshot};
-use crate::config::{Loaded, Purpose, World, process_env};
+use crate::config::{Loaded, Parsed, Purpose, World, process_env};
 use crate::serve::ending::{Orders, Reason};
 use crate::serve::handover::{Predecessor, Program, Steward};
 use crate::serve::inherited::Inherited;
@@ -137,7 +137,11 @@ async fn replaced(steward: Option<&Steward>) -> std::io::Result<u32> {
 /// How a running gateway loads its bundle anew.
 pub fn loader(config: &Path) -> Loader {
     let config = config.to_owned();
-    Arc::new(move || check::load(&config, Purpose::Run).map_err(|problems| refused(&problems)))
+    let parsed = Parsed::default();
+    Arc::new(move || {
+        let world = World { env: &process_env, certificates: &check::certificates, purpose: Purpose::Run };
+        Snapshot::load_again(&config, &world, &parsed).map_err(|problems| refused(&problems))
+    })
 }
 
 fn refused(problems: &Problems) -> Refused {

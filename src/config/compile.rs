@@ -140,7 +140,7 @@ pub(super) fn compile(files: &Files<'_>, tree: &Node, options: &Gateway, world: 
         client_certificates: c.client_certificates(authorities, &rules),
         app_sessions: c.app_sessions(&server, pepper),
         postgres,
-        digest: files.digest(),
+        digest: String::new(),
         rules: Arc::new(rules),
         audit: c.audit(&server),
         server,

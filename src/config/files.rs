@@ -1,16 +1,18 @@
 //! The files of a bundle: reads them, keeps their text for messages, and merges included ones.
 use crate::config::last_good::Bundle;
 use crate::config::outline::Outline;
+use crate::config::parsed::Parsed;
 use crate::config::problem::{At, Report, Source};
 use crate::config::read;
 use crate::config::yaml::{self, Key, Kind, Node};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Greatest size of one file.
 const MAX_FILE: u64 = 64 << 20;
@@ -30,7 +32,8 @@ pub struct Files<'a> {
     /// Digests of the files that are not ours to parse.
     others: RefCell<Vec<(PathBuf, String)>>,
     ids: Cell<u32>,
-    places: RefCell<BTreeMap<String, At>>,
+    /// What the load before this one has parsed.
+    parsed: Option<&'a Parsed>,
 }
 
 impl<'a> Files<'a> {
@@ -46,7 +49,7 @@ impl<'a> Files<'a> {
             watched: RefCell::default(),
             others: RefCell::default(),
             ids: Cell::new(0),
-            places: RefCell::default(),
+            parsed: None,
         }
     }
 
@@ -54,6 +57,11 @@ impl<'a> Files<'a> {
     /// is still looked for in its place.
     pub fn kept(self, bundle: &'a Bundle) -> Files<'a> {
         Files { kept: Some(bundle), ..self }
+    }
+
+    /// The same, but a file that is what it was when `parsed` saw it is not parsed again.
+    pub fn again(self, parsed: &'a Parsed) -> Files<'a> {
+        Files { parsed: Some(parsed), ..self }
     }
 
     /// Whether the texts come from a bundle that was kept.
@@ -74,12 +82,13 @@ impl<'a> Files<'a> {
     /// Reads and parses a file; `asked` is where its name stands.
     pub fn open(&self, name: &str, asked: Option<At>) -> Option<Node> {
         let (file, text) = self.read_text(name, asked)?;
+        self.parse(file, &text)
+    }
+
+    fn parse(&self, file: u32, text: &str) -> Option<Node> {
         let mut ids = self.ids.get();
-        let node = yaml::parse(file, &text, &|name| self.variable(name), self.report, &mut ids);
+        let node = yaml::parse(file, text, &|name| self.variable(name), self.report, &mut ids);
         self.ids.set(ids);
-        if let Some(node) = &node {
-            note(&mut self.places.borrow_mut(), node, "", 3);
-        }
         let node = node.filter(|node| !matches!(node.kind, Kind::Null));
         if node.is_none() && text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
             self.report.problem(At::file(file), "the file is empty");
@@ -114,16 +123,25 @@ impl<'a> Files<'a> {
         Some((file, text))
     }
 
-    /// Where each key of the files stands, by its dotted path, three levels deep: `roles.cashier` → `roles.yaml:12`.
-    pub fn places(&self) -> BTreeMap<String, String> {
-        self.places.borrow().iter().map(|(key, at)| (key.clone(), self.place(*at))).collect()
-    }
-
     /// Reads a whole file as `T`.
-    pub fn load<T: for<'de> Deserialize<'de>>(&self, name: &str, asked: At) -> Option<(Node, T)> {
-        let node = self.open(name, Some(asked))?;
-        let value = read::read(&node, self.report)?;
-        Some((node, value))
+    pub fn load<T>(&self, name: &str, asked: At) -> Option<Arc<T>>
+    where
+        T: for<'de> Deserialize<'de> + Send + Sync + 'static,
+    {
+        let (file, text) = self.read_text(name, Some(asked))?;
+        let read = || -> Option<Arc<T>> { Some(Arc::new(read::read(&self.parse(file, &text)?, self.report)?)) };
+        // What variables stand for may be another thing the next time.
+        let Some(parsed) = self.parsed.filter(|_| !text.contains("${")) else { return read() };
+        let bytes = digest(&SHA256, text.as_bytes());
+        if let Some(known) = parsed.find(name, file, bytes.as_ref()) {
+            return Some(known);
+        }
+        let problems = self.report.len();
+        let value = read()?;
+        if self.report.len() == problems {
+            parsed.keep(name, file, bytes.as_ref(), value.clone());
+        }
+        Some(value)
     }
 
     /// Files that match a path whose last part may hold `*`, sorted.
@@ -222,10 +240,10 @@ impl<'a> Files<'a> {
 
     /// SHA-256 over names and contents of all files, and over the variables that they use.
     pub fn digest(&self) -> String {
-        let mut bytes = Vec::new();
+        let mut all = Context::new(&SHA256);
         let mut field = |text: &str| {
-            bytes.extend((text.len() as u64).to_be_bytes());
-            bytes.extend(text.as_bytes());
+            all.update(&(text.len() as u64).to_be_bytes());
+            all.update(text.as_bytes());
         };
         for source in self.sources.borrow().iter() {
             field(&source.name);
@@ -235,8 +253,8 @@ impl<'a> Files<'a> {
             field(name);
             field(value.as_deref().unwrap_or_default());
         }
-        self.others.borrow().iter().for_each(|(_, other)| bytes.extend(other.as_bytes()));
-        hex(digest(&SHA256, &bytes).as_ref())
+        self.others.borrow().iter().for_each(|(_, other)| all.update(other.as_bytes()));
+        hex(all.finish().as_ref())
     }
 
     /// How many files were parsed so far.
@@ -259,7 +277,11 @@ impl<'a> Files<'a> {
         let mut watched = self.watched.into_inner();
         watched.sort();
         watched.dedup();
-        (self.sources.into_inner(), watched)
+        let sources = self.sources.into_inner();
+        if let Some(parsed) = self.parsed {
+            parsed.forget_all_but(|name| sources.iter().any(|source| source.name == name));
+        }
+        (sources, watched)
     }
 }
 
@@ -298,18 +320,6 @@ fn glob(pattern: &str, name: &str) -> bool {
 /// The folder that a path's relative names refer to; empty for the current one.
 pub fn folder_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
-}
-
-/// Notes the places of a map's keys, and of theirs.
-fn note(places: &mut BTreeMap<String, At>, node: &Node, above: &str, depth: usize) {
-    let Kind::Map(entries) = &node.kind else { return };
-    for (key, value) in entries {
-        let path = if above.is_empty() { key.text.clone() } else { format!("{above}.{}", key.text) };
-        if depth > 1 {
-            note(places, value, &path, depth - 1);
-        }
-        places.entry(path).or_insert(key.at);
-    }
 }
 
 #[cfg(test)]

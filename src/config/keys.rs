@@ -10,6 +10,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const HEAD: &str = "# API keys: hashes, never keys. Written by `moat keys`; comments are not kept.\n";
 
@@ -156,7 +157,7 @@ impl KeyFile {
         }
         let none = |_: &str| None;
         let files = Files::new(self.folder.clone(), &none, &report);
-        let file = files.load::<ApiKeysFile>(&self.name, At::default()).map(|(_, file)| file);
+        let file = files.load::<ApiKeysFile>(&self.name, At::default()).map(Arc::unwrap_or_clone);
         let (sources, _) = files.into_parts();
         let before = sources.first().map(|source| source.text.clone());
         match file.filter(|_| report.is_empty()) {

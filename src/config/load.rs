@@ -4,12 +4,13 @@ use crate::config::compile;
 use crate::config::files::{Files, folder_of};
 use crate::config::last_good::Bundle;
 use crate::config::options::{Gateway, TestsFile};
+use crate::config::parsed::Parsed;
 use crate::config::problem::{At, Problems, Report, Source};
 use crate::config::read;
 use crate::config::settings::{Snapshot, Tls};
-use crate::config::yaml::Node;
-use std::collections::BTreeMap;
+use crate::config::yaml::{self, Kind, Node};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 /// What loading needs of the world around the files.
 pub struct World<'a> {
@@ -52,10 +53,44 @@ pub struct Loaded {
     pub names: Vec<String>,
     /// Number of policy tests that passed.
     pub tests: usize,
-    /// Where each key of the files stands, by its dotted path: `roles.cashier` → `policies/roles.yaml:12`.
-    pub places: BTreeMap<String, String>,
     /// All of it, to be kept.
     pub bundle: Bundle,
+    /// How many of the files `tree` is made of.
+    merged: usize,
+    /// The rest of them, once somebody has asked for a place in them.
+    others: OnceLock<Vec<Node>>,
+}
+
+impl Loaded {
+    /// Where a key stands, by its dotted path: `roles.cashier` → `policies/roles.yaml:12`. `None` where it is a default.
+    pub fn place(&self, key: &str) -> Option<String> {
+        let others = || self.others.get_or_init(|| self.parse_others()).iter();
+        let at = find(&self.tree, key).or_else(|| others().find_map(|node| find(node, key)))?;
+        Some(format!("{}:{}", self.names.get(usize::try_from(at.file).ok()?)?, at.line))
+    }
+
+    /// The same of a key of `gateway.yaml`, or of the next thing above it that stands there.
+    pub fn place_or_above(&self, key: &str) -> Option<String> {
+        let above = std::iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
+        let found = above.filter_map(|key| find(&self.tree, key)).next();
+        found.and_then(|at| Some(format!("{}:{}", self.names.get(usize::try_from(at.file).ok()?)?, at.line)))
+    }
+
+    /// The files that are not part of `gateway.yaml`. Only those who explain ask for what is in them.
+    fn parse_others(&self) -> Vec<Node> {
+        let parse = |(file, (_, text)): (u32, &(String, String))| {
+            yaml::parse(file, text, &|_| None, &Report::default(), &mut 0)
+        };
+        (0..).zip(&self.bundle.files).skip(self.merged).filter_map(parse).collect()
+    }
+}
+
+/// Where a dotted key stands in a tree.
+fn find(node: &Node, key: &str) -> Option<At> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let Kind::Map(entries) = &node.kind else { return None };
+    let (key, below) = entries.iter().find(|(key, _)| key.text == first)?;
+    rest.map_or(Some(key.at), |rest| find(below, rest))
 }
 
 /// Reads an environment variable of this process.
@@ -71,6 +106,13 @@ impl Snapshot {
         let report = Report::default();
         let loaded = Snapshot::load_from(path, Files::new(folder_of(path), world.env, &report), world);
         loaded.map_err(|sources| report.finish(&sources))
+    }
+
+    /// The same as often as files change: a file that is what it was the last time is not parsed again.
+    pub fn load_again(path: &Path, world: &World<'_>, parsed: &Parsed) -> Result<Loaded, Problems> {
+        let report = Report::default();
+        let files = Files::new(folder_of(path), world.env, &report).again(parsed);
+        Snapshot::load_from(path, files, world).map_err(|sources| report.finish(&sources))
     }
 
     /// The same from a bundle that was kept, as it was then, but for what it names and others read.
@@ -124,15 +166,15 @@ fn load(path: &Path, files: &Files<'_>, world: &World<'_>) -> Option<Loaded> {
     }
     snapshot.digest = files.digest();
     snapshot.outline = files.outline(&tree, merged);
-    let places = files.places();
-    Some(Loaded { snapshot, options, tree, names: Vec::new(), tests: passed, places, bundle: Bundle::default() })
+    let (names, bundle) = (Vec::new(), Bundle::default());
+    Some(Loaded { snapshot, options, tree, names, tests: passed, bundle, merged, others: OnceLock::new() })
 }
 
-fn tests(options: &Gateway, files: &Files<'_>) -> Vec<TestsFile> {
+fn tests(options: &Gateway, files: &Files<'_>) -> Vec<Arc<TestsFile>> {
     let Some(pattern) = &options.policies.tests else { return Vec::new() };
     let names = files.matching(pattern, pattern.at);
     if names.is_empty() {
         files.report.problem(pattern.at, format!("no file matches `{}`", pattern.value));
     }
-    names.iter().filter_map(|name| files.load::<TestsFile>(name, pattern.at)).map(|(_, file)| file).collect()
+    names.iter().filter_map(|name| files.load(name, pattern.at)).collect()
 }

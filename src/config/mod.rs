@@ -16,6 +16,8 @@ pub mod cases;
 pub mod keys;
 
 mod files;
+mod parsed;
+pub use parsed::Parsed;
 pub mod problem;
 pub mod read;
 pub mod yaml;

@@ -13,6 +13,7 @@ use crate::config::problem::Problems;
 use crate::config::settings::{ListenerKind, Snapshot};
 use crate::config::yaml::{Kind, Node};
 use crate::config::{Loaded, Purpose, World};
+use crate::config::{Parsed, options};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -64,6 +65,61 @@ fn the_example_of_the_repository_holds() {
     let snapshot = &loaded.snapshot;
     assert_eq!((snapshot.rules.routes.len(), snapshot.rules.tenants.len(), loaded.tests), (9, 4, 12));
     assert_eq!(snapshot.digest.len(), 64);
+}
+
+#[test]
+fn a_key_is_where_it_or_what_is_above_it_stands() {
+    let dir = whole(&sound());
+    let loaded = load(dir.path()).unwrap_or_else(|problems| panic!("{}", problems.text()));
+    for key in ["server", "server.state_dir", "server.instance"] {
+        assert_eq!(loaded.place_or_above(key).as_deref(), Some("gateway.yaml:2"), "{key}");
+    }
+    assert_eq!(loaded.place("server.state_dir").as_deref(), Some("gateway.yaml:2"));
+    assert_eq!((loaded.place("server.instance"), loaded.place_or_above("audit.chain.checkpoint.key")), (None, None));
+    assert_eq!(loaded.place("roles.clerk").as_deref(), Some("roles.yaml:4"));
+    assert_eq!(loaded.place_or_above("roles.clerk"), None);
+}
+
+/// What a file said is remembered, not what came of it: the rest of the bundle judges it anew.
+#[test]
+fn a_file_that_is_what_it_was_is_parsed_once_and_judged_each_time() {
+    let mut files = sound().to_vec();
+    files[0].1 = SOUND.replace("  resolve: [", "  file: t.yaml\n  resolve: [");
+    files.push(("t.yaml", "version: 1\ntenants:\n  globex: {class: gold}\n".to_owned()));
+    let dir = whole(&files);
+    let parsed = Parsed::default();
+    let world = World { env: &|_| None, certificates: &|_| Ok(()), purpose: Purpose::Check };
+    let again = || Snapshot::load_again(&dir.path().join("gateway.yaml"), &world, &parsed);
+    let remembered = |file: u32, text: &str| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        parsed.find::<options::TenantsFile>("t.yaml", file, digest.as_ref()).is_some()
+    };
+    let first = again().unwrap_or_else(|problems| panic!("{}", problems.text()));
+    let at = first.names.iter().position(|name| name == "t.yaml").unwrap();
+    assert!(remembered(u32::try_from(at).unwrap(), &files[5].1), "parsed once");
+    let second = again().unwrap_or_else(|problems| panic!("{}", problems.text()));
+    assert_eq!((&first.snapshot.digest, second.snapshot.rules.tenants.len()), (&second.snapshot.digest, 2));
+    assert_eq!(first.snapshot.rules.tenants, second.snapshot.rules.tenants);
+    // Another file takes the class away that this one names: found in the file that was not parsed again, at its place.
+    fs::write(dir.path().join("limits.yaml"), LIMITS.replace("gold", "silver")).unwrap();
+    let problems = again().unwrap_err().text();
+    assert!(problems.contains("unknown class `gold`\n --> t.yaml:3:19"), "{problems}");
+    assert!(problems.contains("3 |   globex: {class: gold}"), "{problems}");
+    fs::write(dir.path().join("limits.yaml"), LIMITS).unwrap();
+    // The file itself changes, and no longer holds; what it said before does not stand in for it.
+    fs::write(dir.path().join("t.yaml"), "version: 1\ntenants:\n  globex: {klass: gold}\n").unwrap();
+    assert!(again().unwrap_err().text().contains("unknown key `klass`"));
+    assert!(again().unwrap_err().text().contains("unknown key `klass`"), "a file with a problem is not remembered");
+    // Variables are looked up each time.
+    let with = |class: &'static str| {
+        let env = move |_: &str| Some(class.to_owned());
+        let world = World { env: &env, certificates: &|_| Ok(()), purpose: Purpose::Check };
+        Snapshot::load_again(&dir.path().join("gateway.yaml"), &world, &parsed).map(|_| ())
+    };
+    let text = "version: 1\ntenants:\n  globex:\n    class: ${CLASS}\n";
+    fs::write(dir.path().join("t.yaml"), text).unwrap();
+    assert!(with("gold").is_ok());
+    assert!(with("silver").unwrap_err().text().contains("unknown class `silver`"));
 }
 
 /// A bundle that holds; every case below changes one line of it.
@@ -118,6 +174,14 @@ cases:
     request: {method: GET, url: \"https://acme.example/orders/1\", as: {role: clerk, tenant: acme, auth_age: 1m}}
     expect: {permit: app}
 ";
+
+/// These files, and a folder for certificates.
+fn whole(files: &[(&str, String)]) -> tempfile::TempDir {
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = bundle(&files);
+    fs::create_dir_all(dir.path().join("certs")).unwrap();
+    dir
+}
 
 fn sound() -> [(&'static str, String); 5] {
     [

@@ -132,10 +132,10 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
         Ok(Err(refused)) => return refuse(running, trigger, dry_run, report, refused),
         Err(error) => return refuse(running, trigger, dry_run, report, Refused::because(error.to_string())),
     };
-    let Loaded { snapshot: next, places, bundle, .. } = loaded;
+    let next = &loaded.snapshot;
     report.candidate = Some(next.digest.clone());
     report.changes = before.snapshot.outline.changes(&next.outline);
-    report.loosened = loosened(&before.snapshot, &next);
+    report.loosened = loosened(&before.snapshot, next);
     // Files that hold again are put in force, also where they are what was kept of them.
     // The digest knows files of the bundle; keys are elsewhere.
     let same = before.snapshot.digest == next.digest && before.snapshot.sessions == next.sessions;
@@ -148,8 +148,8 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
         report.verdict = Verdict::Unchanged;
         return report;
     }
-    let fixed = needs_restart(&before.snapshot, &next);
-    report.needs_restart = fixed.into_iter().map(|key| Restart::of(key, &places)).collect();
+    let fixed = needs_restart(&before.snapshot, next);
+    report.needs_restart = fixed.into_iter().map(|key| Restart::of(key, &loaded)).collect();
     if !report.needs_restart.is_empty() {
         let keys: Vec<String> = report.needs_restart.iter().map(Restart::to_string).collect();
         let text = format!("needs a restart: {}", keys.join(", "));
@@ -162,6 +162,7 @@ async fn attempt(running: &Running, load: &Loader, trigger: Trigger, dry_run: bo
         report.verdict = Verdict::WouldReload;
         return report;
     }
+    let Loaded { snapshot: next, bundle, .. } = loaded;
     match apply(running, &before, next, &report.loosened).await {
         Ok(digest) => {
             prepare::keep(running, bundle).await;

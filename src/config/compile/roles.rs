@@ -27,7 +27,7 @@ impl Compiler<'_> {
         }
         let Some(name) = &self.options.policies.roles else { return Roles::default() };
         let before = self.report.len();
-        let Some((_, file)) = self.files.load::<RolesFile>(name, name.at) else { return Roles::default() };
+        let Some(file) = self.files.load::<RolesFile>(name, name.at) else { return Roles::default() };
         let permissions = self.permissions(&file);
         let roles: BTreeMap<String, RoleSource> = file
             .roles

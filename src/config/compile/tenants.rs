@@ -24,7 +24,7 @@ impl Compiler<'_> {
         let options = &self.options.tenancy;
         let file = options.file.as_ref().and_then(|name| self.files.load::<TenantsFile>(name, name.at));
         let listed = self.options.tenants.iter();
-        let more = file.iter().flat_map(|(_, file)| file.tenants.iter());
+        let more = file.iter().flat_map(|file| file.tenants.iter());
         let all: Vec<&(Spanned<String>, TenantOptions)> = listed.chain(more).collect();
 
         let mut classes: Vec<Arc<str>> = rated.iter().map(|class| Arc::from(class.as_str())).collect();
@@ -146,7 +146,7 @@ impl Compiler<'_> {
         tenants: &HashMap<Arc<str>, Arc<Tenant>>,
         domains: &mut HashMap<Box<str>, Arc<str>>,
     ) {
-        let Some((_, file)) = self.files.load::<MapFile>(name, name.at) else { return };
+        let Some(file) = self.files.load::<MapFile>(name, name.at) else { return };
         for (host, tenant) in file.map.iter() {
             if !matches!(HostPattern::parse(host), Some(HostPattern::Exact(_))) {
                 self.report.problem(host.at, format!("`{}` is not a host in lower case", host.value));

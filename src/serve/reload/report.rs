@@ -1,7 +1,7 @@
 //! What became of an attempt to reload, as `moat reload` tells it.
+use crate::config::Loaded;
 use crate::config::outline::Changes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// How an attempt ended.
@@ -70,16 +70,9 @@ pub struct Restart {
 }
 
 impl Restart {
-    /// A key, with the place of it that `places` knows.
-    pub(super) fn of(key: &str, places: &BTreeMap<String, String>) -> Restart {
-        let mut above = Some(key);
-        let place = std::iter::from_fn(|| {
-            let here = above?;
-            above = here.rsplit_once('.').map(|(above, _)| above);
-            Some(here)
-        })
-        .find_map(|key| places.get(key).cloned());
-        Restart { key: key.to_owned(), place }
+    /// A key, with its place in what was loaded.
+    pub(super) fn of(key: &str, loaded: &Loaded) -> Restart {
+        Restart { key: key.to_owned(), place: loaded.place_or_above(key) }
     }
 }
 
@@ -89,22 +82,5 @@ impl fmt::Display for Restart {
             Some(place) => write!(f, "`{}` ({place})", self.key),
             None => write!(f, "`{}`", self.key),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_where_it_or_what_is_above_it_stands() {
-        let places = BTreeMap::from([
-            ("server".to_owned(), "gateway.yaml:2".to_owned()),
-            ("server.instance".to_owned(), "gateway.yaml:3".to_owned()),
-        ]);
-        let told = |key| Restart::of(key, &places).to_string();
-        assert_eq!(told("server.instance"), "`server.instance` (gateway.yaml:3)");
-        assert_eq!(told("server.state_dir"), "`server.state_dir` (gateway.yaml:2)");
-        assert_eq!(told("audit.chain.checkpoint.key"), "`audit.chain.checkpoint.key`");
     }
 }

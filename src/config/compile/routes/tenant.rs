@@ -47,7 +47,7 @@ impl Compiler<'_> {
                     self.report.hinted(param.at, format!("`{}` has no parameter `{}`", text.value, param.value), hint);
                 }
                 let map = from.map.as_ref().and_then(|name| {
-                    let (_, file) = self.files.load::<MapFile>(name, name.at)?;
+                    let file = self.files.load::<MapFile>(name, name.at)?;
                     let pairs = file.map.iter().filter_map(|(value, id)| {
                         Some((Box::from(value.as_str()), self.known_tenant(id, &rules.tenants)?))
                     });

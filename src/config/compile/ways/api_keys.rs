@@ -113,7 +113,7 @@ impl Compiler<'_> {
 
     fn load_keys(&self, name: &Spanned<String>, options: &ApiKeyAuth, rules: &Rules) -> Option<ApiKeys> {
         let pepper = self.pepper(options);
-        let (_, file) = self.files.load::<ApiKeysFile>(name, name.at)?;
+        let file = self.files.load::<ApiKeysFile>(name, name.at)?;
         let mut keys = HashMap::with_capacity(file.keys.0.len());
         let mut imported = Vec::new();
         for (id, options) in file.keys.iter() {

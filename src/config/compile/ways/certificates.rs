@@ -246,7 +246,7 @@ impl Compiler<'_> {
                 self.known_tenant(&id, &rules.tenants).map(Tenant::Fixed)
             }
             CertificateTenant::Map(file) => {
-                let (_, file) = self.files.load::<MapFile>(&file.map, file.map.at)?;
+                let file = self.files.load::<MapFile>(&file.map, file.map.at)?;
                 let pairs = file
                     .map
                     .iter()
