@@ -241,6 +241,8 @@ pub enum ListenerKind {
         protocols: Vec<Protocol>,
         /// Versions and groups.
         profile: TlsProfile,
+        /// Keys of session tickets; `None` for keys of the process.
+        tickets: Option<Arc<SessionTickets>>,
     },
     /// Plaintext: 308 for GET and HEAD, 403 `request.plaintext` for the rest.
     Redirect {
@@ -258,6 +260,15 @@ pub struct TlsProfile {
     pub tls12: bool,
     /// Key exchange groups in order of preference, IANA names.
     pub groups: Vec<String>,
+}
+
+/// `tls.session_tickets:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionTickets {
+    /// The first makes tickets, all of them open.
+    pub keys: SealingKeys,
+    /// How long a key that is derived from them makes tickets, in seconds; never 0.
+    pub rotate_s: u64,
 }
 
 /// `tls:`

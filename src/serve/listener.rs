@@ -10,7 +10,7 @@ use super::limits::{Budget, Rejection};
 use super::listening::Listening;
 use super::shares::{Account, UnreadPlace};
 use super::stream::Wire;
-use super::tls::{Callers, Handshake, TlsAcceptor};
+use super::tls::{Callers, Handshake, Tickets, TlsAcceptor};
 use crate::config::settings::{EdgeCertificate, Listener, ListenerKind};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -233,7 +233,7 @@ impl Frontage {
     ) -> Result<Frontage, BindError> {
         let name = || settings.name.clone();
         let tls = match (&settings.kind, certificates) {
-            (kind @ ListenerKind::Tls { protocols, profile }, Some(store)) => {
+            (kind @ ListenerKind::Tls { protocols, profile, tickets }, Some(store)) => {
                 let callers = Callers::of(&settings);
                 let same =
                     |before: &&Frontage| before.settings.kind == *kind && Callers::of(&before.settings) == callers;
@@ -241,7 +241,9 @@ impl Frontage {
                 match kept {
                     Some(kept) => Some(kept),
                     None => {
-                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone(), &callers);
+                        let tickets =
+                            tickets.as_ref().map(|tickets| Tickets::new(tickets.clone(), settings.name.clone()));
+                        let acceptor = TlsAcceptor::new(profile, protocols, store.clone(), &callers, tickets);
                         Some(Arc::new(acceptor.map_err(|message| BindError::Tls { name: name(), message })?))
                     }
                 }

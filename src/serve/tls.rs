@@ -1,6 +1,9 @@
 //! TLS on our side: one provider for the whole process, and per listener who may connect, how, and with which certificate.
 mod clients;
 mod edge;
+mod tickets;
+
+pub(crate) use tickets::Tickets;
 
 use super::certificates::{CertStore, Certificate};
 use super::client_certificates::Presented;
@@ -128,8 +131,9 @@ impl TlsAcceptor {
         protocols: &[Protocol],
         store: Arc<CertStore>,
         callers: &Callers,
+        tickets: Option<Tickets>,
     ) -> Result<TlsAcceptor, String> {
-        let base = base_config(profile, protocols, callers)?;
+        let base = base_config(profile, protocols, callers, tickets)?;
         let configs = ArcSwap::from_pointee(Configs::new(&base, &store));
         // One worker is left for those who have shaken hands, where there is more than one.
         let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
@@ -217,7 +221,12 @@ impl Configs {
     }
 }
 
-fn base_config(profile: &TlsProfile, protocols: &[Protocol], callers: &Callers) -> Result<ServerConfig, String> {
+fn base_config(
+    profile: &TlsProfile,
+    protocols: &[Protocol],
+    callers: &Callers,
+    tickets: Option<Tickets>,
+) -> Result<ServerConfig, String> {
     let mut provider = (*provider()).clone();
     provider.kx_groups = profile.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?;
     let versions: &[&rustls::SupportedProtocolVersion] =
@@ -238,17 +247,18 @@ fn base_config(profile: &TlsProfile, protocols: &[Protocol], callers: &Callers) 
             Protocol::Http2 => b"h2".to_vec(),
         })
         .collect();
-    // Tickets instead of a cache: resumption costs no memory and works for any number of clients. The keys live in this
-    // process only and rotate by themselves.
-    match callers {
+    // Tickets instead of a cache: resumption costs no memory and works for any number of clients. Keys that nobody has
+    // configured live in this process only and rotate by themselves.
+    match (callers, tickets) {
+        (Callers::Unasked, Some(tickets)) => config.ticketer = Arc::new(tickets),
         // Of clients, requests look at the certificate again, and other authorities or lists are another acceptor, which
         // knows none of the tickets of this one.
-        Callers::Unasked | Callers::Clients(_) => {
+        (Callers::Unasked, None) | (Callers::Clients(_), _) => {
             config.ticketer = aws_lc_rs::Ticketer::new().map_err(|e| format!("no session tickets: {e}"))?;
         }
         // A ticket would stand for a certificate long after it has expired or its authority has been taken out. A delivery
         // network keeps its connections, so whole handshakes cost little.
-        Callers::Edge(_) => config.send_tls13_tickets = 0,
+        (Callers::Edge(_), _) => config.send_tls13_tickets = 0,
     }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // 0-RTT data can be replayed (RFC 8446, 8).

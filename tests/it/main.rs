@@ -57,6 +57,7 @@ mod status;
 mod streams;
 mod tail;
 mod telemetry;
+mod tickets;
 mod tidy;
 mod tls;
 mod traces;

@@ -1,7 +1,9 @@
 //! What the process itself is set to: what only a restart can change, and what a reload of listeners, `tls`, `audit` and
 //! `logs` lets through that was kept out before.
 use super::Lines;
-use crate::config::settings::{Audit, Durability, Listener, ListenerKind, Redis, Revocation, Server, Snapshot};
+use crate::config::settings::{
+    Audit, Durability, Listener, ListenerKind, Redis, Revocation, Server, SessionTickets, Snapshot,
+};
 use std::sync::Arc;
 
 /// Keys whose values are fixed when the process starts and differ. Any of them refuses a reload: a value that is in the
@@ -64,7 +66,14 @@ fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines
         format!("listener `{name}` is on {} instead of {}", new.address, old.address)
     });
     match (&old.kind, &new.kind) {
-        (ListenerKind::Tls { profile: before, .. }, ListenerKind::Tls { profile: after, .. }) => {
+        (
+            ListenerKind::Tls { profile: before, tickets: held, protocols: _ },
+            ListenerKind::Tls { profile: after, tickets: holds, protocols: _ },
+        ) => {
+            let period = |tickets: &Option<Arc<SessionTickets>>| tickets.as_ref().map(|tickets| tickets.rotate_s);
+            lines.when(period(holds) > period(held), || {
+                format!("sessions of listener `{name}` can be resumed for longer, or elsewhere (`tls.session_tickets`)")
+            });
             lines.when(after.tls12 && !before.tls12, || format!("listener `{name}` accepts TLS 1.2 too"));
             lines.when(after.groups.iter().any(|group| !before.groups.contains(group)), || {
                 format!("listener `{name}` accepts more key exchange groups")

@@ -9,7 +9,7 @@ use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::options::{RedirectOption, TlsVersion};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
-use crate::config::settings::{Listener, ListenerKind, Tls, TlsProfile};
+use crate::config::settings::{Listener, ListenerKind, SessionTickets, Tls, TlsProfile};
 use crate::config::units::{Period, Size};
 use decide::facts::Protocol;
 use decide::forwarded::ClientHeader;
@@ -25,6 +25,9 @@ const SHORTEST_STALL: Period = Period(Duration::from_secs(1));
 const SHORTEST_PAUSE: Period = Period(Duration::from_millis(100));
 /// The longest of either.
 const LONGEST_STALL: Period = Period(Duration::from_secs(3600));
+/// Range of `session_tickets.rotate`; no ticket is good for more than a week (RFC 8446, 4.6.1).
+const SHORTEST_ROTATION: Period = Period(Duration::from_secs(600));
+const LONGEST_ROTATION: Period = Period(Duration::from_secs(7 * 86_400));
 
 impl Compiler<'_> {
     /// Listeners in the order of the file.
@@ -42,14 +45,21 @@ impl Compiler<'_> {
                 None => taken.push((address, name)),
             }
         }
+        let tickets = self.session_tickets();
         self.options
             .listeners
             .iter()
-            .map(|(name, options)| Arc::new(self.listener(name, options, authorities)))
+            .map(|(name, options)| Arc::new(self.listener(name, options, authorities, tickets.as_ref())))
             .collect()
     }
 
-    fn listener(&self, name: &Spanned<String>, options: &ListenerOptions, authorities: &Authorities) -> Listener {
+    fn listener(
+        &self,
+        name: &Spanned<String>,
+        options: &ListenerOptions,
+        authorities: &Authorities,
+        tickets: Option<&Arc<SessionTickets>>,
+    ) -> Listener {
         let limits = &options.limits;
         let bytes = |size: &Spanned<Size>, most: Size| {
             usize::try_from(self.within(size, Size(1), most).0).unwrap_or(usize::MAX)
@@ -82,6 +92,7 @@ impl Compiler<'_> {
                     })
                     .collect(),
                 profile: self.tls_profile(name, options.tls.as_ref()),
+                tickets: tickets.cloned(),
             },
         };
         if options.protocols.is_empty() && !self.report.is_tainted(name.at) {
@@ -179,6 +190,13 @@ impl Compiler<'_> {
             tls12: profile.min_version == TlsVersion::Tls12,
             groups: profile.groups.iter().map(|group| group.value.clone()).collect(),
         }
+    }
+
+    /// `tls.session_tickets`
+    fn session_tickets(&self) -> Option<Arc<SessionTickets>> {
+        let options = self.options.tls.as_ref()?.session_tickets.as_ref()?;
+        let rotate_s = self.within(&options.rotate, SHORTEST_ROTATION, LONGEST_ROTATION).seconds();
+        Some(Arc::new(SessionTickets { keys: self.read_keys(&options.keys), rotate_s }))
     }
 
     /// `tls`, with the certificates tried out.

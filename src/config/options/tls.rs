@@ -1,5 +1,6 @@
 //! Options of TLS: certificates, versions and groups.
 use crate::config::read::{Entries, Spanned};
+use crate::config::secrets::SecretPlace;
 use crate::config::units::{Period, seconds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,32 @@ pub struct TlsOptions {
     /// Profiles by a name of your choice; `modern` is built in: TLS 1.3 only, X25519MLKEM768, X25519, secp256r1.
     #[serde(default)]
     pub profiles: Entries<TlsProfileOptions>,
+    /// Keys of session tickets, so that clients resume at every replica and after a restart. Default: keys of the process,
+    /// changed every 6 h, which end with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_tickets: Option<SessionTicketOptions>,
     /// How long before a certificate ends the warnings begin.
     #[serde(default = "three_weeks")]
     pub warn_before_expiry: Period,
+}
+
+/// Keys of session tickets. Listeners that ask for certificates of clients, or of an edge, do not use them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionTicketOptions {
+    /// Place of the keys: a file, or a credential, with one key of 32 random bytes a line, in base64 or hex, the newest first.
+    /// The first makes tickets, the others still open them. The same for all replicas; read again with each reload. Danger:
+    /// whoever has a key can read what was recorded of TLS 1.2 sessions whose tickets were made with it, and can pose as the
+    /// gateway to clients that resume, so exchange keys often and keep none longer than `rotate` after it was exchanged.
+    pub keys: Spanned<SecretPlace>,
+    /// How long tickets are made with the same key: for each such time another one is derived from the first of `keys`, at the
+    /// same moment on all replicas. A ticket is good until the end of the next one. 10m to 7d (RFC 8446, 4.6.1).
+    #[serde(default = "half_a_day")]
+    pub rotate: Spanned<Period>,
+}
+
+fn half_a_day() -> Spanned<Period> {
+    seconds(12 * 3600).into()
 }
 
 fn none() -> Spanned<String> {

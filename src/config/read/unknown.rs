@@ -33,7 +33,6 @@ const LATER: &[&str] = &[
     "required",
     "revocation",
     "service_accounts",
-    "session_tickets",
     "ship",
     "signals",
     "status_page",

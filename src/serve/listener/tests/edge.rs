@@ -49,7 +49,11 @@ fn edge(authority: &Authority, kind: ListenerKind, names: &[&str]) -> Listener {
 
 fn both_versions() -> ListenerKind {
     let groups = ["X25519", "secp256r1"].map(str::to_owned).to_vec();
-    ListenerKind::Tls { protocols: vec![Protocol::Http2, Protocol::Http1], profile: TlsProfile { tls12: true, groups } }
+    ListenerKind::Tls {
+        protocols: vec![Protocol::Http2, Protocol::Http1],
+        profile: TlsProfile { tls12: true, groups },
+        tickets: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

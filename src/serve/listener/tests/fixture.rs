@@ -209,6 +209,7 @@ pub(super) fn modern() -> ListenerKind {
     ListenerKind::Tls {
         protocols: vec![Protocol::Http2, Protocol::Http1],
         profile: TlsProfile { tls12: false, groups },
+        tickets: None,
     }
 }
 

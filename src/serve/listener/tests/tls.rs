@@ -20,7 +20,7 @@ async fn modern_refuses_tls_12_and_another_profile_admits_it() {
     until(|| gate.front.handshakes.lock().unwrap().contains(&Handshake::Failed)).await;
 
     let profile = TlsProfile { tls12: true, groups: vec!["X25519MLKEM768".into(), "secp256r1".into()] };
-    let both = ListenerKind::Tls { protocols: vec![Protocol::Http1], profile };
+    let both = ListenerKind::Tls { protocols: vec![Protocol::Http1], profile, tickets: None };
     let gate = Gate::open(settings(both)).await;
     let mut tls = gate.tls(&old, "main.example").await.unwrap();
     let answer = ask(&mut tls, &get("/", "main.example")).await.unwrap();
@@ -284,7 +284,7 @@ async fn plaintext_on_a_tls_port_is_no_handshake() {
 async fn an_unknown_group_is_told_at_the_start() {
     let gate = Gate::open(settings(modern())).await;
     let profile = TlsProfile { tls12: false, groups: vec!["X448".into()] };
-    let listener = settings(ListenerKind::Tls { protocols: vec![Protocol::Http1], profile });
+    let listener = settings(ListenerKind::Tls { protocols: vec![Protocol::Http1], profile, tickets: None });
     let mut given = crate::serve::inherited::Inherited::none();
     let error =
         crate::serve::listener::bind(&listener.into(), Some(&gate.certificates), &mut given, false).unwrap_err();
