@@ -81,7 +81,7 @@ impl Context {
             tls: peer.and_then(|peer| peer.tls.clone()),
             status: self.status,
             code: self.refusal.as_ref().map(|refusal| refusal.code),
-            trail: self.trail.clone(),
+            trail: self.trail,
             forwarding,
         }
     }

@@ -154,7 +154,7 @@ fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     out.extend_from_slice(b"\":\"");
     let shown = value.get(..value.floor_char_boundary(TEXT_MAX)).unwrap_or_default();
     // Almost always nothing is special, which is found out without a branch per byte, and the text goes out in one piece.
-    let is_special = |b: u8| (b < b' ') | (b > b'~') | (b == b'"') | (b == b'\\');
+    let is_special = |b: u8| !(b' '..=b'~').contains(&b) | (b == b'"') | (b == b'\\');
     if shown.bytes().fold(false, |found, b| found | is_special(b)) {
         escaped(out, shown);
     } else {
