@@ -41,7 +41,7 @@ async fn filled(storage: &[String]) -> Gateway {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_list_names_is_in_the_file() {
     let gateway = filled(&[]).await;
-    assert_eq!(file_has(&gateway).await, "api_key=3 factor=1 family=2 feed=1 mark=1 once=2 session=1");
+    assert_eq!(file_has(&gateway).await, "api_key=3 factor=2 family=2 feed=1 mark=1 once=2 session=1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +52,7 @@ async fn each_kind_lies_in_the_store_whose_list_names_it() {
     let gateway = filled(&storage).await;
     assert_eq!(redis_has(&redis), "feed=1 mark=1 once=2");
     assert_eq!(postgres_has(&postgres).await, "family=2 session=1");
-    assert_eq!(file_has(&gateway).await, "api_key=3 factor=1");
+    assert_eq!(file_has(&gateway).await, "api_key=3 factor=2");
 
     // The other way round, and nothing in the file.
     let (redis, postgres) = (Redis::start(&[]).await, Postgres::start(&[]).await);
@@ -61,7 +61,7 @@ async fn each_kind_lies_in_the_store_whose_list_names_it() {
         in_postgres(postgres.address, "revocations, once"),
     ];
     let gateway = filled(&storage).await;
-    assert_eq!(redis_has(&redis), "api_key=3 factor=1 family=2 session=1");
+    assert_eq!(redis_has(&redis), "api_key=3 factor=2 family=2 session=1");
     assert_eq!(postgres_has(&postgres).await, "feed=1 mark=1 once=2");
     assert_eq!(file_has(&gateway).await, "no file");
 }
@@ -93,8 +93,8 @@ async fn who_reads_a_store_reads_no_names_and_no_handles() {
     }
     assert_eq!(
         redis_has(&redis),
-        "api_key=2 factor=1 family=2 feed=1 mark=1 once=2 session=1",
+        "api_key=2 factor=2 family=2 feed=1 mark=1 once=2 session=1",
         "there was something to read"
     );
-    assert_eq!(postgres_has(&postgres).await, "api_key=2 factor=1 family=2 feed=1 mark=1 once=2 session=1");
+    assert_eq!(postgres_has(&postgres).await, "api_key=2 factor=2 family=2 feed=1 mark=1 once=2 session=1");
 }

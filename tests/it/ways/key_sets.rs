@@ -29,6 +29,9 @@ fn bundle(upstream: SocketAddr, storage: &str) -> Bundle {
     let bundle = Bundle::standard(upstream);
     bundle.write("pepper", "thirty-two bytes of a pepper, or a few more\n");
     bundle.write("password", OWNER.1);
+    // What marks are found by is sealed, and replicas share it.
+    bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    bundle.replace("sessions:\n", "sessions:\n  keys: {file: session-keys}\n");
     bundle.route(&format!(
         "  machine:\n    match: {{hosts: [\"*.localhost\"], paths: [/live/**], methods: [GET]}}\n    upstream: app\n    {AUTH}\n    require: {{session: any}}"
     ));
