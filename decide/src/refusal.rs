@@ -180,9 +180,9 @@ pub struct Accepted {
     pub api_keys: Vec<http::HeaderName>,
     /// `Cookie`, for routes that take nothing else. No scheme is registered for them: the name is ours.
     pub cookies: Vec<std::sync::Arc<str>>,
-    /// What was wrong with what was presented, and how that came: the error belongs to that scheme alone (RFC 6750, 3.1).
-    /// `None` where nothing was presented.
-    pub error: Option<(Carrier, &'static str)>,
+    /// How something came that is not good, `invalid_token`: the error belongs to that scheme alone (RFC 6750, 3.1). `None`
+    /// where nothing was presented.
+    pub wrong: Option<Carrier>,
 }
 
 impl Refusal {
@@ -203,8 +203,8 @@ impl Refusal {
         match (&mut self.challenge, carrier) {
             (Some(Challenge::StepUp { dpop, .. }), _) => *dpop = carrier == Carrier::Dpop,
             (Some(challenge @ Challenge::InvalidToken), Carrier::Dpop) => {
-                let error = Some((carrier, "invalid_token"));
-                *challenge = Challenge::Accepted(Accepted { dpop: Some("".into()), error, ..Accepted::default() });
+                let wrong = Some(carrier);
+                *challenge = Challenge::Accepted(Accepted { dpop: Some("".into()), wrong, ..Accepted::default() });
             }
             (
                 Some(challenge @ Challenge::InvalidToken),

@@ -254,8 +254,7 @@ fn authenticate(challenge: &Challenge) -> Vec<String> {
 /// One challenge for each way in, with the error on the one that was tried. `ApiKey` and `Cookie` say where the credential goes.
 fn schemes(accepted: &Accepted) -> Vec<String> {
     let line = |scheme: &str, carrier: Carrier, own: Option<String>| {
-        let error =
-            accepted.error.filter(|(shown, _)| *shown == carrier).map(|(_, error)| format!("error=\"{error}\""));
+        let error = (accepted.wrong == Some(carrier)).then(|| "error=\"invalid_token\"".to_owned());
         let parameters: Vec<String> = error.into_iter().chain(own).collect();
         format!("{scheme} {}", parameters.join(", ")).trim_end().to_owned()
     };

@@ -43,7 +43,7 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings, answer: Option<Answ
 /// known, as behind `ext_auth` or a certificate alone, `Bearer` stands for it: 401 takes a challenge (RFC 9110, 15.5.2). What came in the way of `shown` was expired, revoked, malformed or
 /// otherwise invalid (RFC 6750, 3.1).
 fn accepted(rules: &SessionRules, shown: Option<Carrier>) -> Accepted {
-    let mut accepted = Accepted { error: shown.map(|carrier| (carrier, "invalid_token")), ..Accepted::default() };
+    let mut accepted = Accepted { wrong: shown, ..Accepted::default() };
     let mut cookies = Vec::new();
     for one in &rules.accept {
         match one {

@@ -124,12 +124,7 @@ impl Exchange {
         listener.client_certificates.as_deref()
     }
 
-    fn credential(
-        &self,
-        route: &Route,
-        snapshot: &Snapshot,
-        caller: Option<&(Arc<Identity>, Carrier)>,
-    ) -> Answer {
+    fn credential(&self, route: &Route, snapshot: &Snapshot, caller: Option<&(Arc<Identity>, Carrier)>) -> Answer {
         if let Some((identity, carrier)) = caller {
             let (presented, now_s) = (self.presented.as_deref(), self.facts.at_s());
             let accepted = |name: &str| match &route.access {

@@ -135,7 +135,12 @@ fn the_provider_is_asked_about_tokens_that_only_it_can_read() {
         runtime.block_on(gateway.get(&format!("https://{host}.localhost/orders")).bearer(token).send())
     };
     let reply = orders("acme", &ada);
-    assert!(reply.text().contains("<p id=\"shown\">ada@acme acme member /orders</p>"), "{}: {}", reply.verdict(), reply.text());
+    assert!(
+        reply.text().contains("<p id=\"shown\">ada@acme acme member /orders</p>"),
+        "{}: {}",
+        reply.verdict(),
+        reply.text()
+    );
     assert!(orders("globex", &bob).text().contains("bob@globex globex member"));
     assert_eq!(orders("globex", &ada).verdict(), "403 tenant.mismatch");
     for made_up in [&ada[1..], &format!("{ada}A"), "0"] {

@@ -24,10 +24,7 @@ async fn begins(gateway: &Gateway, login: &str, cookie: &str) -> Begun {
     assert_eq!(reply.status, 303, "{reply:?}");
     let location = reply.header("location").unwrap();
     let flow = reply.header("set-cookie").unwrap();
-    Begun {
-        cookie: flow.split(';').next().unwrap().to_owned(),
-        asked: form(location.split_once('?').unwrap().1),
-    }
+    Begun { cookie: flow.split(';').next().unwrap().to_owned(), asked: form(location.split_once('?').unwrap().1) }
 }
 
 /// Comes back from the provider, which is another site: with the cookie of the flow alone.
@@ -74,7 +71,10 @@ async fn a_step_up_finds_the_session_that_the_browser_may_not_show() {
     let fresh = walks(&gateway, "/fresh", &cookie).await;
     assert_eq!(fresh.verdict(), "200", "{fresh:?}");
     let renewed = format!("__Host-session={}", session(&fresh).expect("a stronger session has another handle"));
-    assert_eq!((sessions(&gateway, &renewed).await, walks(&gateway, "/fresh", &renewed).await.verdict()), (1, "200".to_owned()));
+    assert_eq!(
+        (sessions(&gateway, &renewed).await, walks(&gateway, "/fresh", &renewed).await.verdict()),
+        (1, "200".to_owned())
+    );
 }
 
 /// Whoever else signs in at the provider meanwhile gets a session of their own, and the one before ends.

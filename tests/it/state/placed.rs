@@ -28,7 +28,7 @@ async fn file_has(gateway: &Gateway) -> String {
     lines.join(" ")
 }
 
-/// Opens one of each kind, looks that all of it works, and ends the gateway.
+/// Opens one of each kind (of factors there is also the secret that they are found by), looks that all of it works, and ends the gateway.
 async fn filled(storage: &[String]) -> Gateway {
     let (mut gateway, _upstream) = gateway(storage).await;
     let held = hold(&gateway).await;

@@ -42,12 +42,20 @@ async fn arrived(gateway: &Gateway, upstream: &Upstream) -> Vec<String> {
             let reply = if h2 { call.h2() } else { call }.send().await;
             assert_eq!(reply.verdict(), "200", "{what}, h2: {h2}: {}", reply.text());
             let seen = upstream.last();
-            assert_eq!((seen.header("x-tenant-id").as_deref(), seen.header("moat-assertion").is_some()), (Some("acme"), true));
-            let here = |name: &str| seen.header(name).map(|value| format!("{name}: {}", value.split(' ').next().unwrap()));
+            assert_eq!(
+                (seen.header("x-tenant-id").as_deref(), seen.header("moat-assertion").is_some()),
+                (Some("acme"), true)
+            );
+            let here =
+                |name: &str| seen.header(name).map(|value| format!("{name}: {}", value.split(' ').next().unwrap()));
             let there: Vec<String> = ["authorization", "dpop", "cookie"].into_iter().filter_map(here).collect();
             let whole = format!("{seen:?}");
-            let leaked = [&bound, &bearer, cookie.split_once('=').unwrap().1].iter().any(|secret| whole.contains(*secret));
-            all.push(format!("{what} {leaked} {}", there.iter().map(|one| one.split(": ey").next().unwrap()).collect::<Vec<_>>().join(", ")));
+            let leaked =
+                [&bound, &bearer, cookie.split_once('=').unwrap().1].iter().any(|secret| whole.contains(*secret));
+            all.push(format!(
+                "{what} {leaked} {}",
+                there.iter().map(|one| one.split(": ey").next().unwrap()).collect::<Vec<_>>().join(", ")
+            ));
         }
     }
     all
