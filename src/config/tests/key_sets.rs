@@ -4,10 +4,15 @@ const ROUTE: &str = "auth: {bearer: login}";
 const SHARED: &str =
     "storage: {redis: {url: \"redis://127.0.0.1\", hash_key: {file: roles.yaml}, use_for: [api_keys]}}";
 
+/// The route's line where it accepts these keys too.
+fn line(keys: &str) -> String {
+    format!("auth: {{any_of: [{{bearer: login}}, {keys}]}}")
+}
+
 /// What is said about a route with these keys, and with this storage besides.
-fn told(auth: &str, storage: &str) -> String {
+fn told(keys: &str, storage: &str) -> String {
     let server = "server: {state_dir: state}";
-    super::changed(&[(ROUTE, &format!("auth: {auth}")), (server, if storage.is_empty() { server } else { storage })])
+    super::changed(&[(ROUTE, &line(keys)), (server, if storage.is_empty() { server } else { storage })])
 }
 
 #[test]
@@ -16,7 +21,7 @@ fn a_set_that_is_right_compiles() {
         ("{api_key: {prefix: nlk_, keys: {state: machines}}}", ""),
         ("{api_key: {prefix: nlk_, keys: {state: m-2_x}, pepper: {file: roles.yaml}}}", SHARED),
         (
-            "{any_of: [{api_key: {prefix: nlk_, keys: {state: a}}}, {api_key: {header: x-b, prefix: other_, keys: {state: b}}}, {api_key: {header: x-c, prefix: nlk_, keys: {state: a}}}]}",
+            "{api_key: {prefix: nlk_, keys: {state: a}}}, {api_key: {header: x-b, prefix: other_, keys: {state: b}}}, {api_key: {header: x-c, prefix: nlk_, keys: {state: a}}}",
             "",
         ),
     ] {
@@ -27,15 +32,13 @@ fn a_set_that_is_right_compiles() {
 #[test]
 fn every_mistake_in_a_set_has_its_message_and_place() {
     let two = |second: &str| {
-        format!(
-            "{{any_of: [{{api_key: {{prefix: nlk_, keys: {{state: a}}}}}}, {{api_key: {{header: x-b, {second}}}}}]}}"
-        )
+        format!("{{api_key: {{prefix: nlk_, keys: {{state: a}}}}}}, {{api_key: {{header: x-b, {second}}}}}")
     };
     let one_of_both =
         "keys are in a file or in a set of the state engine (write `keys: {file: PATH}`, or `keys: {state: NAME}`)";
     for (auth, storage, at, said) in [
-        ("{api_key: {prefix: nlk_, keys: {}}}".to_owned(), "", "{}", one_of_both),
-        ("{api_key: {prefix: nlk_, keys: {file: k.yaml, state: m}}}".to_owned(), "", "{file", one_of_both),
+        ("{api_key: {prefix: nlk_, keys: {}}}".to_owned(), "", "{}}", one_of_both),
+        ("{api_key: {prefix: nlk_, keys: {file: k.yaml, state: m}}}".to_owned(), "", "{file: k", one_of_both),
         (
             "{api_key: {prefix: nlk_, keys: {state: Machines}}}".to_owned(),
             "",
@@ -45,7 +48,7 @@ fn every_mistake_in_a_set_has_its_message_and_place() {
         (
             "{api_key: {prefix: nlk_, keys: {state: m}}}".to_owned(),
             SHARED,
-            "m}",
+            "m}}",
             "replicas share keys that each of them hashes with a pepper of its own (write `pepper: …` beside `keys`, the same secret for all replicas)",
         ),
         (
@@ -57,12 +60,12 @@ fn every_mistake_in_a_set_has_its_message_and_place() {
         (
             two("prefix: nlk_, keys: {state: a}, pepper: {file: roles.yaml}"),
             "",
-            "{file",
+            "{file: roles",
             "keys of `a` are hashed with another pepper elsewhere (the keys of one set have one pepper)",
         ),
     ] {
-        let line = super::SOUND.lines().position(|line| line.contains(ROUTE)).unwrap() + 1;
-        let column = format!("    auth: {auth}").find(at).unwrap() + 1;
-        assert_eq!(told(&auth, storage), format!("gateway.yaml:{line}:{column} {said}"), "{auth}");
+        let row = super::SOUND.lines().position(|line| line.contains(ROUTE)).unwrap() + 1;
+        let column = 4 + line(&auth).find(at).unwrap() + 1;
+        assert_eq!(told(&auth, storage), format!("gateway.yaml:{row}:{column} {said}"), "{auth}");
     }
 }
