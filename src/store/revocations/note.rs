@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(Note::from_bytes(&bytes), Some(note));
         for length in 0..bytes.len() {
             let read = Note::from_bytes(&bytes[..length]);
-            let whole = length >= 10 + MOST * MARK_BYTES && (length - 10 - MOST * MARK_BYTES) % 32 == 0;
+            let whole = length >= 10 + MOST * MARK_BYTES && (length - 10 - MOST * MARK_BYTES).is_multiple_of(32);
             assert_eq!(read.is_some(), whole, "{length}");
         }
         assert_eq!(Note::from_bytes(&[&[1], &bytes[1..]].concat()), None);
