@@ -104,10 +104,17 @@ impl Gateway {
         let head = format!(
             "POST /.moat/session HTTP/1.1\r\nHost: acme.localhost\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
         );
-        let mut stream = load::secure(self).await;
-        let answer = load::exchange(&mut stream, head.as_bytes()).await;
-        let line = answer.split("__Host-sid=").nth(1).unwrap_or_else(|| panic!("{answer}"));
-        line.split(';').next().unwrap().to_owned()
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let mut stream = load::secure(self).await;
+            let answer = load::exchange(&mut stream, head.as_bytes()).await;
+            if let Some(line) = answer.split("__Host-sid=").nth(1) {
+                return line.split(';').next().unwrap().to_owned();
+            }
+            // A server that was filled a moment ago may take its time to write.
+            assert!(answer.starts_with("HTTP/1.1 503") && Instant::now() < deadline, "{answer}");
+            pause(Duration::from_millis(500)).await;
+        }
     }
 
     pub fn token(&self) -> String {
