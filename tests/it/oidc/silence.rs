@@ -69,6 +69,9 @@ async fn where_only_the_sessions_are_gone_the_user_signs_in_anew() {
     redis.restart().await;
     gateway.until("sessions are read", async |gateway| board(gateway, &before).await == "200").await;
     assert_eq!(returns(&gateway, &begun).await.verdict(), "401 session.invalid", "its code was used");
+    // Read here before, a session is served without the store; a new one is not opened without it.
+    let connected = async |gateway: &Gateway| gateway.metrics().await.contains("moat_state_up{engine=\"redis\"} 1");
+    gateway.until("the store is back", connected).await;
     sign_in(&gateway, &provider).await;
 }
 
