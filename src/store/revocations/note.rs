@@ -16,9 +16,9 @@ pub const MOST: usize = 100;
 pub struct Note {
     /// When whoever ended it was asked to, milliseconds since the Unix epoch, by that replica's clock.
     pub asked_ms: u64,
-    /// What ended; at most [`MOST`].
+    /// What ended; at most 100 in a note.
     pub marks: Vec<Mark>,
-    /// Places of sessions that are no longer what they were; at most [`MOST`].
+    /// Places of sessions that are no longer what they were; at most 100 in a note.
     pub changed: Vec<[u8; 32]>,
 }
 
