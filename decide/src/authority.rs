@@ -1,7 +1,7 @@
 //! The authority of a request: one spelling of host and port, or a refusal.
 use crate::refusal::{Code, Refusal};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Greatest length of a host name in bytes (RFC 1035, 2.3.4: 255 on the wire, 253 as text).
 pub const MAX_HOST: usize = 253;

@@ -1,7 +1,7 @@
 //! Numbers, hex and addresses as text, appended to a buffer: an entry, a log line and a head hold dozens of them, and each
 //! formatted the usual way costs as much as a look-up of its route.
 use bytes::BufMut;
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 /// Appends a number in decimal.
 pub fn decimal(out: &mut impl BufMut, mut value: u64) {

@@ -1,8 +1,8 @@
 //! A listener that only a content delivery network may reach: who is in front of it, and whom that one names as its client.
 use crate::forwarded::plain;
 use crate::refusal::{Code, Refusal};
+use core::net::IpAddr;
 use ipnet::IpNet;
-use std::net::IpAddr;
 
 /// Refuses a direct hit with `network.denied`: `peer` is in none of the network's `ranges`.
 pub fn admit(peer: IpAddr, ranges: &[IpNet]) -> Result<(), Refusal> {

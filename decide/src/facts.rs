@@ -3,8 +3,8 @@ use crate::digits;
 use crate::refusal::Refusal;
 use crate::request::Method;
 use crate::revocation::{Handles, began_s};
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Marks a value that identifies a person, so that redaction, pseudonyms and erasure can find it by type.

@@ -1,8 +1,8 @@
 //! The client's address behind proxies that are trusted: `X-Forwarded-For` and `Forwarded` (RFC 7239).
 use crate::fields::trim;
 use crate::request::is_token;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Which header the trusted hops write; the other one is never read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use crate::refusal::{Code, Refusal};
 use crate::request::{Method, Request};
 use crate::revocation::{Handles, Source};
 use crate::rules::*;
+use core::net::IpAddr;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 const NOW: u64 = 1_800_000_000;

@@ -8,7 +8,7 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Greatest length of a header of version 1, its end included (2.1).
 pub const MAX_V1: usize = 107;

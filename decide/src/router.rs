@@ -113,7 +113,7 @@ impl HostPattern {
 
 fn is_address(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    inner.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok()) || text.parse::<std::net::Ipv4Addr>().is_ok()
+    inner.is_some_and(|v6| v6.parse::<core::net::Ipv6Addr>().is_ok()) || text.parse::<core::net::Ipv4Addr>().is_ok()
 }
 
 impl PathPattern {

@@ -7,8 +7,8 @@ use crate::policy::{Policy, RoleSource};
 use crate::request::{Method, Methods};
 use crate::revocation::{Handles, Source};
 use crate::rules::*;
+use core::net::IpAddr;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 mod cross_site;

@@ -25,10 +25,10 @@ use crate::digits;
 use crate::facts::{Carrier, Identity, RequestId};
 use crate::rules::Accept;
 use bytes::BytesMut;
+use core::net::IpAddr;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -1,6 +1,6 @@
 //! Version 2 of the PROXY protocol: the binary header, its addresses, extensions and checksum.
 use super::{Defect, Header, MAX_V2, Source};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What it begins with: nothing that a client of HTTP or TLS would send.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";

@@ -5,7 +5,7 @@ use crate::deliberation::Verdict as Mark;
 use crate::facts::{Carrier, Person, Protocol, RequestId};
 use crate::guards::Guard;
 use crate::refusal::Code;
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::sync::Arc;
 
 /// One entry before it is chained.
@@ -288,7 +288,7 @@ impl Circumstances<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use core::net::Ipv4Addr;
 
     fn written(kind: Kind<'_>) -> String {
         let mut out = Vec::new();

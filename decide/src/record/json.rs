@@ -1,6 +1,6 @@
 //! The few pieces of JSON that an entry needs, appended to a buffer without allocation.
 use crate::digits::{self, decimal};
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Longest string of an entry in bytes; what is longer is cut and says so.
 pub(super) const MAX_TEXT: usize = 1024;
