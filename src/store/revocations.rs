@@ -10,7 +10,7 @@
 //! is not overlooked: it may end anybody, so that this process does not know who is out until it has the key.
 //!
 //! **Following.** [`Revocations::follow`] reads where the feed ends, then all marks, then follows the feed from there: nothing
-//! can be missed between. Until the marks were read once, this process does not know who is out, and no session may be
+//! can be missed between. Until the marks, and what was told while they were read, were read once, this process does not know who is out, and no session may be
 //! served ([`Revocations::is_ready`]). Where the feed says that something was missed, all marks are read anew.
 //!
 //! **Hearing.** An answer of the feed, even an empty one, says that all is known that was acknowledged before it was asked.
@@ -67,6 +67,14 @@ pub trait Observer: Send + Sync {
     fn applied(&self, took: Duration);
     /// The feed can be heard, or no longer.
     fn heard(&self, state: Result<(), &str>);
+}
+
+/// What one reading of the feed brought.
+struct Told {
+    /// Where it goes on.
+    stand: Position,
+    /// Whether there was no more.
+    all: bool,
 }
 
 /// All that was ended.
@@ -328,7 +336,7 @@ impl Revocations {
             let began = Instant::now();
             let step = match stand {
                 None => self.read_all().await,
-                Some(at) => self.read_on(at).await,
+                Some(at) => self.read_on(at, PATIENCE).await.map(|news| news.map(|news| news.stand)),
             };
             match step {
                 Ok(at) => {
@@ -399,6 +407,15 @@ impl Revocations {
             tokio::spawn(self.clone().catch_up(ring));
         }
         self.heard.fetch_max(nanos(asked), Ordering::Release);
+        // Many marks take their time to read, and what was known when it began is old by now: nobody is served by that.
+        let mut stand = stand;
+        loop {
+            let Some(news) = self.read_on(stand, Duration::ZERO).await? else { return Ok(None) };
+            stand = news.stand;
+            if news.all {
+                break;
+            }
+        }
         self.ready.store(true, Ordering::Release);
         self.first.notify_waiters();
         Ok(Some(stand))
@@ -413,10 +430,10 @@ impl Revocations {
         }
     }
 
-    /// What was told behind a place; `None` where all must be read anew.
-    async fn read_on(&self, at: Position) -> Result<Option<Position>, Silent> {
+    /// What was told behind a place, waiting so long for it at most; `None` where all must be read anew.
+    async fn read_on(&self, at: Position, patience: Duration) -> Result<Option<Told>, Silent> {
         let asked = self.began.elapsed();
-        let news = self.state.follow(at, PATIENCE).await?;
+        let news = self.state.follow(at, patience).await?;
         let ring = self.ring.load();
         let now_ms = (self.clock)();
         let (mut stand, mut missed) = (at, news.missed);
@@ -435,10 +452,11 @@ impl Revocations {
             tracing::warn!("something of the feed of revocations was missed: all marks are read anew");
             return Ok(None);
         }
-        if news.notes.len() < PIECE {
+        let all = news.notes.len() < PIECE;
+        if all {
             self.heard.fetch_max(nanos(asked), Ordering::Release);
         }
-        Ok(Some(stand))
+        Ok(Some(Told { stand, all }))
     }
 
     /// Tells what could not be told when it was written.

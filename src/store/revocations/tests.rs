@@ -3,6 +3,7 @@ use super::*;
 use crate::store::state::State;
 use decide::facts::Person;
 use decide::revocation::{Handles, Source, Within};
+use futures_util::FutureExt;
 use std::sync::atomic::AtomicUsize;
 
 const NOW_S: u64 = 1_000_000;
@@ -79,6 +80,7 @@ async fn what_one_replica_ends_is_ended_at_all_of_them_and_after_a_restart() {
     one.end(&[of("ann", NOW_S)], NOW_S * 1000, 10).await.unwrap();
     assert_eq!(one.ended(&identity("ann", NOW_S), None), Some(Scope::Subject));
     heard(&two, "ann").await;
+    two.read_within(Duration::from_secs(10)).await;
     assert_eq!(two.ended(&identity("ann", NOW_S), None), Some(Scope::Subject));
     assert_eq!(two.ended(&identity("ann", NOW_S + 1), None), None, "who signs in later stays in");
     assert_eq!(two.ended(&identity("bob", NOW_S), None), None);
@@ -86,8 +88,9 @@ async fn what_one_replica_ends_is_ended_at_all_of_them_and_after_a_restart() {
 
     let three = replica(&state);
     let third = tokio::spawn(three.clone().follow());
-    heard(&three, "ann").await;
+    three.read_within(Duration::from_secs(10)).await;
     assert!(three.is_ready());
+    assert_eq!(three.ended(&identity("ann", NOW_S), None), Some(Scope::Subject));
     tasks.into_iter().chain([third]).for_each(|task| task.abort());
 }
 
@@ -117,7 +120,7 @@ async fn a_replica_that_missed_the_feed_reads_everything_anew() {
     let mut stand = Some(stand);
     for _ in 0..1000 {
         stand = match stand {
-            Some(at) => two.read_on(at).await.unwrap(),
+            Some(at) => two.read_on(at, PATIENCE).await.unwrap().map(|news| news.stand),
             None => two.read_all().await.unwrap(),
         };
         if two.count(Scope::Subject) == 20_000 {
@@ -125,6 +128,25 @@ async fn a_replica_that_missed_the_feed_reads_everything_anew() {
         }
     }
     panic!("{} of 20000", two.count(Scope::Subject));
+}
+
+#[tokio::test]
+async fn what_is_told_while_all_marks_are_read_is_known_when_it_is_ready() {
+    let state = state();
+    let one = replica(&state);
+    // Its clock is read once all that was told before is behind it, and before the first mark is.
+    let telling = one.clone();
+    let told = Arc::new(AtomicBool::new(false));
+    let clock = Arc::new(move || {
+        if !told.swap(true, Ordering::SeqCst) {
+            telling.change(&[[9; 32]], NOW_S * 1000).now_or_never().expect("memory answers at once").unwrap();
+        }
+        NOW_S * 1000
+    });
+    let two = Arc::new(Revocations::new(state.clone(), ring(&[1]), 7, clock, Arc::new(Heard::default())));
+    two.read_all().await.unwrap().unwrap();
+    assert!(two.is_ready());
+    assert_eq!(two.take_changed(), [[9; 32]], "a session that was changed meanwhile would be served as it was");
 }
 
 #[tokio::test]
