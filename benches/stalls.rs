@@ -272,7 +272,10 @@ fn main() {
     bundle.listeners.clear();
     bundle.write("gateway.yaml", &GATEWAY.replace("UPSTREAM", &application().to_string()));
     bundle.write("headers.yaml", &headers(0));
-    bundle.write("limits.yaml", "version: 1\nlimits: {many: {key: [ip], rate: 100000/s, burst: 1000000}}\n");
+    bundle.write(
+        "limits.yaml",
+        "version: 1\nlimits: {many: {key: [client.ip_prefix], rate: 100000/s, burst: 1000000}}\n",
+    );
     bundle.write("tenants.yaml", &tenants(TENANTS));
     let config = bundle.path("gateway.yaml");
     steps(&bundle);

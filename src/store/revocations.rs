@@ -350,8 +350,8 @@ impl Revocations {
                     if pause == PAUSES.0 {
                         self.observer.heard(Err(&silent.to_string()));
                     }
-                    // Reading everything again and again takes half of a core at most.
-                    let rest = pause.max(began.elapsed());
+                    // Reading everything again and again takes half of a core at most; waiting in vain takes nothing.
+                    let rest = if stand.is_none() { pause.max(began.elapsed()) } else { pause };
                     drop(tokio::time::timeout(rest, self.rekeyed.1.notified()).await);
                     pause = (pause * 2).min(PAUSES.1);
                 }

@@ -97,9 +97,8 @@ impl History {
             };
             let mended =
                 self.mended.iter().filter(|(at, when)| *at == replica && *when <= closed).map(|(_, when)| *when).max();
-            let from = mended.map_or(end.done, |mended| mended.max(end.done));
+            let from = mended.map_or(end.done, |mended| end.done.max(mended + RECONNECTS));
             let late = closed.saturating_duration_since(from);
-            let bound = if mended.is_some_and(|mended| mended > end.done) { bound + RECONNECTS } else { bound };
             if late > bound {
                 judgement.wrong.push(Wrong::Open { user, replica, late });
             }
@@ -173,7 +172,8 @@ fn the_checker_finds_who_is_out_without_an_order_and_answers_of_another_kind() {
 #[test]
 fn the_checker_finds_streams_that_stay() {
     let mut history = seen(11, 401);
-    let at = |s: u64| history.ends[&1].done + Duration::from_secs(s);
+    let done = history.ends[&1].done;
+    let at = |s: u64| done + Duration::from_secs(s);
     let (in_time, late, mended) = (at(4), at(9), at(6));
     let judged = |history: &mut History, closed| {
         history.streams = vec![Stream { user: 1, replica: 2, closed }];
@@ -189,5 +189,9 @@ fn the_checker_finds_streams_that_stay() {
     history.mended = vec![(2, mended)];
     assert_eq!(judged(&mut history, Some(late)), []);
     assert_eq!(judged(&mut history, Some(late + Duration::from_secs(3))), []);
-    assert_eq!(judged(&mut history, Some(late + Duration::from_secs(4))), open(7));
+    assert_eq!(judged(&mut history, Some(late + Duration::from_secs(4))), open(5));
+    // Whole again a second before: it may still be waiting with its next attempt.
+    history.mended = vec![(2, at(0) - Duration::from_secs(1))];
+    assert_eq!(judged(&mut history, Some(at(5))), []);
+    assert_eq!(judged(&mut history, Some(at(6))), open(5));
 }
