@@ -59,6 +59,8 @@ build() {
     # Neither the place of the sources nor that of the registry may be in the binary.
     local prefix="--remap-path-prefix=$root=/moat --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     export RUSTFLAGS="${RUSTFLAGS:-} $prefix --remap-path-prefix=$target=/target"
+    # A profile of real requests, where scripts/pgo has made one.
+    [ ! -f "$root/target/pgo/moat.profdata" ] || RUSTFLAGS="$RUSTFLAGS -Cprofile-use=$root/target/pgo/moat.profdata"
     export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$root=/moat -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$target=/target"
   fi
   nice cargo rustc --quiet --locked --profile "$profile" --bin moat "${flags[@]}" >&2
