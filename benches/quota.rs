@@ -15,15 +15,11 @@ fn limit(name: &str, key: &[KeyPart], burst: u32) -> Arc<Limit> {
 
 fn from(n: u32) -> KeyInput<'static> {
     KeyInput {
-        client: IpAddr::V4(Ipv4Addr::from_bits(n)),
         tenant: Some("acme"),
         class: Some(0),
         issuer: "workforce",
         subject: Some("7f6c1d0e-5a0b-4f7e-9b57-3f2f8b8f0c11"),
-        api_key: None,
-        route: "api-read",
-        params: &[],
-        fields: &[],
+        ..KeyInput::of(IpAddr::V4(Ipv4Addr::from_bits(n)), "api-read")
     }
 }
 

@@ -33,7 +33,7 @@ use moat::serve::run::Running;
 use moat::store::quota::{Dues, KeyInput};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,10 +43,12 @@ use std::time::{Duration, Instant};
 mod harness {
     #![allow(dead_code, reason = "the harness is made for tests")]
     pub mod bundle;
+    pub mod threaded;
     pub mod tokens;
 }
 
 use harness::bundle::Bundle;
+use harness::threaded::application;
 use harness::tokens::{Token, TokenKey};
 
 #[global_allocator]
@@ -97,29 +99,12 @@ fn tenants(all: usize) -> String {
 }
 
 /// An application; `/slow` takes a second and a half.
-fn application() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || {
-                let (mut stream, mut buffer, mut have) = (stream.unwrap(), [0; 16384], 0);
-                while let Ok(read @ 1..) = stream.read(&mut buffer[have..]) {
-                    have += read;
-                    if buffer[..have].ends_with(b"\r\n\r\n") {
-                        if buffer[..have].starts_with(b"GET /slow") {
-                            std::thread::sleep(Duration::from_millis(1500));
-                        }
-                        have = 0;
-                        if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
-                            return;
-                        }
-                    }
-                }
-            });
+fn slow_at_times() -> SocketAddr {
+    application(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", |head| {
+        if head.starts_with(b"GET /slow") {
+            std::thread::sleep(Duration::from_millis(1500));
         }
-    });
-    address
+    })
 }
 
 /// The longest absences of the worker, nanoseconds.
@@ -270,7 +255,7 @@ fn main() {
     moat::serve::tls::install_provider();
     let mut bundle = Bundle::empty();
     bundle.listeners.clear();
-    bundle.write("gateway.yaml", &GATEWAY.replace("UPSTREAM", &application().to_string()));
+    bundle.write("gateway.yaml", &GATEWAY.replace("UPSTREAM", &slow_at_times().to_string()));
     bundle.write("headers.yaml", &headers(0));
     bundle.write(
         "limits.yaml",
@@ -294,18 +279,7 @@ async fn measure(config: &Path, snapshot: Snapshot, bundle: &Bundle) {
     let limits = moat::serve::run::limits(&running.shared.active().snapshot);
     for n in 0..KEYS {
         let client = IpAddr::V4(Ipv4Addr::from_bits(n | 1 << 30));
-        let input = KeyInput {
-            client,
-            tenant: None,
-            class: None,
-            issuer: "",
-            subject: None,
-            api_key: None,
-            route: "page",
-            params: &[],
-            fields: &[],
-        };
-        running.quotas.take(&limits, Stage::Address, &input, &mut Dues::default());
+        running.quotas.take(&limits, Stage::Address, &KeyInput::of(client, "page"), &mut Dues::default());
     }
     let stop = Arc::new(AtomicBool::new(false));
     let tokens: Vec<String> =

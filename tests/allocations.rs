@@ -14,18 +14,18 @@ use moat::config::Purpose;
 use moat::serve::ending::Reason;
 use moat::serve::inherited::Inherited;
 use moat::serve::run::Running;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 #[path = "it/harness"]
 mod harness {
     #![allow(dead_code, reason = "the harness is made for other tests")]
     pub mod bundle;
+    pub mod threaded;
     pub mod tokens;
 }
 
 use harness::bundle::Bundle;
+use harness::threaded::application;
 use harness::tokens::Token;
 
 #[global_allocator]
@@ -34,31 +34,8 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 /// Requests that are counted, after as many that are not.
 const REQUESTS: u64 = 500;
 
-/// An application that answers each request with the same bytes, from one buffer.
-fn application() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || {
-                let (mut stream, mut buffer, mut have) = (stream.unwrap(), [0; 16384], 0);
-                while let Ok(read @ 1..) = stream.read(&mut buffer[have..]) {
-                    have += read;
-                    // One at a time, and none of them has a body.
-                    if buffer[..have].ends_with(b"\r\n\r\n") {
-                        have = 0;
-                        let answer =
-                            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
-                        if stream.write_all(answer).is_err() {
-                            return;
-                        }
-                    }
-                }
-            });
-        }
-    });
-    address
-}
+/// What the application answers.
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Requests over one connection of another process; all must succeed.
 fn load(protocol: &str, url: &str, token: &str) {
@@ -91,7 +68,7 @@ fn a_request_allocates_as_often_as_it_did() {
         None => dhat::Profiler::builder().testing().build(),
     };
     moat::serve::tls::install_provider();
-    let bundle = Bundle::standard(application());
+    let bundle = Bundle::standard(application(ANSWER, |_| ()));
     // Lines of the access log would be lost among those of this test.
     bundle.replace("level: info}", "level: info, access: {sample: 0%}}");
     let token = Token::of("acme", &["viewer"]).signed(&bundle.key);

@@ -229,15 +229,9 @@ impl Gateway {
         let active = ctx.active.clone();
         let limits = &active.snapshot.sessions.limits;
         let key = KeyInput {
-            client: facts.client.0,
             tenant: seat.map(|seat| &*seat.id),
             class: seat.map(|seat| seat.tenant.class),
-            issuer: "",
-            subject: None,
-            route: "/.moat/",
-            params: &[],
-            api_key: None,
-            fields: &[],
+            ..KeyInput::of(facts.client.0, "/.moat/")
         };
         let silent = |Silent { limit }: Silent| {
             let cause = format!("limit `{limit}` needs its store, which is silent");

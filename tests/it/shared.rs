@@ -134,16 +134,5 @@ fn shared(mode: SharingMode, on_store_loss: StoreLoss) -> Option<Sharing> {
 }
 
 fn from(client: &str) -> KeyInput<'static> {
-    let client = client.parse().unwrap();
-    KeyInput {
-        client,
-        tenant: None,
-        class: None,
-        issuer: "",
-        subject: None,
-        api_key: None,
-        route: "r",
-        params: &[],
-        fields: &[],
-    }
+    KeyInput::of(client.parse().unwrap(), "r")
 }

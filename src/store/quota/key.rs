@@ -29,6 +29,23 @@ pub struct KeyInput<'a> {
     pub fields: &'a [(FieldKey, FieldHash)],
 }
 
+impl<'a> KeyInput<'a> {
+    /// A request of which no more than address and route is known.
+    pub const fn of(client: IpAddr, route: &'a str) -> KeyInput<'a> {
+        KeyInput {
+            client,
+            tenant: None,
+            class: None,
+            issuer: "",
+            subject: None,
+            api_key: None,
+            route,
+            params: &[],
+            fields: &[],
+        }
+    }
+}
+
 /// What stands for the value of a field of the body from the moment it was read. It goes nowhere but into the hash of a
 /// key, which is made with a secret; it is the same in every process that shares one.
 #[derive(Clone, Copy, PartialEq, Eq)]

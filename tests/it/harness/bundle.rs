@@ -70,6 +70,15 @@ impl Bundle {
         self.write("gateway.yaml", &text.replace(old, new));
     }
 
+    /// Keeps `kinds` of state in a Redis, where replicas with the same keys find them.
+    pub fn share(&self, redis: SocketAddr, kinds: &str) {
+        self.write("hash-key", "a secret that all replicas have in common\n");
+        self.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+        let redis = format!("redis: {{url: \"redis://{redis}\", hash_key: {{file: hash-key}}, use_for: [{kinds}]}}");
+        self.replace("routes:\n  home:", &format!("storage:\n  {redis}\nroutes:\n  home:"));
+        self.replace("sessions:\n", "sessions:\n  keys: {file: session-keys}\n");
+    }
+
     /// Adds a route to `gateway.yaml`, which ends with them; `yaml` is indented by two.
     pub fn route(&self, yaml: &str) {
         self.write("gateway.yaml", &format!("{}{yaml}\n", self.read("gateway.yaml")));

@@ -49,14 +49,7 @@ async fn signing_out_here_ends_the_session_on_all_replicas_and_closes_what_it_ha
         app.gateway(|bundle| {
             live(bundle, &provider);
             bundle.replace("instance: test-1", &format!("instance: replica-{number}"));
-            let storage = format!(
-                "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: hash-key}}, use_for: [revocations, sessions]}}\nroutes:\n  home:",
-                redis.address
-            );
-            bundle.replace("routes:\n  home:", &storage);
-            bundle.replace("  browser: {}\n", "  browser: {}\n  keys: {file: session-keys}\n");
-            bundle.write("hash-key", "a secret that all replicas have in common\n");
-            bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+            bundle.share(redis.address, "revocations, sessions");
         })
         .await
     };

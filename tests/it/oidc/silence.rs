@@ -14,14 +14,7 @@ async fn keeping(provider: &Provider, redis: &Redis, kinds: &str) -> (Gateway, U
     let upstream = Upstream::start().await;
     let bundle = Bundle::standard(upstream.address);
     configure(&bundle, provider);
-    let storage = format!(
-        "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: hash-key}}, use_for: [{kinds}]}}\nroutes:\n  home:",
-        redis.address
-    );
-    bundle.replace("routes:\n  home:", &storage);
-    bundle.replace("  browser: {}\n", "  browser: {}\n  keys: {file: session-keys}\n");
-    bundle.write("hash-key", "a secret that all replicas have in common\n");
-    bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    bundle.share(redis.address, kinds);
     (Gateway::start(bundle).await, upstream)
 }
 

@@ -238,14 +238,7 @@ async fn what_a_code_has_opened_ends_when_the_app_is_taken_away() {
             factor(bundle);
             bundle.replace("instance: test-1", &format!("instance: replica-{number}"));
             bundle.replace("paths: [/me]", "paths: [/me, \"/me/**\"]");
-            let storage = format!(
-                "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: hash-key}}, use_for: [revocations, sessions, factors]}}\nroutes:\n  home:",
-                redis.address
-            );
-            bundle.replace("routes:\n  home:", &storage);
-            bundle.replace("sessions:\n", "sessions:\n  keys: {file: session-keys}\n");
-            bundle.write("hash-key", "a secret that all replicas have in common\n");
-            bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+            bundle.share(redis.address, "revocations, sessions, factors");
         })
         .await
     };
