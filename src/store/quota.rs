@@ -16,9 +16,11 @@
 //!   unlimited, and a flood from one network crowds that network; keys already known keep cells of their own.
 //! - **Counts survive a reload** for each rate whose limit keeps its name and key, and so do places that are held.
 mod cells;
+mod counted;
 mod dues;
 mod gcra;
 mod holders;
+mod janitor;
 mod key;
 mod meter;
 mod shared;
@@ -27,14 +29,16 @@ mod shared;
 mod tests;
 
 pub use dues::Dues;
+pub use janitor::Janitor;
 pub use key::{FieldHash, HashKeys, KeyInput};
 pub use shared::{Common, Silent, is_shared};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cells::{Budget, Key};
-use decide::facts::{Delayed, LimitState, Reading, Stage, Unit};
-use decide::rules::{Excess, Limit, Rate, Settle, SharingMode};
-use dues::{Open, Waiting};
+use counted::{Counted, Said};
+use decide::facts::{Delayed, Reading, Stage};
+use decide::rules::{Excess, Limit};
+use dues::Waiting;
 use gcra::Gcra;
 use governor::clock::{Clock, MonotonicClock};
 use holders::Holders;
@@ -42,12 +46,9 @@ use key::KeyHasher;
 use meter::{Meter, Since, Taken};
 use shared::synced::Beats;
 use shared::{Joint, Shared};
-use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Keys held for one limit unless told otherwise: at most about 36 MiB.
@@ -76,24 +77,6 @@ pub struct Quotas<C: Clock = MonotonicClock> {
 /// Limits by name.
 type Table<C> = HashMap<Arc<str>, Arc<Counted<C>>>;
 
-/// One limit with what it counts.
-struct Counted<C: Clock> {
-    limit: Arc<Limit>,
-    budget: Arc<Budget>,
-    /// One for each rate (that is, for each tenant class); `None` for a rate that never lets anything through.
-    meters: Vec<(Rate, Option<Arc<Meter<C>>>)>,
-    /// Turns of those who are delayed.
-    turns: Option<Arc<Meter<C>>>,
-    /// Requests under way.
-    holders: Arc<Holders>,
-    /// What is reserved until it is settled.
-    reserves: Arc<Holders>,
-    /// Beside each meter, where the limit is shared.
-    joints: Vec<Arc<Joint<C>>>,
-    /// Requests that were decided without the store because it was silent.
-    lost: Arc<AtomicU64>,
-}
-
 /// A limit on its way through `take`; the known ones are borrowed, since their count is shared by all threads.
 enum Found<'t, C: Clock> {
     Known(&'t Counted<C>),
@@ -107,16 +90,6 @@ impl<C: Clock> Found<'_, C> {
             Found::Adopted(counted) => counted,
         }
     }
-}
-
-/// What one limit says about a request.
-#[derive(Clone, Copy)]
-struct Said {
-    /// The cap, where it is the cap that was meant and not the rate.
-    cap: Option<u32>,
-    /// Which of the rates was meant.
-    rate: usize,
-    taken: Taken,
 }
 
 impl Quotas<MonotonicClock> {
@@ -351,144 +324,5 @@ impl<C: Clock + Clone> Quotas<C> {
             limit: limit.clone(),
             budget: budget.clone(),
         })
-    }
-}
-
-impl<C: Clock> Counted<C> {
-    /// Which of the rates is meant: the rule of `Limit::rate`.
-    fn rate(&self, class: Option<usize>) -> usize {
-        match class {
-            Some(class) if class < self.meters.len() => class,
-            Some(_) | None => 0,
-        }
-    }
-
-    fn is(&self, mode: SharingMode) -> bool {
-        self.limit.sharing.is_some_and(|sharing| sharing.mode == mode)
-    }
-
-    /// Takes a request: first a place under the cap, then its cost from the rate.
-    fn take(&self, limit: &Arc<Limit>, key: Key, class: Option<usize>, now: u64, dues: &mut Dues<C>) -> Said {
-        self.take_by(limit, key, class, now, dues, |meter| meter.take(key, limit.cost, now))
-    }
-
-    /// The same, where `charge` takes the cost of a request that nothing is settled of later.
-    fn take_by(
-        &self,
-        limit: &Arc<Limit>,
-        key: Key,
-        class: Option<usize>,
-        now: u64,
-        dues: &mut Dues<C>,
-        charge: impl FnOnce(&Meter<C>) -> Taken,
-    ) -> Said {
-        let rate = self.rate(class);
-        let meter = self.meters.get(rate).and_then(|(_, meter)| meter.as_ref());
-        let mut place = None;
-        if let Some(most) = limit.cap(class) {
-            let said = |taken| Said { cap: Some(most), rate, taken };
-            let Some((hold, held)) = self.holders.enter(key.own, NonZeroU32::MIN, most) else {
-                return said(Taken { reset: AGAIN, ..Taken::NEVER });
-            };
-            dues.holds.push(hold);
-            let taken = Taken { allowed: true, remaining: most.saturating_sub(held), reset: AGAIN };
-            if limit.rates.is_empty() {
-                return said(taken);
-            }
-            place = Some(said(taken));
-        }
-        let taken = match (meter, &limit.settle) {
-            (None, _) => Taken::NEVER,
-            (Some(meter), Settle::Never) => charge(meter),
-            (Some(meter), Settle::Status(_) | Settle::Header { .. } | Settle::Bytes { .. }) => {
-                self.reserve(limit, meter, key, now, dues)
-            }
-        };
-        match place.filter(|place| place.taken.is_tighter_than(&taken)) {
-            Some(place) => place,
-            None => Said { cap: None, rate, taken },
-        }
-    }
-
-    /// Sets the cost aside that the answer will settle, if there is so much left besides what others have set aside.
-    fn reserve(&self, limit: &Arc<Limit>, meter: &Arc<Meter<C>>, key: Key, now: u64, dues: &mut Dues<C>) -> Taken {
-        let units = NonZeroU32::new(limit.cost).unwrap_or(NonZeroU32::MIN);
-        let Some((hold, reserved)) = self.reserves.enter(key.own, units, u32::MAX) else {
-            return Taken { reset: AGAIN, ..Taken::NEVER };
-        };
-        let taken = meter.look(key, reserved, now);
-        if taken.allowed {
-            dues.open.push(Open::new(limit, meter, key, hold));
-        }
-        taken
-    }
-
-    fn state(&self, said: Said) -> LimitState {
-        let meter = self.meters.get(said.rate).and_then(|(_, meter)| meter.as_ref());
-        let (unit, quota, window_s) = match (said.cap, meter) {
-            (Some(most), _) => (Unit::Concurrent, most, 0),
-            (None, Some(meter)) => (Unit::Requests, meter.gcra().burst(), ceil_s(meter.gcra().window())),
-            (None, None) => (Unit::Requests, 0, 1),
-        };
-        LimitState {
-            name: self.limit.name.clone(),
-            unit,
-            quota,
-            window_s,
-            remaining: said.taken.remaining,
-            reset_s: ceil_s(said.taken.reset),
-            legacy: self.limit.legacy,
-        }
-    }
-}
-
-/// When to come again where a place is missing: nobody knows when a request will end.
-const AGAIN: Duration = Duration::from_secs(1);
-
-impl Taken {
-    /// Used up before not used up; then the longest wait among the used up, the least left among the others.
-    fn is_tighter_than(&self, other: &Taken) -> bool {
-        (self.allowed, self.remaining, Reverse(self.reset)) < (other.allowed, other.remaining, Reverse(other.reset))
-    }
-}
-
-/// Whole seconds, never fewer than there are.
-fn ceil_s(duration: Duration) -> u32 {
-    let s = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    u32::try_from(s).unwrap_or(u32::MAX)
-}
-
-/// The thread that sweeps; it ends when this is dropped.
-pub struct Janitor {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Janitor {
-    /// Sweeps `quotas` again and again with a pause of `every`.
-    pub fn start<C>(quotas: Arc<Quotas<C>>, every: Duration) -> std::io::Result<Janitor>
-    where
-        C: Clock + Clone + Send + Sync + 'static,
-    {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("quota-janitor".into()).spawn(move || {
-            while !stopped.load(Ordering::Acquire) {
-                quotas.sweep();
-                std::thread::park_timeout(every);
-            }
-        })?;
-        Ok(Janitor { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Janitor {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A sweep that panicked has already been reported by the panic hook.
-            let _ = thread.join();
-        }
     }
 }

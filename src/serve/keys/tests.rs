@@ -2,6 +2,7 @@
 mod server;
 
 use self::server::{DEFAULT_KEY, OPEN, Say, Server, certificates, dev_key, exchange, keys};
+use super::tend::wall_s;
 use super::*;
 use crate::cli::demo::idp;
 use crate::cli::token::{DEV_AUDIENCE, DevKey, Grant, mint};

@@ -17,18 +17,7 @@ fn shadow(limit: Arc<Limit>) -> Arc<Limit> {
 }
 
 fn from(client: &str) -> KeyInput<'static> {
-    let client = client.parse().expect("an address");
-    KeyInput {
-        client,
-        tenant: None,
-        class: None,
-        issuer: "",
-        subject: None,
-        api_key: None,
-        route: "r",
-        params: &[],
-        fields: &[],
-    }
+    KeyInput::of(client.parse().expect("an address"), "r")
 }
 
 fn user(tenant: &'static str, subject: &'static str) -> KeyInput<'static> {

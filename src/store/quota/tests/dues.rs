@@ -1,6 +1,6 @@
 //! Caps, costs that the answer tells, and turns: on a clock of the test's own.
 use super::*;
-use decide::rules::Statuses;
+use decide::rules::{Settle, Statuses};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const CLIENT: &[KeyPart] = &[KeyPart::ClientPrefix];
