@@ -171,8 +171,9 @@ fn rotate(args: Rotate) -> Result<ExitCode> {
     if let Some(successor) = &old.successor {
         bail!("`{}` has a successor already: `{}`", args.id, successor.value);
     }
-    let until = later(now, overlap)?;
     let expires = old.expires.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let until = later(now, overlap)?;
+    let until = text(expires.map_or(until, |at| at.min(until)));
     let mut successor = old.clone();
     // Who the application knows stays the same, though the id does not.
     successor.subject = Some(old.subject.clone().unwrap_or_else(|| format!("key:{}", args.id)));
@@ -185,13 +186,13 @@ fn rotate(args: Rotate) -> Result<ExitCode> {
         _ => None,
     };
     old.successor = Some(Spanned::from(id.clone()));
-    old.expires = Some(text(expires.map_or(until, |at| at.min(until))).into());
+    old.expires = Some(until.clone().into());
     content.add(&id, successor);
     if let Some(code) = keep(&args.place, &file, &content)? {
         return Ok(code);
     }
     println!("{key}");
-    eprintln!("This key is shown once. Its id is `{id}`; `{}` works until {}.", args.id, text(until));
+    eprintln!("This key is shown once. Its id is `{id}`; `{}` works until {until}.", args.id);
     Ok(ExitCode::SUCCESS)
 }
 

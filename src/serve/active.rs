@@ -8,9 +8,10 @@ use crate::serve::keys::KeyRing;
 use crate::serve::metrics::{ListenerMetrics, Metrics, RouteMetrics, UpstreamMetrics};
 use crate::serve::sessions::Held;
 use crate::serve::upstream::{Pool, Resolver};
+use crate::store::key_sets::{Shelf, is_of};
 use crate::store::quota::Quotas;
-
-use decide::rules::{Accept, Access, Found};
+use decide::facts::Identity;
+use decide::rules::{API_KEY, Accept, Access, Found};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -125,6 +126,13 @@ impl Active {
     /// A set of API keys in the state engine.
     pub fn key_set(&self, name: &str) -> Option<&Named> {
         self.key_sets.get(name)
+    }
+
+    /// The set that an identity's API key is of, and the key's id; `None` where it came by no key of a set.
+    pub fn shelf_of<'i>(&self, identity: &'i Identity) -> Option<(&Shelf, &'i str)> {
+        let id = identity.session.as_deref().filter(|_| *identity.issuer == *API_KEY)?;
+        let named = self.key_sets.values().find(|named| is_of(&named.shelf.set, identity))?;
+        Some((&*named.shelf, id))
     }
 
     /// Waits until each store of sessions was tried, and no longer than connecting may take.

@@ -86,6 +86,11 @@ impl Shelf {
         Shelf { set, ring: Keyring::new([sealing_key]) }
     }
 
+    /// Where the key of an id lies.
+    pub fn place(&self, id: &str) -> Result<[u8; 32], SealError> {
+        self.spot(KIND, id.as_bytes())
+    }
+
     /// Where something lies, or is found by.
     fn spot(&self, kind: &str, id: &[u8]) -> Result<[u8; 32], SealError> {
         let spots = self.ring.indices(Place { kind, tenant: &self.set, key: id });
@@ -124,7 +129,7 @@ impl KeySets {
 
     /// The key of an id that the gateway has marked, and whether it is known from before only, because the store is silent.
     pub async fn find(&self, shelf: &Shelf, id: &str, now_ms: u64) -> Result<Option<(Arc<Key>, bool)>, Fault> {
-        self.look_up(shelf, shelf.spot(KIND, id.as_bytes())?, now_ms).await
+        self.look_up(shelf, shelf.place(id)?, now_ms).await
     }
 
     /// The imported key that a text may be, by what it begins with.
@@ -146,7 +151,7 @@ impl KeySets {
         };
         for length in lengths.iter() {
             let Some(id) = text.get(..*length) else { continue };
-            let spot = shelf.spot(KIND, id.as_bytes())?;
+            let spot = shelf.place(id)?;
             let _place = match self.known.is_fresh(&spot, now_ms) {
                 true => None,
                 false => Some(self.guesses.try_acquire().map_err(|_| Fault::Crowded)?),
@@ -183,7 +188,7 @@ impl KeySets {
             // Before the key: a length without a key costs a look-up, a key without its length is never found.
             self.add_length(shelf, content.id.len()).await?;
         }
-        let spot = shelf.spot(KIND, content.id.as_bytes())?;
+        let spot = shelf.place(&content.id)?;
         let put = self.state.put(Kind::ApiKey, &spot, Expect::Absent, shelf.record(&spot, content)?).await?;
         self.unknown.invalidate(&spot);
         Ok(matches!(put, Put::Written { .. }))
@@ -191,7 +196,7 @@ impl KeySets {
 
     /// What is kept of a key, as it stands in the store.
     pub async fn content(&self, shelf: &Shelf, id: &str) -> Result<Option<Content>, Fault> {
-        let spot = shelf.spot(KIND, id.as_bytes())?;
+        let spot = shelf.place(id)?;
         let Some(record) = self.state.get(Kind::ApiKey, &spot).await? else { return Ok(None) };
         Ok(Some(shelf.open(&spot, &record.value)?))
     }
@@ -204,7 +209,7 @@ impl KeySets {
         id: &str,
         mut change: impl FnMut(&mut Content) -> bool,
     ) -> Result<Option<Content>, Fault> {
-        let spot = shelf.spot(KIND, id.as_bytes())?;
+        let spot = shelf.place(id)?;
         for _ in 0..ROUNDS {
             let Some(standing) = self.state.get(Kind::ApiKey, &spot).await? else { return Ok(None) };
             let mut content = shelf.open(&spot, &standing.value)?;
@@ -222,9 +227,14 @@ impl KeySets {
         Err(Fault::Busy)
     }
 
+    /// What this process knows of the key in a place is read anew with its next use: somebody has changed it elsewhere.
+    pub fn forget(&self, place: &[u8; 32]) {
+        self.known.forget(place);
+    }
+
     /// Takes a key away that nobody was told.
     pub async fn remove(&self, shelf: &Shelf, id: &str) -> Result<(), Fault> {
-        let spot = shelf.spot(KIND, id.as_bytes())?;
+        let spot = shelf.place(id)?;
         self.state.remove(Kind::ApiKey, &spot).await?;
         self.known.forget(&spot);
         Ok(())

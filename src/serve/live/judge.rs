@@ -33,6 +33,8 @@ pub struct Exchange {
     named: Vec<(HeaderName, String)>,
     /// Generation of the snapshot that last permitted it.
     generation: AtomicU64,
+    /// When what opened it is over, seconds since the epoch.
+    ends_at_s: AtomicU64,
     /// By which it can be ended.
     pub leash: Arc<Leash>,
 }
@@ -60,13 +62,14 @@ impl Exchange {
             csrf_token: findings.csrf_token,
             named: rules.0.resolve.iter().filter_map(named).collect(),
             generation: AtomicU64::new(rules.1),
+            ends_at_s: AtomicU64::new(findings.identity.as_ref().map_or(u64::MAX, |identity| identity.expires_at)),
             leash,
         }
     }
 
-    /// When the session ends that opened it, seconds since the epoch; `None` without a session.
-    pub fn expires_at_s(&self) -> Option<u64> {
-        self.caller.as_ref().map(|(identity, _)| identity.expires_at)
+    /// What opened it is over at this time, seconds since the epoch, if not sooner.
+    pub fn end_by(&self, at_s: u64) {
+        self.ends_at_s.fetch_min(at_s, Ordering::Relaxed);
     }
 
     /// Whether a snapshot has not been asked about it yet; from now on it has.
@@ -146,7 +149,12 @@ impl Exchange {
                 return answer;
             }
         }
-        Answer::Credential(vouched(route, snapshot, caller))
+        let credential = vouched(route, snapshot, caller);
+        if let Credential::Valid { identity, carrier: Carrier::ApiKey } = &credential {
+            // A rotation has given the key an end.
+            self.end_by(identity.expires_at);
+        }
+        Answer::Credential(credential)
     }
 
     /// What it asked for.
@@ -167,7 +175,7 @@ impl Exchange {
 
     /// Whether the session that opened it is over.
     pub fn expired(&self, now_s: u64) -> Option<Refusal> {
-        let over = self.expires_at_s().is_some_and(|end| end <= now_s);
+        let over = self.ends_at_s.load(Ordering::Relaxed) <= now_s;
         over.then(|| Refusal::new(Code::SessionExpired, "the session that opened it is over"))
     }
 }

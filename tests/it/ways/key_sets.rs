@@ -9,9 +9,6 @@ use tokio::time::timeout;
 
 const AUTH: &str = "auth: {api_key: {prefix: nlk_, keys: {state: machines}, pepper: {file: pepper}}}";
 const ROOT: &str = "https://acme.localhost/live/machine";
-/// 1008 with `session.revoked`, unmasked.
-const REVOKED: &[u8] = b"\x88\x11\x03\xf0session.revoked";
-
 /// What two replicas may share.
 fn in_redis(address: SocketAddr) -> String {
     format!("redis: {{url: \"redis://{address}\", hash_key: {{file: pepper}}, use_for: [api_keys, revocations]}}")
@@ -73,6 +70,16 @@ async fn becomes(gateway: &Gateway, key: &str, wanted: &str) {
     gateway.until(&what, async |g: &Gateway| verdict(g, key).await == wanted).await;
 }
 
+/// Waits for the close frame with 1008 and this code, on each of both sides.
+async fn closes(app: &App, socket: &mut (impl AsyncReadExt + Unpin), code: &str) {
+    let payload = [&[3, 0xf0], code.as_bytes()].concat();
+    let length = u8::try_from(payload.len()).unwrap();
+    let mut frame = vec![0; 2 + payload.len()];
+    timeout(PATIENCE, socket.read_exact(&mut frame)).await.expect("no goodbye").unwrap();
+    assert_eq!(frame, [&[0x88, length], &*payload].concat(), "{code}");
+    assert_eq!(app.hears().await, [&[0x88, 0x80 | length], &*payload].concat(), "{code}");
+}
+
 /// Two replicas over one store.
 async fn replicas(storage: &str) {
     let app = App::start().await;
@@ -87,6 +94,9 @@ async fn replicas(storage: &str) {
     let (key, id) = new(&one, &["--tenant", "acme", "--role", "viewer", "--expires", "30d"]);
     assert_eq!(verdict(&two, &key).await, "200", "no file was distributed, and nothing reloaded");
     assert_eq!(verdict(&one, &key).await, "200");
+    let header = format!("X-Api-Key: {key}\r\n");
+    let mut before = websocket(&one, "acme", "/live/socket", &header).await;
+    let mut beyond = websocket(&two, "acme", "/live/socket", &header).await;
 
     // Rotated at the other one: both work, until the old one does not.
     let rotated = keys(&two, &["rotate", &id, "--overlap", "8s"]);
@@ -100,8 +110,12 @@ async fn replicas(storage: &str) {
     assert!(again.code == Some(1) && again.stderr.contains("has a successor already"), "{again:?}");
     assert_eq!(row(&one, &successor[4..14])["subject"], format!("key:{id}"));
     for gateway in [&one, &two] {
-        becomes(gateway, &key, "401 session.expired").await;
         assert_eq!(verdict(gateway, &successor).await, "200");
+    }
+    // What it had open before anybody thought of a rotation ends with it.
+    for (gateway, socket) in [(&one, &mut before), (&two, &mut beyond)] {
+        becomes(gateway, &key, "401 session.expired").await;
+        closes(&app, socket, "session.expired").await;
     }
     assert_eq!((&row(&one, &id)["state"], &row(&two, &id)["successor"]), (&"expired".into(), &successor[4..14].into()));
     assert_ne!(row(&two, &id)["last_used"], Value::Null);
@@ -120,9 +134,7 @@ async fn replicas(storage: &str) {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(4), "that is as long as a memory of it lasts: {took:?}");
     for socket in [&mut here, &mut there] {
-        let mut frame = vec![0; REVOKED.len()];
-        timeout(PATIENCE, socket.read_exact(&mut frame)).await.expect("no goodbye").unwrap();
-        assert_eq!(frame, REVOKED);
+        closes(&app, socket, "session.revoked").await;
     }
     let again = keys(&two, &["revoke", &successor[4..14]]);
     assert!(again.code == Some(0) && again.stdout.contains("already"), "{again:?}");
@@ -148,6 +160,32 @@ async fn replicas_that_share_a_redis_share_their_keys() {
 async fn replicas_that_share_a_postgresql_share_their_keys() {
     let postgres = Postgres::start(&[]).await;
     replicas(&in_postgres(postgres.address)).await;
+}
+
+/// The same with keys of a file, which a reload takes over.
+#[tokio::test]
+async fn what_a_rotated_key_of_a_file_has_open_ends_with_its_overlap() {
+    let app = App::start().await;
+    let bundle = bundle(app.script.address, "");
+    bundle.replace("keys: {state: machines}, pepper: {file: pepper}", "keys: {file: keys.yaml}");
+    let of_file = |bundle: &Bundle, args: &[&str]| {
+        let output = moat(bundle.root(), &[&["keys"], args].concat());
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output.stdout.trim().to_owned()
+    };
+    let key = of_file(&bundle, &["new", "--name", "a test", "--tenant", "acme"]);
+    let kept = of_file(&bundle, &["new", "--name", "another", "--tenant", "acme"]);
+    let gateway = Gateway::start(bundle).await;
+    let mut sockets = Vec::new();
+    for key in [&key, &kept] {
+        sockets.push(websocket(&gateway, "acme", "/live/socket", &format!("X-Api-Key: {key}\r\n")).await);
+    }
+    let successor = of_file(&gateway.bundle, &["rotate", &key[4..14], "--overlap", "4s"]);
+    becomes(&gateway, &successor, "200").await;
+    echoes(&mut sockets[0], &app).await;
+    closes(&app, &mut sockets[0], "session.expired").await;
+    assert_eq!(verdict(&gateway, &key).await, "401 session.expired");
+    echoes(&mut sockets[1], &app).await;
 }
 
 #[tokio::test]

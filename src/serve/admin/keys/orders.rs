@@ -126,6 +126,11 @@ impl Desk<'_> {
         match changed.await {
             Ok(Some(content)) if content.successor.as_ref() == Some(&successor) => {
                 let until = content.expires_s.map_or_else(String::new, time);
+                // What the old key has open ends with it, on all replicas.
+                let place = shelf.place(id).map_err(|error| silent(error.into()))?;
+                if let Err(error) = self.shared.revocations.change(&[place], self.now_ms).await {
+                    tracing::warn!(%error, "replicas hear later that an API key was rotated");
+                }
                 Ok(Receipt::Rotated { key, id: successor, until })
             }
             other => {
