@@ -265,3 +265,29 @@ async fn replicas_tell_each_other_when_a_key_was_used() {
     assert_eq!(row(&idle.bundle, &id)["last_used"], row(&used.bundle, &id)["last_used"]);
     assert_ne!(row(&idle.bundle, &id)["last_used"], Value::Null, "it was used at the other");
 }
+
+/// The configurations of the page are ones that `moat check` accepts.
+#[test]
+fn what_the_page_shows_loads() {
+    let page = include_str!("../../../docs/api-keys.md");
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+        for secret in ["pepper", "session-keys", "postgres"] {
+            bundle.write(&format!("secrets/{secret}"), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+        }
+        let (routes, shared) = block.split_once("storage:\n").unwrap_or((block, ""));
+        bundle.route(routes.strip_prefix("routes:\n").unwrap());
+        if let Some((storage, _)) = shared.split_once("sessions: {keys: {file: secrets/session-keys}}") {
+            bundle.replace("sessions:\n", "sessions:\n  keys: {file: secrets/session-keys}\n");
+            bundle.replace("tenancy:\n", &format!("storage:\n{storage}tenancy:\n"));
+        } else {
+            let missing = moat(bundle.root(), &["check"]);
+            assert!(missing.code == Some(78) && missing.stderr.contains("make the first key"), "{missing:?}");
+            new(&bundle, &["--tenant", "acme", "--role", "viewer"]);
+        }
+        let checked = moat(bundle.root(), &["check"]);
+        assert_eq!(checked.code, Some(0), "{block}\n{checked:?}");
+    }
+}

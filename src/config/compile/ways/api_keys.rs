@@ -113,6 +113,13 @@ impl Compiler<'_> {
 
     fn load_keys(&self, name: &Spanned<String>, options: &ApiKeyAuth, rules: &Rules) -> Option<ApiKeys> {
         let pepper = self.pepper(options);
+        let path = self.files.folder.join(&name.value);
+        if !path.exists() {
+            self.files.watch(path);
+            let hint = "make the first key: `moat keys new --name NAME --tenant ID --role ROLE`";
+            self.report.hinted(name.at, format!("`{}` does not exist", name.value), Some(hint));
+            return None;
+        }
         let file = self.files.load::<ApiKeysFile>(name, name.at)?;
         let mut keys = HashMap::with_capacity(file.keys.0.len());
         let mut imported = Vec::new();
