@@ -1,8 +1,9 @@
 //! The admin listener: metrics, health and the status page over HTTP/1.1, for this machine only.
 //!
 //! It asks nobody who they are, hence: loopback addresses only, and a `Host` that is an address or `localhost`, so that
-//! no web page can reach it through a name that it controls (DNS rebinding). The one order that it takes, to reload,
-//! must carry what no page can send, and can do no more than whoever writes the files: have them read.
+//! no web page can reach it through a name that it controls (DNS rebinding). What changes something must carry what no page
+//! can send ([`guard`]): a reload, which can do no more than have the files read, and orders that end something. Those that
+//! give access, about API keys, must be proven besides ([`keys`]).
 mod answer;
 pub mod factors;
 pub mod guard;

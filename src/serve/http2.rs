@@ -1,4 +1,5 @@
-//! HTTP/2 connections: pingora's sessions under our limits and our clocks, with an eye on every frame.
+//! HTTP/2 connections: the codec under our limits and our clocks, with an eye on every frame, and its streams in the
+//! connection's own task.
 mod account;
 mod streams;
 

@@ -1,4 +1,4 @@
-//! The only place that names pingora or hyper: listeners, proxy, keys, metrics, admin.
+//! The only place that names pingora or hyper: from the accept to the application and back, and the admin listener.
 pub mod admin;
 pub mod logs;
 pub mod metrics;

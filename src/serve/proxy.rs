@@ -1,4 +1,4 @@
-//! The life of a request in pingora's phases: admit, then refuse or forward, dress, account.
+//! The way to applications that speak HTTP/2, in pingora's phases: what was admitted before is forwarded, dressed and accounted for.
 use crate::config::settings::HttpVersion;
 use crate::serve::context::Context;
 use crate::serve::failure::{broken_off, failure, not_connected};
@@ -140,7 +140,7 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    /// Pingora reads answers of HTTP/1 tolerantly. What two readers could end in two places is refused before it counts.
+    /// What two readers could end in two places is refused before it counts.
     async fn upstream_response_filter(
         &self,
         _session: &mut Session,

@@ -48,7 +48,6 @@ async fn serve(mut stream: TcpStream, say: mpsc::UnboundedSender<Vec<u8>>, go: A
     loop {
         let head = read_head(&mut stream).await.to_lowercase();
         if head.contains("upgrade: websocket") {
-            // An application that thinks for a moment: pingora loses a 101 that comes faster (ARCHITECTURE.md, known gaps).
             assert!(timeout(Duration::from_millis(20), stream.peek(&mut [0])).await.is_err(), "a frame before the 101");
             stream.write_all(ACCEPT.as_bytes()).await.unwrap();
             if head.contains("/large") {

@@ -172,3 +172,55 @@ fn every_test_that_the_threats_name_exists() {
     }
     assert!(rows >= 60, "{rows} rows");
 }
+
+/// Pages below a folder of the repository, with their places.
+fn pages(below: &str, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(root().join(below)).unwrap().map(|e| e.unwrap()) {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() && below != "." {
+            pages(path.strip_prefix(root()).unwrap().to_str().unwrap(), found);
+        } else if path.extension().is_some_and(|e| e == "md") {
+            found.push((path.strip_prefix(root()).unwrap().to_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// What stands outside of blocks of code.
+fn prose(page: &str) -> String {
+    page.split("```").step_by(2).collect()
+}
+
+/// The anchors of a page's headings, as they are made where pages are shown.
+fn anchors(page: &str) -> Vec<String> {
+    let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let anchor = |heading: &str| heading.to_lowercase().chars().filter(|c| kept(*c)).collect::<String>();
+    let headings = prose(page).lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    headings.iter().map(|line| anchor(line.trim_start_matches('#').trim()).replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    let mut all = Vec::new();
+    for folder in [".", "docs", "certs", "tests/corpus"] {
+        pages(folder, &mut all);
+    }
+    let mut links = 0;
+    for (path, page) in &all {
+        for link in
+            prose(page).split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(link, _)| link.to_owned()))
+        {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target =
+                if file.is_empty() { root().join(path) } else { root().join(path).parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: `{link}`", path.display());
+            let known =
+                |target: &Path| anchors(&fs::read_to_string(target).unwrap()).iter().any(|known| known == anchor);
+            assert!(anchor.is_empty() || known(&target), "{}: `{link}` has no such heading", path.display());
+            links += 1;
+        }
+    }
+    assert!(links > 80, "{links} links");
+}

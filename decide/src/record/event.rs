@@ -338,6 +338,8 @@ mod tests {
     use super::*;
     use crate::facts::RequestId;
 
+    const PAGE: &str = include_str!("../../../docs/audit.md");
+
     fn written(kind: Kind<'_>) -> String {
         let mut out = Vec::new();
         Entry { time_ms: 1_000, node: "gw-1", kind }.write(&mut out);
@@ -358,6 +360,8 @@ mod tests {
             Event::ConfigRefuse { problems: 3 },
             Event::KeysChange { owner: "main", added: some, removed: none },
             Event::CertificateChange { name: "default", fingerprint: "ab", not_after_ms: 5 },
+            Event::StoreLost { store: "postgres", reason: "no answer in time" },
+            Event::StoreBack { store: "postgres" },
             Event::Admin { actor: Person("ops"), call: "reload" },
             Event::Revoke {
                 actor: Person("ops"),
@@ -404,6 +408,14 @@ mod tests {
             let ordered = matches!(event.name(), "admin" | "revoke" | "factor.remove" | "api_key.rotate");
             let actor = if ordered { "ops" } else { "system" };
             assert_eq!((&value["actor"], &value["event"]), (&actor.into(), &event.name().into()), "{text}");
+            assert!(PAGE.contains(&format!("`{}`", event.name())), "docs/audit.md does not tell of `{}`", event.name());
+        }
+        for change in [KeyChange::New, KeyChange::Rotate, KeyChange::Revoke, KeyChange::Import] {
+            assert!(
+                PAGE.contains(&format!("`{}`", change.event())),
+                "docs/audit.md does not tell of `{}`",
+                change.event()
+            );
         }
     }
 }

@@ -20,8 +20,8 @@ pub struct RouteOptions {
     /// is the tenant's `residency`; `default` serves tenants without one.
     pub upstream: Spanned<RouteUpstream>,
     /// Which credentials are accepted: `{bearer: ISSUER}`, `{cookie: {name: NAME, issuer: ISSUER}}`, `{session: browser}`,
-    /// `{api_key: {…}}`, `{certificate: NAME}`, `{ext_auth: NAME}` or `{any_of: […]}`. Needed with `require`. With `on_missing: login`
-    /// beside it, a browser without session is sent to sign in.
+    /// `{dpop: ISSUER}`, `{api_key: {…}}`, `{certificate: NAME}`, `{ext_auth: NAME}`, `{app_session: NAME}` or `{any_of: […]}`. Needed with
+    /// `require`. With `on_missing: login` beside it, a browser without session is sent to sign in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Spanned<RouteAuth>>,
     /// What the caller must be allowed to.
@@ -87,10 +87,11 @@ pub struct RouteOptions {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteTimeouts {
-    /// From the sent request to the first byte of the answer, then for each pause in it.
+    /// From the sent request to the first byte of the answer; where the upstream speaks HTTP/2, also for each pause in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Spanned<Period>>,
-    /// Without progress in the request's body, and in answers that are streams.
+    /// Without progress in the request's body and in the answer; where the upstream speaks HTTP/2, in the answer only where
+    /// the client asked for an event stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Spanned<Period>>,
     /// For everything.

@@ -127,10 +127,10 @@ pub struct UpstreamHttp {
     pub version: HttpVersionOption,
     /// Time for connecting to one endpoint, the TLS handshake included.
     pub connect_timeout: Spanned<Period>,
-    /// Time from the sent request to the first byte of the answer, then `upstream.timeout`; over HTTP/2 also for each pause in it.
+    /// Time from the sent request to the first byte of the answer, then `upstream.timeout`; with `version: h2` also for each pause in it.
     pub first_byte_timeout: Spanned<Period>,
-    /// Time without progress in the request's body and in the answer, WebSockets included; over HTTP/2, in the answer
-    /// only where the client asked for an event stream.
+    /// Time without progress in the request's body and in the answer, WebSockets included; with `version: h2`, in the
+    /// answer only where the client asked for an event stream.
     pub idle_timeout: Spanned<Period>,
     /// Time for everything. Default: no bound, for streams.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -157,3 +157,14 @@ fn what_a_reload_loosens_of_sessions_is_named() {
         assert!(restart.is_empty(), "{restart:?}");
     }
 }
+
+#[test]
+fn the_page_about_reloads_names_what_takes_a_restart() {
+    let (source, page) = (include_str!("../compare/shell.rs"), include_str!("../../../docs/reload.md"));
+    let list = source.split_once("let differs = [").unwrap().1.split_once("];").unwrap().0;
+    let keys: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    for key in keys {
+        assert!(page.contains(&format!("`{key}`")), "docs/reload.md does not name `{key}`");
+    }
+}

@@ -1,4 +1,4 @@
-//! An endpoint as pingora's connector wants it: for HTTP/2 applications, and for clients that speak HTTP/2.
+//! An endpoint as pingora's connector wants it: for applications that speak HTTP/2.
 use super::Target;
 use crate::config::settings::{HttpVersion, Upstream};
 use pingora_core::upstreams::peer::HttpPeer;

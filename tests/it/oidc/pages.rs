@@ -1,4 +1,4 @@
-//! The pages about signing in: what they show as configuration is one, and the keys that they name are there.
+//! The pages about signing in and about tokens: what they show as configuration is one, and the keys that they name are there.
 use crate::harness::{Bundle, moat};
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn page(name: &str) -> String {
 #[test]
 fn every_configuration_shown_is_one() {
     let mut shown = 0;
-    for name in ["sign-in.md", "migrate-from-oauth2-proxy.md"] {
+    for name in ["sign-in.md", "migrate-from-oauth2-proxy.md", "tokens.md"] {
         for block in page(name).split("```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned()) {
             let has = |key: &str| block.lines().any(|line| line.starts_with(&format!("{key}:")));
             // A page whose hosts name no tenant has none.
@@ -52,7 +52,7 @@ fn every_configuration_shown_is_one() {
             shown += 1;
         }
     }
-    assert_eq!(shown, 3);
+    assert_eq!(shown, 4);
 }
 
 /// Keys in the second column, as `sessions.browser.cookie` or `client.id`: each is in the reference, below something.

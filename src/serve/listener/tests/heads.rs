@@ -60,7 +60,7 @@ async fn behind_a_chunked_body_nothing_is_taken_for_a_request() {
     assert!(read_answer(&mut tls).await.is_none(), "the connection ends where only pingora knows the boundary");
 }
 
-/// Heads that pingora 0.9.1 serves, rewrites or answers with `Server: Pingora` (NOTES.md 1.3), and what becomes of them.
+/// Heads that pingora 0.9.1 serves, rewrites or answers with `Server: Pingora`, and what becomes of them.
 const BAD: &[(&str, Code)] = &[
     ("GET / HTTP/1.1\nHost: main.example\n\n", Code::RequestMalformed),
     ("GET / HTTP/1.1\r\nHost: main.example\nX: y\r\n\r\n", Code::RequestMalformed),
