@@ -15,7 +15,7 @@ use decide::facts::Identity;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Longer texts are no keys.
 pub(super) const MAX_BYTES: usize = 512;
@@ -107,22 +107,25 @@ pub(super) async fn imported(
         return Ok(equal(seen, &keyed));
     }
     let (text, hash) = (text.to_owned(), hash.to_owned());
-    let began = Instant::now();
-    let right = tokio::task::spawn_blocking(move || bcrypt::verify(text, &hash)).await;
-    let took = began.elapsed();
-    // The place stays taken while the processor rests, whatever becomes of this request.
-    turn.forget();
+    let (tell, told) = oneshot::channel();
+    // The place stays taken while the processor works and rests, whatever becomes of this request: a client that leaves would
+    // else make room for the next check, beside its own.
     tokio::spawn(async move {
+        let began = Instant::now();
+        let right = tokio::task::spawn_blocking(move || bcrypt::verify(text, &hash)).await;
+        let took = began.elapsed();
+        // Who asked may have left.
+        let _ = tell.send(right.ok().and_then(Result::ok));
         tokio::time::sleep(took * REST).await;
-        FIRST.add_permits(1);
+        drop(turn);
     });
-    match right {
-        Ok(Ok(true)) => {
+    match told.await {
+        Ok(Some(true)) => {
             let _ = seen.set(keyed);
             Ok(true)
         }
-        Ok(Ok(false)) => Ok(false),
-        Ok(Err(_)) | Err(_) => Err("the hash of an imported API key cannot be checked"),
+        Ok(Some(false)) => Ok(false),
+        Ok(None) | Err(_) => Err("the hash of an imported API key cannot be checked"),
     }
 }
 

@@ -3,8 +3,12 @@ use super::*;
 use crate::serve::fixtures::identity;
 use aws_lc_rs::hmac;
 use std::collections::{BTreeMap, HashMap};
+use tokio::sync::Mutex;
 
 const NOW: u64 = 1_000_000;
+
+/// The one place for first checks is everybody's: one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn key(subject: &str, hash: KeyHash, revoked: bool) -> Arc<ApiKey> {
     Arc::new(ApiKey {
@@ -67,6 +71,7 @@ async fn a_key_is_known_by_all_of_it() {
 
 #[tokio::test]
 async fn an_imported_key_is_checked_the_slow_way_once() {
+    let _alone = ALONE.lock().await;
     let all = keys(vec![("ak_live_1", key("old", bcrypted("ak_live_1234567"), false))]);
     assert_eq!(subject(&all, "ak_live_9234567").await, Err("the API key has another prefix"));
     assert_eq!(subject(&all, "ak_live_1234567").await, Ok("old".to_owned()));
@@ -77,6 +82,26 @@ async fn an_imported_key_is_checked_the_slow_way_once() {
     assert!(FIRST.available_permits() >= free);
     let KeyHash::Bcrypt { seen, .. } = &all.keys["ak_live_1"].hash else { panic!() };
     assert_eq!(seen.get(), Some(&all.hash("ak_live_1234567")));
+}
+
+#[tokio::test]
+async fn who_leaves_during_a_first_check_makes_no_room_for_another() {
+    let _alone = ALONE.lock().await;
+    let slow = KeyHash::Bcrypt { hash: bcrypt::hash("ak_slow_1234567", 8).unwrap().into(), seen: OnceLock::new() };
+    let all = Arc::new(keys(vec![("ak_slow_1", key("slow", slow, false))]));
+    let guess = tokio::spawn({
+        let all = all.clone();
+        async move { subject(&all, "ak_slow_1999999").await }
+    });
+    while FIRST.available_permits() > 0 {
+        assert!(!guess.is_finished(), "the check was over before anybody looked");
+        tokio::task::yield_now().await;
+    }
+    guess.abort();
+    assert!(guess.await.unwrap_err().is_cancelled());
+    assert_eq!(FIRST.available_permits(), 0, "the processor is still at it");
+    // And in the end there is room again.
+    drop(FIRST.acquire().await.unwrap());
 }
 
 #[test]
