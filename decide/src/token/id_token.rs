@@ -67,8 +67,8 @@ pub fn verify_id_token(
     keys: &KeySet,
     now_s: u64,
 ) -> Result<Identity, TokenError> {
-    let (payload, algorithm) = signed(token, rules, keys, &["jwt"])?;
-    let identity = match claims::check(payload, rules, None, now_s) {
+    let (payload, algorithm, key) = signed(token, rules, keys, &["jwt"])?;
+    let identity = match claims::check(payload, rules, key, now_s) {
         Err(TokenError::Expired { .. }) => return Err(TokenError::Invalid("the ID token has expired")),
         checked => checked?,
     };
@@ -106,7 +106,7 @@ pub fn verify_logout_token(
     keys: &KeySet,
     now_s: u64,
 ) -> Result<LogoutToken, TokenError> {
-    let (payload, _) = signed(token, rules, keys, &["logout+jwt", "jwt"])?;
+    let (payload, ..) = signed(token, rules, keys, &["logout+jwt", "jwt"])?;
     let members = members(payload)?;
     claims::addressed(&members, rules)?;
     let event = members.get("events").and_then(|events| events.as_object()?.get(LOGOUT_EVENT));
@@ -134,13 +134,14 @@ pub fn verify_logout_token(
     Ok(LogoutToken { id, subject, session, issued_at })
 }
 
-/// The payload of a token that the issuer signed, whose `typ` is one of these or absent.
-fn signed<'t>(
-    token: &'t str,
+/// The payload of a token that the issuer signed, whose `typ` is one of these or absent; with what it was signed: the algorithm, and
+/// the id of the key.
+fn signed<'a>(
+    token: &'a str,
     rules: &IssuerRules,
-    keys: &KeySet,
+    keys: &'a KeySet,
     types: &[&str],
-) -> Result<(&'t str, Algorithm), TokenError> {
+) -> Result<(&'a str, Algorithm, Option<&'a str>), TokenError> {
     let compact = parse::Compact::split(token)?;
     let header = parse::Header::parse(compact.header)?;
     if !rules.algorithms.contains(&header.algorithm) {
@@ -154,7 +155,7 @@ fn signed<'t>(
     if !key.verifies(compact.signed, &signature) {
         return Err(TokenError::Invalid("the signature does not verify"));
     }
-    Ok((compact.payload, header.algorithm))
+    Ok((compact.payload, header.algorithm, key.id()))
 }
 
 fn members(payload: &str) -> Result<Map<String, Value>, TokenError> {

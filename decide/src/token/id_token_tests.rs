@@ -1,6 +1,7 @@
 //! ID tokens and logout tokens: what verifies, and what a hostile or broken provider could send instead.
 use super::vectors::*;
 use super::*;
+use crate::revocation::Target;
 use serde_json::{Value, json};
 
 const CLIENT: &str = "moat";
@@ -51,6 +52,9 @@ fn an_id_token_names_the_user_and_the_session() {
         assert_eq!((&*identity.subject.0, identity.tenant.as_deref()), ("user-1", Some("acme")));
         assert_eq!(identity.session, Some(rules().session_hash("s-1")));
         assert_eq!((identity.auth_time, identity.acr.as_deref()), (Some(NOW - 5), Some("mfa")));
+        // The session that comes of it ends with the key, should that be stolen.
+        let key = Target::Key { issuer: "https://login.example/", id: kid(algorithm) };
+        assert!(identity.handles.has(&key));
     }
 }
 
