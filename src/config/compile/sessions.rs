@@ -12,7 +12,8 @@ use crate::config::read::Spanned;
 use crate::config::settings::{Browser, Grant, Rotation, SameSite, SealingKeys, Server, Sessions, Totp};
 use crate::config::units::{Period, seconds};
 use decide::facts::Stage;
-use decide::rules::{Excess, INSPECT, KeyPart, Limit, Rate, Settle};
+use decide::rules::{API_KEY, Excess, INSPECT, KeyPart, Limit, Rate, Settle};
+use decide::token::mint::OURS;
 use std::sync::Arc;
 
 /// Browsers forget cookies after 400 days; nobody should stay signed in for a quarter of a year.
@@ -162,9 +163,12 @@ impl Compiler<'_> {
         if issuer.is_empty() {
             self.report.problem(issuer.at, "the application's users need a name of their issuer");
         }
-        if self.names("issuers").contains(&issuer.as_str()) {
-            let hint = "an application does not speak for an identity provider: choose another name";
-            self.report.hinted(issuer.at, format!("`{}` is the name of an issuer", issuer.value), Some(hint));
+        let others = ["issuers", "ext_auth", "client_certificates", "app_sessions"].map(|section| self.names(section));
+        if [API_KEY, OURS].into_iter().chain(others.concat()).any(|name| *name == *issuer.value) {
+            let hint =
+                "an application does not speak for an identity provider, nor for another service: choose another name";
+            let message = format!("`{}` is the name of somebody else who vouches for users", issuer.value);
+            self.report.hinted(issuer.at, message, Some(hint));
         }
         if self.granting_routes().is_empty() {
             let hint = "write `grants: session` at the route whose answers sign users in, or remove `grant`";

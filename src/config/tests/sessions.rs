@@ -28,6 +28,25 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "sessions: {step_up: {fresh: {max_age: 15m}}, rate_limits: [moat-own]}\n# calm",
         "gateway.yaml:14:60 unknown rate limit `moat-own` (there is only `calm`)",
     ),
+    // An application that grants sessions is nobody else.
+    (
+        SOUND,
+        "sessions: {step_up: {fresh: {max_age: 15m}}, browser: {grant: {issuer: login}}}",
+        "gateway.yaml:14:72 `login` is the name of somebody else who vouches for users (an application does not speak for an identity provider, nor for another service: choose another name)\n\
+         gateway.yaml:14:72 no route may grant sessions (write `grants: session` at the route whose answers sign users in, or remove `grant`)",
+    ),
+    (
+        SOUND,
+        "sessions: {step_up: {fresh: {max_age: 15m}}, browser: {grant: {issuer: api_key}}}",
+        "gateway.yaml:14:72 `api_key` is the name of somebody else who vouches for users (an application does not speak for an identity provider, nor for another service: choose another name)\n\
+         gateway.yaml:14:72 no route may grant sessions (write `grants: session` at the route whose answers sign users in, or remove `grant`)",
+    ),
+    (
+        SOUND,
+        "sessions: {step_up: {fresh: {max_age: 15m}}, browser: {grant: {issuer: moat}}}",
+        "gateway.yaml:14:72 `moat` is the name of somebody else who vouches for users (an application does not speak for an identity provider, nor for another service: choose another name)\n\
+         gateway.yaml:14:72 no route may grant sessions (write `grants: session` at the route whose answers sign users in, or remove `grant`)",
+    ),
 ];
 
 #[test]
