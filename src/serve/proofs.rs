@@ -38,9 +38,24 @@ impl Proofs {
     }
 }
 
-/// The proof that a request carries, verified and used up; `None` without one. `token` is the access token that it came with.
-/// The error is for the audit entry.
+/// The proof that a request carries, verified and used up; `None` without one, for a request that comes without access token. The
+/// error is for the audit entry.
 pub async fn take(
+    shared: &Shared,
+    active: &Active,
+    headers: &HeaderMap,
+    about: (&Request, &Facts),
+) -> Result<Option<Proof>, String> {
+    let proof = read(shared, active, headers, about, None)?;
+    if let Some(proof) = &proof {
+        spend(shared, proof).await?;
+    }
+    Ok(proof)
+}
+
+/// The proof that a request carries, verified and still to be spent ([`spend`]); `None` without one. `token` is the access
+/// token that it came with. The error is for the audit entry.
+pub fn read(
     shared: &Shared,
     active: &Active,
     headers: &HeaderMap,
@@ -67,14 +82,15 @@ pub async fn take(
         skew_s: rules.skew_s,
         algorithms: &rules.algorithms,
     };
+    dpop::verify(text, &expected).map(Some).map_err(|error| {
+        shared.metrics.tokens().proof("invalid");
+        error.to_string()
+    })
+}
+
+/// Uses a proof up: it is not accepted again, here or at another replica. The error is for the audit entry.
+pub async fn spend(shared: &Shared, proof: &Proof) -> Result<(), String> {
     let metrics = shared.metrics.tokens();
-    let proof = match dpop::verify(text, &expected) {
-        Ok(proof) => proof,
-        Err(error) => {
-            metrics.proof("invalid");
-            return Err(error.to_string());
-        }
-    };
     let first = shared.proofs.is_first(&proof.id);
     let first = first
         && match shared.state.once(Kind::Once, &proof.id, proof.dies_at_s.saturating_mul(1000)).await {
@@ -90,5 +106,5 @@ pub async fn take(
         return Err("the proof was used before".to_owned());
     }
     metrics.proof("ok");
-    Ok(Some(proof))
+    Ok(())
 }

@@ -52,7 +52,7 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         Ok(asked) => asked,
         Err((error, cause)) => return Err(visit.refuse(error, Code::BodyInvalid, cause)),
     };
-    let proof = match proofs::take(visit.shared, &active, visit.headers, (visit.request, visit.facts), None).await {
+    let proof = match proofs::take(visit.shared, &active, visit.headers, (visit.request, visit.facts)).await {
         Ok(None) if issuing.settings.bound => {
             return Err(visit.refuse(
                 OAuthError::InvalidProof,

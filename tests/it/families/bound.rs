@@ -170,3 +170,19 @@ async fn tokens_that_others_have_bound_need_proof_too() {
     assert_eq!(reply.verdict(), "401 session.invalid");
     assert_eq!(said(&form(&gateway, ACME, &exchange(&bound)).await), "400 invalid_grant session.invalid");
 }
+
+/// Anybody can make a key and proofs: what is used up is written to a store, and so only with a token that is good for it.
+#[tokio::test]
+async fn proofs_of_strangers_are_not_written_down() {
+    let (gateway, _upstream) = start("").await;
+    let stranger = Key::new();
+    for _ in 0..3 {
+        let proof = stranger.proof("GET", HELD, Some("made.up.token"));
+        assert_eq!(used(&gateway, "made.up.token", &proof).await, "401 session.invalid");
+    }
+    let metrics = gateway.metrics().await;
+    let of = |line: &&str| line.contains("kind=\"once\"") && line.contains("op=\"put\"");
+    let lines = metrics.lines().filter(|line| line.starts_with("moat_state_operations_total{")).filter(of);
+    let written: u64 = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum();
+    assert_eq!(written, 0, "{metrics}");
+}
