@@ -56,13 +56,13 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         let left = factor.as_ref().map(Factor::recovery_left);
         return Ok(json(StatusCode::OK, &json!({"factor": state, "recovery_codes_left": left})));
     }
-    let body = match &factor {
-        None if is_fresh(&caller, visit.facts.at_s()) => page::offer(&caller.settings, &back),
-        None => page::sign_in_first(&caller.settings, sign_in::again(visit, &back).as_deref()),
-        Some(factor) => match factor.unconfirmed() {
-            Some(secret) => page::confirm(&caller.settings, &caller.identity, secret, &back, None),
-            None => page::ask(&back, None),
-        },
+    let fresh = is_fresh(&caller, visit.facts.at_s());
+    let body = match factor.as_ref().map(Factor::unconfirmed) {
+        Some(None) => page::ask(&back, None),
+        None if fresh => page::offer(&caller.settings, &back),
+        Some(Some(secret)) if fresh => page::confirm(&caller.settings, &caller.identity, secret, &back, None),
+        // The secret is for whoever may set an app up: who finds another of the user's sessions open would have the app too.
+        None | Some(Some(_)) => page::sign_in_first(&caller.settings, sign_in::again(visit, &back).as_deref()),
     };
     Ok(html(visit, StatusCode::OK, body))
 }

@@ -271,3 +271,21 @@ async fn what_a_code_has_opened_ends_when_the_app_is_taken_away() {
     let again = post(&two, &cookie, &format!("code={}", shown_now(&secret))).send().await;
     assert_eq!(again.verdict(), "403 access.denied", "there is no app any more");
 }
+
+/// Whoever finds another of the user's sessions open must not learn the key of the app that the user is setting up.
+#[tokio::test]
+async fn the_key_of_an_app_that_is_being_set_up_is_shown_to_a_fresh_sign_in_only() {
+    let (gateway, _upstream) = with_factor().await;
+    let token = Token::of("acme", &["cashier"]).auth_age(3600).signed(&gateway.bundle.key);
+    let old = cookie(&gateway.call("POST", SESSION).bearer(&token).send().await).unwrap();
+    let fresh = open(&gateway).await;
+    let begun = post(&gateway, &fresh, "do=enrol").send().await;
+    let secret = begun.json()["secret"].as_str().unwrap().to_owned();
+    let page = async |cookie: &str| {
+        gateway.get(TOTP).header("cookie", cookie).header("accept", "text/html").send().await.text()
+    };
+    assert!(page(&fresh).await.contains(&secret));
+    let shown = page(&old).await;
+    assert!(!shown.contains(&secret) && !shown.contains("<svg"), "{shown}");
+    assert!(shown.contains("right after signing in"), "{shown}");
+}
