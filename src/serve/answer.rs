@@ -18,7 +18,7 @@ use decide::rules::{API_KEY, Csrf, FieldKey, FieldSource, Found, KeyPart, Seat};
 use decide::{body, csrf};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Time for a body that is looked into to be there.
@@ -26,7 +26,7 @@ const BODY: Duration = Duration::from_secs(60);
 
 /// Answers the questions about one request.
 pub struct Answering<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     active: &'a Active,
     request: &'a Request,
     conn: &'a ConnInfo,
@@ -44,7 +44,7 @@ pub struct Answering<'a> {
 impl<'a> Answering<'a> {
     /// About this request.
     pub fn new(
-        shared: &'a Shared,
+        shared: &'a Arc<Shared>,
         active: &'a Active,
         (request, conn): (&'a Request, &'a ConnInfo),
         facts: &'a Facts,

@@ -6,13 +6,12 @@
 use crate::serve::context::Context;
 use crate::serve::gateway::{Gateway, Shared};
 use crate::serve::metrics::SessionEvent;
-use crate::serve::sessions::{Held, unavailable};
+use crate::serve::sessions::{Held, replace, unavailable};
 use crate::store::sessions::Realm;
 use decide::facts::{Identity, Person};
 use decide::guards::own::bind;
 use decide::refusal::{Code, Refusal};
 use decide::revocation::{Handles, Source};
-use decide::session::browser::Ending;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -108,11 +107,7 @@ impl Granted {
         let opened = shared.sessions.open(&realm, &identity, Some(client), None, now_ms).await;
         let opened = opened.map_err(|fault| unavailable(&fault))?;
         if let Some(before) = before {
-            match shared.sessions.end(&realm, before, Ending::Replaced).await {
-                Ok(true) => shared.metrics.session(SessionEvent::Replaced),
-                Ok(false) => {}
-                Err(fault) => tracing::warn!(%fault, "a session that was replaced goes on until it is idle"),
-            }
+            replace(&shared, &realm, before, &identity, now_ms).await;
         }
         shared.metrics.session(SessionEvent::Opened);
         let none = || Refusal::new(Code::GatewayUnavailable, "a handle that is no cookie");

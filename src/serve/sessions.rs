@@ -1,17 +1,20 @@
 //! Sessions of browsers as requests meet them: the realm of a host, the cookie, and what becomes of a presented handle.
 use crate::config::settings::{Browser, SameSite};
 use crate::serve::gateway::Shared;
+use crate::serve::metrics::SessionEvent;
 use crate::serve::revocation::{Order, Via};
 use crate::store::seal::Keyring;
-use crate::store::sessions::{Fault, Realm, Renewing, Sessions};
+use crate::store::sessions::{Fault, Presented, Realm, Renewing, Sessions};
 use decide::facts::Identity;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::revocation::{OWN_SESSIONS, Target};
 use decide::rules::{Rules as Policies, Seat};
-use decide::session::browser::Rules;
+use decide::session::browser::{Ending, Rules};
+use decide::session::handle::public_id;
 use http::HeaderValue;
 use http::header::SET_COOKIE;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -172,15 +175,51 @@ impl Hand {
     }
 }
 
+/// Judges what a cookie holds, as [`Sessions::present`] does, for a client at this time. A theft that comes to light ends the
+/// session, is counted, and closes what the session has open, on all replicas, also where whoever brought it to light does not
+/// wait for the answer: else a thief could leave before anybody knows.
+pub async fn present(
+    shared: &Arc<Shared>,
+    realm: &Realm,
+    text: &str,
+    (client, now_ms): (IpAddr, u64),
+) -> Result<Presented, Fault> {
+    let presented = shared.sessions.present(realm, text, client, now_ms).await?;
+    if let Presented::Reused { identity, key, .. } = &presented {
+        let (shared, realm, identity, key) = (shared.clone(), realm.clone(), identity.clone(), *key);
+        let ending = tokio::spawn(async move {
+            if shared.sessions.end(&realm, key, Ending::Reused).await? {
+                shared.metrics.session(SessionEvent::Reused);
+                shared.metrics.session_reused(identity.tenant.as_deref());
+            }
+            proclaim(&shared, &public_id(&key), "system", Via::Reuse, now_ms).await;
+            Ok::<(), Fault>(())
+        });
+        // A task that ended by itself has let nobody in either.
+        if let Ok(Err(fault)) = ending.await {
+            return Err(fault);
+        }
+    }
+    Ok(presented)
+}
+
+/// Ends the session that a browser had before this user signed in, with whatever it has open. The new one stands, whatever
+/// becomes of the old one.
+pub async fn replace(shared: &Shared, realm: &Realm, before: [u8; 32], by: &Identity, now_ms: u64) {
+    match shared.sessions.end(realm, before, Ending::Replaced).await {
+        Ok(true) => {
+            proclaim(shared, &public_id(&before), &by.subject.0, Via::SignOut, now_ms).await;
+            shared.metrics.session(SessionEvent::Replaced);
+        }
+        Ok(false) => {}
+        Err(fault) => tracing::warn!(%fault, "a session that was replaced goes on until it is idle"),
+    }
+}
+
 /// Tells all replicas that a session has ended, and has closed what was opened by it. Its row says so already, so that this
 /// process and whoever reads it anew refuses it, whatever becomes of this.
-pub async fn proclaim(shared: &Shared, identity: &Identity, via: Via, at_ms: u64) {
-    let Some(id) = identity.session.as_deref() else { return };
+pub async fn proclaim(shared: &Shared, id: &str, actor: &str, via: Via, at_ms: u64) {
     let targets = [Target::Session { issuer: OWN_SESSIONS, id }];
-    let actor = match via {
-        Via::SignOut | Via::Users => &*identity.subject.0,
-        Via::Admin | Via::Signals | Via::BackChannel | Via::Reuse => "system",
-    };
     // What goes wrong is logged where it does.
     let _ = shared.end(Order { targets: &targets, at_ms, actor, via }).await;
 }

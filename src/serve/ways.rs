@@ -17,7 +17,7 @@ use decide::facts::{Answer, Carrier, Credential, Facts};
 use decide::request::Request;
 use decide::rules::{Accept, Access, Found};
 use http::HeaderMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bearer::Scheme;
 
@@ -25,7 +25,7 @@ use bearer::Scheme;
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     /// What all requests share.
-    pub shared: &'a Shared,
+    pub shared: &'a Arc<Shared>,
     /// What is in force.
     pub active: &'a Active,
     /// The request.

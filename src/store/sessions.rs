@@ -89,10 +89,12 @@ pub enum Presented {
     Unknown,
     /// Its session is over.
     Over(Over),
-    /// Two hold it: the session has ended for that.
+    /// Two hold it: whoever asks is to end the session for that ([`Sessions::end`]).
     Reused {
-        /// Whose session it was.
+        /// Whose session it is.
         identity: Arc<Identity>,
+        /// The session.
+        key: [u8; 32],
         /// The address that it was in use from.
         other: Option<IpAddr>,
     },
@@ -169,7 +171,7 @@ impl Sessions {
     }
 
     /// Judges what a cookie holds, at `now_ms`, for a client. Waits for the store only where the session was not read a moment
-    /// ago, and for a write only where a theft has come to light.
+    /// ago, and for no write.
     pub async fn present(
         self: &Arc<Self>,
         realm: &Realm,
@@ -220,8 +222,7 @@ impl Sessions {
                     return Ok(Presented::Good { identity: session.identity.clone(), hand, stale: silence.is_some() });
                 }
                 Use::Reused(_) => {
-                    self.end(realm, key, Ending::Reused).await?;
-                    return Ok(Presented::Reused { identity: session.identity.clone(), other });
+                    return Ok(Presented::Reused { identity: session.identity.clone(), key, other });
                 }
                 Use::Over(over) => match silence {
                     // It may have been in use elsewhere.

@@ -4,13 +4,14 @@ use crate::serve::keys::KeyRing;
 use crate::serve::metrics::SessionEvent;
 use crate::serve::respond::Made;
 use crate::serve::revocation::Via;
-use crate::serve::sessions::{Held, proclaim, unavailable};
+use crate::serve::sessions::{Held, present, proclaim, replace, unavailable};
 use crate::serve::ways;
 use crate::store::sessions::{Content, Presented, Realm};
 use decide::facts::{Answer, Carrier, Credential, Identity};
 use decide::guards::own::bind;
 use decide::refusal::{Challenge, Code, Refusal};
 use decide::session::browser::Ending;
+use decide::session::handle::public_id;
 use decide::token::peek_issuer;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -78,12 +79,7 @@ async fn begin(
     let sessions = &visit.shared.sessions;
     let opened = sessions.open(&realm, identity, Some(client), None, now_ms).await.map_err(|f| unavailable(&f))?;
     if let Some(before) = presented(visit, held, &realm) {
-        // The new one stands, whatever becomes of the old one.
-        match sessions.end(&realm, before, Ending::Replaced).await {
-            Ok(true) => visit.shared.metrics.session(SessionEvent::Replaced),
-            Ok(false) => {}
-            Err(fault) => tracing::warn!(%fault, "a session that was replaced goes on until it is idle"),
-        }
+        replace(visit.shared, &realm, before, identity, now_ms).await;
     }
     visit.shared.metrics.session(SessionEvent::Opened);
     visit.identify(opened.identity.clone(), carrier);
@@ -99,29 +95,17 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let missing = || Refusal::new(Code::SessionMissing, "no session").challenge(Challenge::Bearer);
     let text = find(visit.headers, &held.settings.cookie)?.ok_or_else(missing)?;
     let (client, now_ms) = (visit.facts.client.0, visit.facts.at_ms);
-    let presented = visit.shared.sessions.present(&realm, text, client, now_ms).await.map_err(|f| unavailable(&f))?;
+    let presented = present(visit.shared, &realm, text, (client, now_ms)).await.map_err(|f| unavailable(&f))?;
     let (identity, hand) = match presented {
-        Presented::Good { identity, hand, .. } => match visit.shared.ended(&identity, None) {
-            None => (identity, hand),
-            Some(refusal) => return Err(refusal),
-        },
+        Presented::Good { identity, hand, .. } => (identity, hand),
         Presented::Foreign(cause) => return Err(Refusal::new(Code::SessionInvalid, cause)),
         Presented::Unknown => return Err(Refusal::new(Code::SessionExpired, "the session is not known any more")),
         Presented::Over(over) => {
             return Err(Refusal::new(Code::SessionExpired, format!("the session is over: {over:?}")));
         }
-        Presented::Reused { identity, .. } => {
-            visit.shared.metrics.session(SessionEvent::Reused);
-            visit.shared.metrics.session_reused(identity.tenant.as_deref());
-            proclaim(visit.shared, &identity, Via::Reuse, now_ms).await;
-            visit.identify(identity, Carrier::Session);
-            return Err(Refusal::new(
-                Code::SessionReused,
-                "a replaced handle came back while its successor was in use",
-            ));
-        }
+        Presented::Reused { identity, .. } => return Err(stolen(visit, identity)),
     };
-    if let Some(refusal) = visit.shared.ended(&identity, visit.seat.as_ref().map(|seat| &*seat.id)) {
+    if let Some(refusal) = visit.ended(&identity, visit.seat.as_ref()) {
         return Err(refusal);
     }
     visit.identify(identity.clone(), Carrier::Session);
@@ -132,6 +116,12 @@ pub(super) async fn show(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         hand.give(&mut made.headers);
     }
     Ok(made)
+}
+
+/// What whoever shows a copy of a handle is told, and what is written down of them.
+pub(super) fn stolen(visit: &mut Visit<'_>, identity: Arc<Identity>) -> Refusal {
+    visit.identify(identity, Carrier::Session);
+    Refusal::new(Code::SessionReused, "a replaced handle came back while its successor was in use")
 }
 
 /// Ends the browser's session. The cookie goes in any case; that there is no session is no mistake.
@@ -153,7 +143,7 @@ pub(super) async fn sign_out(visit: &mut Visit<'_>, held: &Held) -> Result<Optio
     visit.identify(identity.clone(), Carrier::Session);
     visit.intent("session.end").await?;
     if sessions.end(&realm, key, Ending::SignedOut).await.map_err(|fault| unavailable(&fault))? {
-        proclaim(visit.shared, &identity, Via::SignOut, visit.facts.at_ms).await;
+        proclaim(visit.shared, &public_id(&key), &identity.subject.0, Via::SignOut, visit.facts.at_ms).await;
         visit.shared.metrics.session(SessionEvent::SignedOut);
     }
     visit.done("session.ended");

@@ -7,11 +7,12 @@ mod rows;
 
 pub(in crate::serve) use rows::{Row, held_for};
 
+use super::session::stolen;
 use super::{Visit, json};
 use crate::serve::keys::KeyRing;
 use crate::serve::respond::Made;
 use crate::serve::revocation::{Order, Via, undone};
-use crate::serve::sessions::{OLD, unavailable};
+use crate::serve::sessions::{OLD, present, unavailable};
 use crate::serve::ways;
 use crate::store::sessions::Presented;
 use decide::cookie;
@@ -113,9 +114,7 @@ async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
         Answer::Credential(Credential::Missing) => {
             return Err(Refusal::new(Code::SessionMissing, "no credential").challenge(Challenge::Bearer));
         }
-        Answer::Credential(Credential::Invalid(cause) | Credential::Reused(cause)) => {
-            return Err(refuse(Code::SessionInvalid, cause));
-        }
+        Answer::Credential(Credential::Invalid(cause)) => return Err(refuse(Code::SessionInvalid, cause)),
         Answer::Credential(Credential::Expired(cause)) => return Err(refuse(Code::SessionExpired, cause)),
         Answer::Credential(Credential::Revoked(cause)) => return Err(refuse(Code::SessionRevoked, cause)),
         Answer::Unavailable(cause) => return Err(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5)),
@@ -153,14 +152,14 @@ async fn by_cookie(visit: &Visit<'_>) -> Result<Answer, Refusal> {
     Ok(Answer::Credential(Credential::Missing))
 }
 
-async fn by_session(visit: &Visit<'_>) -> Result<(Answer, Option<[u8; 32]>), Refusal> {
+async fn by_session(visit: &mut Visit<'_>) -> Result<(Answer, Option<[u8; 32]>), Refusal> {
     let missing = (Answer::Credential(Credential::Missing), None);
     let Some(held) = visit.active.held() else { return Ok(missing) };
     let cookies = visit.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let Some(text) = cookie::find(cookies, &held.settings.cookie)? else { return Ok(missing) };
     let realm = held.realm(visit.seat.as_ref(), None);
     let (client, now_ms) = (visit.facts.client.0, visit.facts.at_ms);
-    let presented = visit.shared.sessions.present(&realm, text, client, now_ms).await;
+    let presented = present(visit.shared, &realm, text, (client, now_ms)).await;
     let credential = match presented.map_err(|fault| unavailable(&fault))? {
         Presented::Good { stale: true, .. } => {
             return Err(Refusal::new(Code::GatewayUnavailable, OLD).retry_after(5));
@@ -169,7 +168,7 @@ async fn by_session(visit: &Visit<'_>) -> Result<(Answer, Option<[u8; 32]>), Ref
         Presented::Foreign(cause) => Credential::Invalid(cause.to_owned()),
         Presented::Unknown => Credential::Expired("the session is not known any more".to_owned()),
         Presented::Over(over) => Credential::Expired(format!("the session is over: {over:?}")),
-        Presented::Reused { .. } => Credential::Reused("a replaced handle came back".to_owned()),
+        Presented::Reused { identity, .. } => return Err(stolen(visit, identity)),
     };
     Ok((Answer::Credential(credential), visit.shared.sessions.key_of(&realm, text)))
 }

@@ -5,13 +5,14 @@
 //! `otp` and `mfa` besides those that it had (RFC 8176), and its handle is replaced with the next use.
 mod page;
 
+use super::session::stolen;
 use super::{Visit, json, sign_in};
 use crate::config::settings::Totp;
 use crate::serve::gateway::random;
 use crate::serve::html::Html;
 use crate::serve::metrics::{Factor as Event, StepUp};
 use crate::serve::respond::{Made, wants_html};
-use crate::serve::sessions::{Held, OLD, unavailable};
+use crate::serve::sessions::{Held, OLD, present, unavailable};
 use crate::store::factors::{Factors, Owner, Unknown};
 use crate::store::seal::Keyring;
 use crate::store::sessions::{Presented, Realm};
@@ -189,14 +190,17 @@ async fn caller(visit: &mut Visit<'_>) -> Result<Caller, Refusal> {
     let lines = visit.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let text = decide::cookie::find(lines, &held.settings.cookie)?.ok_or_else(missing)?;
     let realm = held.realm(visit.seat.as_ref(), None);
-    let sessions = &visit.shared.sessions;
-    let key = sessions.key_of(&realm, text).ok_or_else(|| Refusal::new(Code::SessionInvalid, "no handle of ours"))?;
-    let presented = sessions.present(&realm, text, visit.facts.client.0, visit.facts.at_ms).await;
+    let key = visit.shared.sessions.key_of(&realm, text);
+    let key = key.ok_or_else(|| Refusal::new(Code::SessionInvalid, "no handle of ours"))?;
+    let presented = present(visit.shared, &realm, text, (visit.facts.client.0, visit.facts.at_ms)).await;
     // What a handle is replaced by goes out with the next answer of another resource.
     let identity = match presented.map_err(|fault| unavailable(&fault))? {
         Presented::Good { identity, stale: false, .. } => identity,
         Presented::Good { .. } => return Err(Refusal::new(Code::GatewayUnavailable, OLD).retry_after(5)),
-        _ => return Err(Refusal::new(Code::SessionExpired, "the session is over")),
+        Presented::Reused { identity, .. } => return Err(stolen(visit, identity)),
+        Presented::Foreign(_) | Presented::Unknown | Presented::Over(_) => {
+            return Err(Refusal::new(Code::SessionExpired, "the session is over"));
+        }
     };
     let answer = Answer::Credential(Credential::Valid { identity: identity.clone(), carrier: Carrier::Session });
     let tenant = visit.seat.as_ref().map(|seat| &*seat.id);

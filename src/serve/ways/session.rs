@@ -1,8 +1,7 @@
 //! A session that the gateway holds, by the cookie with its handle.
 use super::{Way, invalid};
 use crate::serve::metrics::SessionEvent;
-use crate::serve::revocation::Via;
-use crate::serve::sessions::{OLD, proclaim};
+use crate::serve::sessions::{OLD, present};
 use crate::store::sessions::Presented;
 use decide::cookie;
 use decide::facts::{Answer, Carrier, Credential};
@@ -23,7 +22,7 @@ pub(super) async fn verify(way: Way<'_>, name: &str) -> Option<Answer> {
         Err(refusal) => return Some(invalid(refusal.cause)),
     };
     let metrics = &way.shared.metrics;
-    let presented = match way.shared.sessions.present(&realm, text, way.facts.client.0, way.facts.at_ms).await {
+    let presented = match present(way.shared, &realm, text, (way.facts.client.0, way.facts.at_ms)).await {
         Ok(presented) => presented,
         Err(fault) => return Some(Answer::Unavailable(fault.to_string())),
     };
@@ -45,10 +44,7 @@ pub(super) async fn verify(way: Way<'_>, name: &str) -> Option<Answer> {
         Presented::Foreign(cause) => Credential::Invalid(cause.to_owned()),
         Presented::Unknown => Credential::Expired("the session is not known any more".to_owned()),
         Presented::Over(over) => over_cause(over),
-        Presented::Reused { identity, other } => {
-            metrics.session(SessionEvent::Reused);
-            metrics.session_reused(identity.tenant.as_deref());
-            proclaim(way.shared, &identity, Via::Reuse, way.facts.at_ms).await;
+        Presented::Reused { identity, other, .. } => {
             let id = identity.session.as_deref().unwrap_or_default();
             let other = other.map_or_else(|| "elsewhere".to_owned(), |other| other.to_string());
             let cause = format!(

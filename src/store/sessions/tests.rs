@@ -65,7 +65,10 @@ async fn present(at: &Arc<Sessions>, text: &str, after_ms: u64) -> (String, Opti
         Presented::Foreign(_) => ("foreign".to_owned(), None),
         Presented::Unknown => ("unknown".to_owned(), None),
         Presented::Over(over) => (format!("{over:?}"), None),
-        Presented::Reused { .. } => ("reused".to_owned(), None),
+        Presented::Reused { key, .. } => {
+            assert!(at.end(&realm("acme"), key, Ending::Reused).await.unwrap());
+            ("reused".to_owned(), None)
+        }
     }
 }
 

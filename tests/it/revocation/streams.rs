@@ -2,6 +2,7 @@
 use super::ended;
 use crate::harness::{PATIENCE, Token};
 use crate::live::{App, echoes, events, rest, websocket};
+use crate::sessions::{BROWSER, SESSION, held, open};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -61,4 +62,24 @@ async fn websockets_events_and_streams_of_an_ended_session_are_closed_and_no_oth
         })
         .await;
     assert_eq!((&entry["verdict"], &entry["outcome"]["status"]), (&"session.revoked".into(), &101.into()), "{entry:#}");
+}
+
+#[tokio::test]
+async fn a_session_whose_browser_signs_in_anew_takes_along_what_it_opened() {
+    let app = App::start().await;
+    let gateway = app
+        .gateway(|bundle| {
+            held(bundle, BROWSER);
+            bundle.replace("paths: [/me]", "paths: [/me, \"/me/**\"]");
+        })
+        .await;
+    let before = open(&gateway).await;
+    let mut socket = websocket(&gateway, "acme", "/me/socket", &format!("Cookie: {before}\r\n")).await;
+    echoes(&mut socket, &app).await;
+    let token = Token::of("acme", &["cashier"]).claim("sub", "somebody else").signed(&gateway.bundle.key);
+    let anew = gateway.call("POST", SESSION).bearer(&token).header("cookie", &before).send().await;
+    assert_eq!(anew.verdict(), "201", "{}", anew.text());
+    let mut frame = vec![0; REVOKED.len()];
+    timeout(PATIENCE, socket.read_exact(&mut frame)).await.expect("it stays open").unwrap();
+    assert_eq!(frame, REVOKED);
 }

@@ -1,5 +1,9 @@
 //! Handles that are replaced: the same successor for all who ask at once, and the end for who comes late.
 use super::*;
+use crate::harness::PATIENCE;
+use crate::live::{App, echoes, websocket};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 /// Replaced as often as it may be: a second of leeway, so that two seconds lie between two handles.
 const QUICK: &str = "cookie: __Host-sid, exchange: [workforce], rotate: every_use, reuse_leeway: 1s";
@@ -110,4 +114,43 @@ async fn a_tenant_is_stricter() {
     assert_eq!(me(&gateway, &cookie).send().await.verdict(), "200");
     let over = until_refused(&gateway, &cookie).await;
     assert_eq!(over.verdict(), "401 session.expired");
+}
+
+/// Wherever the copy is shown: it counts, it is told as what it is, and what the session has open is closed.
+#[tokio::test]
+async fn a_copy_gives_itself_away_at_the_gateways_own_resources_too() {
+    const REVOKED: &[u8] = b"\x88\x11\x03\xf0session.revoked";
+    let app = App::start().await;
+    let gateway = app
+        .gateway(|bundle| {
+            held(bundle, QUICK);
+            bundle.replace("sessions:\n", "sessions:\n  totp: {issuer: North Lane}\n");
+            bundle.replace("paths: [/me]", "paths: [/me, \"/me/**\"]");
+        })
+        .await;
+    for resource in ["session", "sessions", "totp"] {
+        let stolen = open(&gateway).await;
+        let own = next(&gateway, &stolen).await;
+        assert_eq!(me(&gateway, &own).send().await.verdict(), "200");
+        let mut socket = websocket(&gateway, "acme", "/me/socket", &format!("Cookie: {own}\r\n")).await;
+        echoes(&mut socket, &app).await;
+        let (url, told) = (format!("https://acme.localhost/.moat/{resource}"), std::sync::OnceLock::new());
+        gateway
+            .until("the copy is too late", async |gateway| {
+                let reply = gateway.get(&url).header("cookie", &stolen).send().await;
+                reply.status == 401 && told.set(reply).is_ok()
+            })
+            .await;
+        let told = told.into_inner().unwrap();
+        assert_eq!(told.verdict(), "401 session.reused", "{resource}");
+        let entry = gateway.outcome(&told.header("x-request-id").unwrap()).await;
+        assert_eq!(entry["facts"]["subject"], "someone@acme", "{entry:#}");
+        let mut frame = vec![0; REVOKED.len()];
+        timeout(PATIENCE, socket.read_exact(&mut frame)).await.expect("it stays open").unwrap();
+        assert_eq!(frame, REVOKED, "{resource}");
+        assert_eq!(app.hears().await.first(), Some(&0x88));
+        assert_eq!(me(&gateway, &own).send().await.verdict(), "401 session.revoked");
+    }
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("moat_session_reuse_total{tenant=\"acme\"} 3"), "{metrics}");
 }

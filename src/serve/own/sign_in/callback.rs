@@ -4,8 +4,7 @@ use crate::config::settings::SameSite;
 use crate::serve::metrics::{SessionEvent, StepUp};
 use crate::serve::own::{Visit, cookie, redirect, session};
 use crate::serve::respond::Made;
-use crate::serve::revocation::Via;
-use crate::serve::sessions::{Held, proclaim, unavailable as silent};
+use crate::serve::sessions::{Held, replace, unavailable as silent};
 use crate::serve::sign_in::{Exchange, Fault, just_signed_in};
 use crate::store::sessions::{Content, Kept, Realm};
 use crate::store::state::Kind;
@@ -14,7 +13,6 @@ use decide::facts::{Answer, Carrier, Credential, Identity};
 use decide::guards::own::bind;
 use decide::guards::step_up::unmet;
 use decide::refusal::{Code, Refusal};
-use decide::session::browser::Ending;
 use decide::sign_in::{Callback, Expected, FLOW_LIFE_S, Flow, Purpose, encode};
 use http::HeaderValue;
 use std::sync::Arc;
@@ -174,17 +172,8 @@ async fn begin(
     visit.intent("session.open").await?;
     let opened = shared.sessions.open(&realm, &identity, Some(client), Some(kept), now_ms).await;
     let opened = opened.map_err(|fault| silent(&fault))?;
-    if let Some((key, content)) = before {
-        // The new one stands, whatever becomes of the old one.
-        match shared.sessions.end(&realm, key, Ending::Replaced).await {
-            Ok(true) => {
-                let old = content.identity(&key, content.life.expires_at_ms(&realm.rules));
-                proclaim(&shared, &old, Via::SignOut, now_ms).await;
-                shared.metrics.session(SessionEvent::Replaced);
-            }
-            Ok(false) => {}
-            Err(fault) => tracing::warn!(%fault, "a session that was replaced goes on until it is idle"),
-        }
+    if let Some((key, _)) = before {
+        replace(&shared, &realm, key, &opened.identity, now_ms).await;
     }
     shared.metrics.session(SessionEvent::Opened);
     visit.identify(opened.identity.clone(), Carrier::Session);
