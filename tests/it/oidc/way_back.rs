@@ -1,5 +1,5 @@
 //! Where a sign-in leads to: a page of the same host, whatever an address says.
-use super::fake::{Provider, begin, come_back, gateway, session};
+use super::fake::{Begun, Provider, begin, come_back, form, gateway, session};
 use crate::harness::Gateway;
 
 const HERE: &str = "acme.localhost";
@@ -87,4 +87,24 @@ async fn a_step_up_that_is_not_fulfilled_ends() {
     let query = format!("code=c&state={}", begun.asked["state"]);
     let reply = come_back(&gateway, HERE, &begun.cookie, &query).await;
     assert_eq!((reply.verdict(), session(&reply)), ("401 session.step-up".to_owned(), None));
+}
+
+/// Closed and opened again, as on a telephone while its user looks for a code, it has kept the cookie of the flow and not that of the
+/// session.
+#[tokio::test]
+async fn a_browser_that_has_lost_its_session_on_the_way_gets_another() {
+    let provider = Provider::start(false).await;
+    let (gateway, _upstream) = gateway(&provider).await;
+    let before = super::fake::sign_in(&gateway, &provider).await;
+    let login = "https://acme.localhost/.moat/login?return_to=/fresh&prompt=login";
+    let left = gateway.get(login).header("cookie", &before).send().await;
+    let (location, flow) = (left.header("location").unwrap(), left.header("set-cookie").unwrap());
+    let asked = form(location.split_once('?').unwrap().1);
+    let begun = Begun { cookie: flow.split(';').next().unwrap().to_owned(), asked };
+    provider.gives(provider.id_token(&begun).signed(&provider.key));
+    let reply = come_back(&gateway, HERE, &begun.cookie, &format!("code=c&state={}", begun.asked["state"])).await;
+    let after = format!("__Host-session={}", session(&reply).expect("a session that the browser can show"));
+    let page = gateway.get("https://acme.localhost/fresh").header("cookie", &after).send().await;
+    assert_eq!(page.verdict(), "200");
+    assert_eq!(super::fake::board(&gateway, &before).await, "401 session.revoked");
 }

@@ -152,8 +152,12 @@ async fn begin(
 ) -> Result<Option<HeaderValue>, Refusal> {
     let realm = held.realm(visit.seat.as_ref(), page.seat.as_ref());
     let (shared, client, now_ms) = (visit.shared.clone(), visit.facts.client.0, visit.facts.at_ms);
-    let before = before(visit, held, &realm, flow).await?;
+    let shown = session::presented(visit, held, &realm);
+    // Else it has lost the cookie on the way, being closed and opened again, and a session without one would be of no use to it.
+    let has_cookie = shown.is_some() || held.settings.same_site == SameSite::Strict;
+    let before = before(visit, &realm, shown.or(flow.session)).await?;
     if let Some((key, content)) = &before
+        && has_cookie
         && is_same(content, &identity)
         && content.life.over(now_ms, &realm.rules).is_none()
     {
@@ -181,14 +185,13 @@ async fn begin(
     Ok(held.cookie(&opened.handle))
 }
 
-/// The session that the browser has, good or not.
+/// The session that the browser has, or had when it left; good or not.
 async fn before(
     visit: &Visit<'_>,
-    held: &Held,
     realm: &Realm,
-    flow: &Flow,
+    key: Option<[u8; 32]>,
 ) -> Result<Option<([u8; 32], Content)>, Refusal> {
-    let Some(key) = session::presented(visit, held, realm).or(flow.session) else { return Ok(None) };
+    let Some(key) = key else { return Ok(None) };
     let content = visit.shared.sessions.content(realm, &key).await.map_err(|fault| silent(&fault))?;
     Ok(content.map(|content| (key, content)))
 }
