@@ -52,7 +52,8 @@ impl Via {
 pub struct Order<'a> {
     /// What.
     pub targets: &'a [Target<'a>],
-    /// As of when, milliseconds since the Unix epoch: who signed in later stays.
+    /// As of when, milliseconds since the Unix epoch: who signed in later stays. Not after now, unless whoever ends their own
+    /// sessions has signed in by a clock that is ahead.
     pub at_ms: u64,
     /// Who says so, for the audit log.
     pub actor: &'a str,
@@ -72,7 +73,10 @@ impl Shared {
             let entry = self.audit.system(event(target, &mark.handle.to_string(), &order));
             entry.map_err(|error| Fault::Unwritten(format!("the audit log cannot take an entry: {error}")))?;
         }
-        let done = self.revocations.end(&marks, asked_ms, settings.max_marks).await;
+        // In a task of its own: what has begun is in force and told, also where whoever asked for it does not wait.
+        let (revocations, most) = (self.revocations.clone(), settings.max_marks);
+        let ending = tokio::spawn(async move { revocations.end(&marks, asked_ms, most).await });
+        let done = ending.await.unwrap_or_else(|_| Err(Fault::Unwritten("ending it has ended by itself".to_owned())));
         let result = match &done {
             Ok(()) => "ok",
             Err(Fault::Unwritten(_)) => "unwritten",
@@ -140,9 +144,8 @@ fn cause(scope: Scope) -> String {
 }
 
 fn mark(target: &Target<'_>, order: &Order<'_>, settings: &Revocation, asked_ms: u64) -> Mark {
-    let at_ms = order.at_ms.min(asked_ms);
     let until_s = (asked_ms / 1000).saturating_add(settings.keep_s);
-    Mark::of(target, at_ms, settings.clock_tolerance_s, until_s)
+    Mark::of(target, order.at_ms, settings.clock_tolerance_s, until_s)
 }
 
 fn event<'a>(target: &Target<'a>, handle: &'a str, order: &Order<'a>) -> Event<'a> {

@@ -77,7 +77,9 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
             continue;
         };
         let Some(target) = ends.target(&issuer.issuer) else { continue };
-        let order = Order { targets: &[target], at_ms: ends.at_s.saturating_mul(1000), actor: name, via: Via::Signals };
+        // The sender's clock may be ahead.
+        let at_ms = ends.at_s.saturating_mul(1000).min(visit.facts.at_ms);
+        let order = Order { targets: &[target], at_ms, actor: name, via: Via::Signals };
         if let Err(fault) = visit.shared.end(order).await {
             visit.shared.metrics.signal(name, event.name, "failed");
             return Err(undone(&fault));

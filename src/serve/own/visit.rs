@@ -77,8 +77,12 @@ impl Visit<'_> {
         self.shared.hold(answer, &self.active.snapshot.revocation, true, self.seat.as_ref().map(|seat| &*seat.id))
     }
 
-    /// The refusal of whoever was ended since.
+    /// The refusal of whoever was ended since, and of everybody while nobody here knows who was.
     pub fn ended(&self, identity: &Identity, seat: Option<&Seat>) -> Option<Refusal> {
+        if !self.shared.revocations.is_ready() {
+            let cause = "what was ended has not been read yet";
+            return Some(Refusal::new(Code::GatewayUnavailable, cause).retry_after(5));
+        }
         self.shared.ended(identity, seat.map(|seat| &*seat.id))
     }
 

@@ -1,7 +1,7 @@
 //! `/.moat/sessions`: users see and end what is theirs, and nothing else.
 use super::ended;
-use crate::harness::{Gateway, Reply, Token, now};
-use crate::sessions::{BROWSER, SESSION, cookie, gateway, me, open};
+use crate::harness::{Gateway, Redis, Reply, Token, now, with};
+use crate::sessions::{BROWSER, SESSION, cookie, gateway, held, me, open};
 use serde_json::Value;
 
 const SESSIONS: &str = "https://acme.localhost/.moat/sessions";
@@ -119,4 +119,49 @@ async fn a_session_that_is_signed_out_takes_along_what_it_opened_and_operators_e
     assert_eq!(me(&gateway, &here).send().await.verdict(), "401 session.revoked");
     let entry = gateway.audit_entry(|e| e["event"] == "revoke" && e["detail"]["via"] == "sign-out").await;
     assert_eq!(entry["detail"]["scope"], "session", "{entry:#}");
+}
+
+#[tokio::test]
+async fn whoever_signs_out_everywhere_is_out_too_however_far_ahead_the_issuers_clock_is() {
+    let (gateway, _upstream) = gateway(BROWSER).await;
+    let early = Token::of("acme", &["cashier"]).claim("iat", now() + 20).claim("auth_time", now() + 20);
+    let early = early.claim("exp", now() + 600).signed(&gateway.bundle.key);
+    let used = async || gateway.get("https://acme.localhost/me").bearer(&early).send().await.verdict();
+    assert_eq!(used().await, "200");
+    assert_eq!(gateway.post(SESSIONS, r#"{"end":"all"}"#).bearer(&early).send().await.verdict(), "200");
+    assert_eq!(used().await, "401 session.revoked");
+}
+
+/// What has begun is done, told and in force, also where whoever asked for it has left: else it would be in the store, and known to
+/// nobody before the next start.
+#[tokio::test]
+async fn who_leaves_during_an_order_does_not_stop_it_half_way() {
+    let redis = Redis::start(&[]).await;
+    let (gateway, _upstream) = with(|bundle| {
+        held(bundle, BROWSER);
+        let storage = format!(
+            "storage:\n  redis: {{url: \"redis://{}\", hash_key: {{file: hash-key}}, connect_timeout: 5s, use_for: [revocations]}}\nroutes:\n  home:",
+            redis.address
+        );
+        bundle.replace("routes:\n  home:", &storage);
+        bundle.replace("sessions:\n", "sessions:\n  keys: {file: session-keys}\n");
+        bundle.write("hash-key", "a secret that all replicas have in common\n");
+        bundle.write("session-keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    })
+    .await;
+    let token = gateway.token("acme", &["cashier"]);
+    let used = async |gateway: &Gateway| gateway.get("https://acme.localhost/me").bearer(&token).send().await.verdict();
+    gateway.until("it knows who was ended", async |gateway| used(gateway).await == "200").await;
+    let (client, connection) = h2::client::handshake(gateway.tls("acme.localhost", &[b"h2"]).await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    redis.stall();
+    let request = http::Request::post(SESSIONS).header("authorization", format!("Bearer {token}"));
+    let (_answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    body.send_data(r#"{"end":"all"}"#.into(), true).unwrap();
+    gateway.audit_entry(|entry| entry["event"] == "revoke").await;
+    connection.abort();
+    gateway.audit_entry(|entry| entry["kind"] == "request" && entry["facts"]["path"] == "/.moat/sessions").await;
+    redis.resume();
+    gateway.until("the order is in force", async |gateway| used(gateway).await == "401 session.revoked").await;
 }

@@ -187,3 +187,21 @@ async fn a_session_goes_on_for_a_minute_after_it_was_read_and_no_longer() {
     sessions.forget(&sessions.key_of(&realm, &opened.handle).unwrap());
     assert_eq!(at(&patient, &opened.handle, FRESH_MS).await, "silent");
 }
+
+/// Sessions and families can be read, and who of them was ended cannot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_only_the_revocations_are_gone_at_the_start_nobody_is_served_or_refreshed() {
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let (gateway, _upstream) = stage::gateway(&[in_redis(redis.address, "revocations")]).await;
+    let held = hold(&gateway).await;
+    let shown = async |gateway: &Gateway| gateway.get(SESSION).header("cookie", &held.cookie).send().await;
+    assert_eq!(shown(&gateway).await.status, 200);
+    redis.kill();
+    let gateway = gateway.restart().await;
+    come_again("whose a session is", &shown(&gateway).await);
+    come_again("a refresh", &families::refresh(&gateway, &held.refresh).await);
+    redis.restart().await;
+    stage::ready(&gateway).await;
+    assert_eq!(shown(&gateway).await.status, 200);
+    assert_eq!(families::refresh(&gateway, &held.refresh).await.status, 200);
+}

@@ -50,8 +50,8 @@ pub(in crate::serve::own) async fn answer(visit: &mut Visit<'_>) -> Result<Made,
     let Some(target) = logout.target(&issuer.rules.issuer) else {
         return Err(bad("a logout of nobody".to_owned()));
     };
-    // As of when the provider said it: one that is kept and sent again ends nothing that began later.
-    let at_ms = logout.issued_at.saturating_mul(1000);
+    // As of when the provider said it: one that is kept and sent again ends nothing that began later. Its clock may be ahead.
+    let at_ms = logout.issued_at.saturating_mul(1000).min(visit.facts.at_ms);
     let order = Order { targets: &[target], at_ms, actor: &issuer.rules.name, via: Via::BackChannel };
     visit.shared.end(order).await.map_err(|fault| undone(&fault))?;
     // Remembered only now: what was not done may be asked for again.
