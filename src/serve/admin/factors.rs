@@ -4,7 +4,7 @@ use super::sessions::{Whose, actor, read};
 use super::{Desk, guard};
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
-use crate::serve::own::sessions::held_for;
+use crate::serve::own::sessions::{Look, held_for};
 use crate::serve::run::now_ms;
 use crate::store::factors::{Factors, Owner};
 use bytes::Bytes;
@@ -101,12 +101,10 @@ async fn weaken(
     seat: Option<&Seat>,
     who: (&str, Option<&str>, &str),
 ) -> Result<usize, String> {
-    let Some(held) = active.held() else { return Ok(0) };
-    let realm = held.realm(seat, None);
     let (mut weakened, mut places) = (0, Vec::new());
-    for row in held_for(shared, active, seat, who).await? {
-        let Some(key) = row.key() else { continue };
-        let changed = shared.sessions.weaken(&realm, key).await.map_err(|fault| fault.to_string())?;
+    for row in held_for(shared, active, Look::All(seat), who).await?.0 {
+        let Some((realm, key)) = row.place() else { continue };
+        let changed = shared.sessions.weaken(realm, key).await.map_err(|fault| fault.to_string())?;
         weakened += usize::from(changed);
         places.push(key);
     }

@@ -1,10 +1,10 @@
 //! Orders of operators about sessions: which are to end, and how many that would be.
 use super::answer::{problem, response, told};
 use super::{Desk, guard};
-use crate::config::settings::Issuer;
+use crate::config::settings::{Issuer, Snapshot};
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
-use crate::serve::own::sessions::held_for;
+use crate::serve::own::sessions::{Look, held_for};
 use crate::serve::revocation::{Order, Via};
 use crate::serve::run::now_ms;
 use crate::store::families::FamilyId;
@@ -157,8 +157,8 @@ pub(super) async fn list(desk: &Desk, request: Request<Incoming>) -> Response<Fu
         Err(why) => return told(StatusCode::UNPROCESSABLE_ENTITY, &why),
     };
     let who = (issuer, whose.tenant.as_deref(), &*whose.subject);
-    match held_for(&shared, &active, seat.as_ref(), who).await {
-        Ok(rows) => {
+    match held_for(&shared, &active, Look::Anywhere(seat.as_ref()), who).await {
+        Ok((rows, _)) => {
             let rows: Vec<_> = rows.iter().map(|row| row.told(false)).collect();
             let text = serde_json::json!({ "sessions": rows }).to_string();
             response(StatusCode::OK, "application/json", text.into())
@@ -267,18 +267,12 @@ impl What {
     }
 }
 
-/// The `iss` of an issuer by its name, or of the only one that is not us; of client certificates and applications' sessions, the
-/// name of their entry.
+/// The `iss` of an issuer by its name, or of the only one that is not us; of whoever else says who somebody is, the name.
 fn of<'a>(active: &'a Active, name: Option<&'a str>) -> Result<&'a str, String> {
-    let store = name.and_then(|name| active.snapshot.app_sessions.iter().find(|store| *store.sessions.name == *name));
-    if let Some(store) = store {
-        return Ok(&store.sessions.name);
-    }
     if let Some(name) = name {
         return match active.snapshot.issuers.iter().find(|issuer| &*issuer.rules.name == name) {
             Some(issuer) => Ok(&issuer.rules.issuer),
-            // Ways in without tokens are known by the name itself.
-            None if active.snapshot.client_certificates.contains_key(name) => Ok(name),
+            None if vouches(&active.snapshot, name) => Ok(name),
             None => Err(format!("there is no issuer `{name}`")),
         };
     }
@@ -288,4 +282,13 @@ fn of<'a>(active: &'a Active, name: Option<&'a str>) -> Result<&'a str, String> 
         (Some(_), Some(_)) => Err("there are several issuers: name one".to_owned()),
         (None, _) => Err("there is no issuer".to_owned()),
     }
+}
+
+/// Whether it is the name of a way in without tokens, which is known by the name itself.
+fn vouches(snapshot: &Snapshot, name: &str) -> bool {
+    let grant = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
+    grant.is_some_and(|grant| *grant.issuer == *name)
+        || snapshot.client_certificates.contains_key(name)
+        || snapshot.app_sessions.iter().any(|store| *store.sessions.name == *name)
+        || snapshot.ext_auth.iter().any(|service| *service.name == *name)
 }

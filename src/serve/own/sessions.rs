@@ -5,7 +5,7 @@
 //! ends tokens too which nobody could list.
 mod rows;
 
-pub(in crate::serve) use rows::{Row, held_for};
+pub(in crate::serve) use rows::{Look, Row, held_for};
 
 use super::session::stolen;
 use super::{Visit, json};
@@ -22,7 +22,6 @@ use decide::refusal::{Challenge, Code, Refusal};
 use decide::token::peek_issuer;
 use http::header::COOKIE;
 use http::{HeaderValue, StatusCode};
-use rows::MOST;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -47,8 +46,7 @@ struct Caller {
 pub(super) async fn list(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let caller = caller(visit).await?;
     visit.identify(caller.identity.clone(), caller.carrier);
-    let rows = rows(visit, &caller.identity).await?;
-    let more = rows.len() >= MOST;
+    let (rows, more) = rows(visit, &caller.identity).await?;
     let sessions: Vec<Value> = rows.iter().map(|row| row.told(row.is_of(caller.key, &caller.identity))).collect();
     Ok(json(StatusCode::OK, &json!({"sessions": sessions, "more": more})))
 }
@@ -69,7 +67,7 @@ pub(super) async fn end(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     })?;
     visit.intent("sessions.end").await?;
     let all = demand.end == "all";
-    let rows = rows(visit, &caller.identity).await?;
+    let (rows, _) = rows(visit, &caller.identity).await?;
     let chosen: Vec<&Row> = rows.iter().filter(|row| all || *row.id() == *demand.end).collect();
     let missing = || Refusal::new(Code::RouteUnknown, "no session of the caller's has this id");
     let at_ms = visit.facts.at_ms;
@@ -174,8 +172,8 @@ async fn by_session(visit: &mut Visit<'_>) -> Result<(Answer, Option<[u8; 32]>),
 }
 
 /// The living sessions that the gateway holds for this user in this tenant.
-async fn rows(visit: &Visit<'_>, identity: &Identity) -> Result<Vec<Row>, Refusal> {
+async fn rows(visit: &Visit<'_>, identity: &Identity) -> Result<(Vec<Row>, bool), Refusal> {
     let who = (&*identity.issuer, identity.tenant.as_deref(), &*identity.subject.0);
-    let found = held_for(visit.shared, visit.active, visit.seat.as_ref(), who).await;
+    let found = held_for(visit.shared, visit.active, Look::Host(visit.seat.as_ref()), who).await;
     found.map_err(|cause| Refusal::new(Code::GatewayUnavailable, cause).retry_after(5))
 }

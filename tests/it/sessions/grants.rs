@@ -85,3 +85,17 @@ async fn nonsense_and_other_tenants_are_not_granted() {
         }
     }
 }
+
+/// The application is known by the name that the configuration gives it, as issuers are.
+#[tokio::test]
+async fn operators_end_the_sessions_of_the_applications_users() {
+    let (gateway, _upstream) = granting().await;
+    let of =
+        async |subject: &str| cookie(&login(&gateway, &format!("{{\"subject\":\"{subject}\"}}")).send().await).unwrap();
+    let (ada, bob) = (of("ada").await, of("bob").await);
+    crate::revocation::ended(&gateway, &["--subject", "ada", "--issuer", "shop"]);
+    assert_eq!(me(&gateway, &ada).send().await.verdict(), "401 session.revoked");
+    assert_eq!(me(&gateway, &bob).send().await.verdict(), "200");
+    crate::revocation::ended(&gateway, &["--issuer", "shop", "--yes"]);
+    assert_eq!(me(&gateway, &bob).send().await.verdict(), "401 session.revoked");
+}

@@ -289,3 +289,67 @@ async fn the_key_of_an_app_that_is_being_set_up_is_shown_to_a_fresh_sign_in_only
     assert!(!shown.contains(&secret) && !shown.contains("<svg"), "{shown}");
     assert!(shown.contains("right after signing in"), "{shown}");
 }
+
+/// The one that a code has made stronger is behind all that are listed.
+#[tokio::test]
+async fn however_many_sessions_a_user_has_all_lose_what_a_factor_had_added() {
+    let (gateway, _upstream) = with(|bundle| {
+        factor(bundle);
+        let limits = bundle.read("policies/rate-limits.yaml");
+        let many = "  moat-own: {key: [client.ip_prefix], rate: 100000/m, burst: 1000}\n";
+        bundle.write("policies/rate-limits.yaml", &format!("{limits}{many}"));
+    })
+    .await;
+    let mut all = Vec::new();
+    for _ in 0..201 {
+        let reply = gateway.call("POST", SESSION).bearer(&gateway.token("acme", &["cashier"])).send().await;
+        assert_eq!(reply.verdict(), "201", "{}", reply.text());
+        all.push((reply.json()["session"].as_str().unwrap().to_owned(), cookie(&reply).unwrap()));
+    }
+    let (_, last) = all.into_iter().max().unwrap();
+    let begun = post(&gateway, &last, "do=enrol").send().await;
+    let secret = begun.json()["secret"].as_str().unwrap().to_owned();
+    assert_eq!(post(&gateway, &last, &format!("code={}", shown_now(&secret))).send().await.verdict(), "200");
+    let last = promoted(&gateway, &last).await;
+    assert_eq!(gateway.get(BOOKS).header("cookie", &last).send().await.verdict(), "200");
+    let admin = gateway.address("admin").to_string();
+    let args = ["factors", "remove", "--admin", &admin, "--subject", "someone@acme", "--tenant", "acme"];
+    let removed = crate::harness::moat(gateway.bundle.root(), &args);
+    assert_eq!(removed.stdout, "removed; 1 sessions lost what it had added\n", "{removed:?}");
+    assert_eq!(gateway.get(BOOKS).header("cookie", &last).send().await.verdict(), "401 session.step-up");
+}
+
+/// A session of a host that names no tenant is kept for none, whatever tenant its user is of.
+#[tokio::test]
+async fn a_factor_is_taken_away_at_hosts_that_name_no_tenant_too() {
+    let (gateway, _upstream) = with(|bundle| {
+        factor(bundle);
+        bundle.route(
+            "  desk:
+    match: {hosts: [localhost], paths: [/desk], methods: [GET]}
+    upstream: app
+    tenant: {from: session}
+    auth: {session: browser}
+    require: {session: any, step_up: second}",
+        );
+    })
+    .await;
+    let at = |method: &str, path: &str| gateway.call(method, &format!("https://localhost{path}"));
+    let token = gateway.token("acme", &["cashier"]);
+    let cookie = cookie(&at("POST", "/.moat/session").bearer(&token).send().await).unwrap();
+    let shows = async |form: &str| {
+        let call = at("POST", "/.moat/totp").header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+        call.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned()).send().await
+    };
+    let secret = shows("do=enrol").await.json()["secret"].as_str().unwrap().to_owned();
+    assert_eq!(shows(&format!("code={}", shown_now(&secret))).await.verdict(), "200");
+    let desk = async || at("GET", "/desk").header("cookie", &cookie).send().await.verdict();
+    assert_eq!(desk().await, "200");
+    let admin = gateway.address("admin").to_string();
+    let whose = ["--admin", &admin, "--subject", "someone@acme", "--tenant", "acme"];
+    let moat = |command: &[&str]| crate::harness::moat(gateway.bundle.root(), &[command, &whose[..]].concat());
+    assert_eq!(moat(&["sessions", "list"]).stdout.lines().count(), 2, "a head, and the session");
+    let removed = moat(&["factors", "remove"]);
+    assert_eq!(removed.stdout, "removed; 1 sessions lost what it had added\n", "{removed:?}");
+    assert_eq!(desk().await, "401 session.step-up");
+}
