@@ -4,18 +4,8 @@ use bytes::BufMut;
 use core::net::{IpAddr, Ipv4Addr};
 
 /// Appends a number in decimal.
-pub fn decimal(out: &mut impl BufMut, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut used = 0;
-    for slot in digits.iter_mut().rev() {
-        *slot = b'0' + (value % 10) as u8;
-        value /= 10;
-        used += 1;
-        if value == 0 {
-            break;
-        }
-    }
-    out.put_slice(digits.get(digits.len() - used..).unwrap_or_default());
+pub fn decimal(out: &mut impl BufMut, value: u64) {
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends an address: IPv4 in dots, IPv6 as RFC 5952 writes it.
@@ -27,12 +17,17 @@ pub fn address(out: &mut impl BufMut, address: IpAddr) {
 }
 
 fn dotted(out: &mut impl BufMut, address: Ipv4Addr) {
-    let [first, rest @ ..] = address.octets();
-    decimal(out, first.into());
-    for octet in rest {
-        out.put_u8(b'.');
-        decimal(out, octet.into());
+    // Written in place and passed on once: at most four numbers of three digits, each with a dot behind it.
+    let (mut text, mut length) = ([0; 16], 0);
+    for octet in address.octets() {
+        let places = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
+        let unused = usize::from(octet < 100) + usize::from(octet < 10);
+        for (to, from) in text.iter_mut().skip(length).zip(places.iter().skip(unused)) {
+            *to = *from;
+        }
+        length += places.len() - unused;
     }
+    out.put_slice(text.get(..length - 1).unwrap_or_default());
 }
 
 /// Writes bytes in lowercase hex, two places for each.

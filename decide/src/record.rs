@@ -11,4 +11,5 @@ pub use chain::{Chain, Hash};
 pub use entry::{Circumstances, Entry, Exchange, Handshake, Kind, Outcome, Verdict};
 pub use event::{Ended, Event, Folded, KeyChange};
 pub use head::{Head, HeadError, VerifyKey, VerifyKeys};
+pub use json::is_plain;
 pub use verify::{Flaw, Reason, Report, Verifier};

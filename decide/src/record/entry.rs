@@ -3,7 +3,7 @@ use super::event::Event;
 use super::{json, time};
 use crate::deliberation::Verdict as Mark;
 use crate::facts::{Carrier, Person, Protocol, RequestId};
-use crate::guards::Guard;
+use crate::guards::{Guard, ORDER};
 use crate::refusal::Code;
 use core::net::IpAddr;
 use std::sync::Arc;
@@ -183,13 +183,13 @@ impl Entry<'_> {
             Kind::Intent(exchange) => exchange.write(out, ",\"kind\":\"intent\"", self.node),
             Kind::System(event) => {
                 out.extend_from_slice(b",\"kind\":\"system\"");
-                json::text(out, ",\"node\":", self.node);
+                json::text(out, ",\"node\":\"", self.node);
                 event.write(out);
             }
             Kind::Head(note) => {
                 out.extend_from_slice(b",\"kind\":\"head\"");
-                json::text(out, ",\"node\":", self.node);
-                json::whole_text(out, ",\"note\":", note);
+                json::text(out, ",\"node\":\"", self.node);
+                json::whole_text(out, ",\"note\":\"", note);
             }
         }
     }
@@ -201,32 +201,30 @@ impl Exchange<'_> {
         out.extend_from_slice(b",\"id\":\"");
         out.extend_from_slice(&self.id.text());
         out.push(b'"');
-        json::text(out, ",\"node\":", node);
+        json::text(out, ",\"node\":\"", node);
         let digest = self.snapshot.get(..16).unwrap_or(self.snapshot);
-        json::text(out, ",\"snapshot\":", digest);
+        json::text(out, ",\"snapshot\":\"", digest);
         self.facts.write(out);
         out.extend_from_slice(b",\"trail\":[");
         for (i, (guard, mark)) in self.trail.iter().enumerate() {
-            json::word(out, if i == 0 { "[" } else { ",[" }, guard.name());
-            let (word, code) = match mark {
-                Mark::Pass => (",\"pass", None),
-                Mark::Skip => (",\"skip", None),
-                Mark::Shadow(code) => (",\"shadow:", Some(code)),
-                Mark::Refuse(code) => (",\"refuse:", Some(code)),
-            };
-            out.extend_from_slice(word.as_bytes());
-            out.extend_from_slice(code.map_or("", |code| code.id()).as_bytes());
-            out.extend_from_slice(b"\"]");
+            if i > 0 {
+                out.push(b',');
+            }
+            match (mark, USUAL.get(i).filter(|_| ORDER.get(i) == Some(guard))) {
+                (Mark::Pass, Some([pass, _])) => pass.write(out),
+                (Mark::Skip, Some([_, skip])) => skip.write(out),
+                _ => said(out, *guard, *mark),
+            }
         }
         out.push(b']');
-        json::word(out, ",\"verdict\":", self.verdict.as_str());
-        json::optional(out, ",\"cause\":", self.cause);
+        json::word(out, ",\"verdict\":\"", self.verdict.as_str());
+        json::optional(out, ",\"cause\":\"", self.cause);
         if let Some(outcome) = &self.outcome {
             json::number(out, ",\"outcome\":{\"status\":", outcome.status.into());
             json::number(out, ",\"bytes_in\":", outcome.bytes_in);
             json::number(out, ",\"bytes_out\":", outcome.bytes_out);
             json::number(out, ",\"duration_us\":", outcome.duration_us);
-            json::optional(out, ",\"upstream\":", outcome.upstream);
+            json::optional(out, ",\"upstream\":\"", outcome.upstream);
             if let Some(status) = outcome.upstream_status {
                 json::number(out, ",\"upstream_status\":", status.into());
             }
@@ -235,39 +233,95 @@ impl Exchange<'_> {
             }
             out.push(b'}');
         }
-        json::optional(out, ",\"action\":", self.action);
+        json::optional(out, ",\"action\":\"", self.action);
+    }
+}
+
+/// What one guard said.
+fn said(out: &mut Vec<u8>, guard: Guard, mark: Mark) {
+    json::word(out, "[\"", guard.name());
+    let (word, code) = match mark {
+        Mark::Pass => (",\"pass", None),
+        Mark::Skip => (",\"skip", None),
+        Mark::Shadow(code) => (",\"shadow:", Some(code)),
+        Mark::Refuse(code) => (",\"refuse:", Some(code)),
+    };
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(code.map_or("", |code| code.id()).as_bytes());
+    out.extend_from_slice(b"\"]");
+}
+
+/// What guards mostly say, `pass` and `skip`, by their place in [`ORDER`]: written by the compiler.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse an index out of range")]
+static USUAL: [[Said; 2]; ORDER.len()] = {
+    let (mut table, mut at) = ([[Said::of("", ""); 2]; ORDER.len()], 0);
+    while at < ORDER.len() {
+        let name = ORDER[at].name();
+        table[at] = [Said::of(name, "pass"), Said::of(name, "skip")];
+        at += 1;
+    }
+    table
+};
+
+/// `["guard","word"]`, in a place of fixed size: copied without asking how long it is.
+#[derive(Clone, Copy)]
+struct Said {
+    text: [u8; 32],
+    length: usize,
+}
+
+impl Said {
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse an index out of range")]
+    const fn of(guard: &str, word: &str) -> Said {
+        let pieces = [b"[\"", guard.as_bytes(), b"\",\"", word.as_bytes(), b"\"]"];
+        let (mut said, mut piece) = (Said { text: [0; 32], length: 0 }, 0);
+        while piece < pieces.len() {
+            let mut at = 0;
+            while at < pieces[piece].len() {
+                said.text[said.length] = pieces[piece][at];
+                (said.length, at) = (said.length + 1, at + 1);
+            }
+            piece += 1;
+        }
+        said
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.length;
+        out.extend_from_slice(&self.text);
+        out.truncate(end);
     }
 }
 
 impl Circumstances<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        json::text(out, ",\"facts\":{\"listener\":", self.listener);
+        json::text(out, ",\"facts\":{\"listener\":\"", self.listener);
         match self.protocol {
             Some(Protocol::Http1) => out.extend_from_slice(b",\"protocol\":\"h1\""),
             Some(Protocol::Http2) => out.extend_from_slice(b",\"protocol\":\"h2\""),
             None => {}
         }
         if let Some(tls) = &self.tls {
-            json::word(out, ",\"tls\":{\"version\":", tls.version);
-            json::word(out, ",\"group\":", tls.group);
+            json::word(out, ",\"tls\":{\"version\":\"", tls.version);
+            json::word(out, ",\"group\":\"", tls.group);
             json::boolean(out, ",\"resumed\":", tls.resumed);
             out.push(b'}');
         }
-        json::address(out, ",\"client\":", self.client.0);
-        json::optional(out, ",\"class\":", self.class);
-        json::optional(out, ",\"tenant\":", self.tenant);
-        json::optional(out, ",\"tenant_source\":", self.tenant_source);
-        json::optional(out, ",\"method\":", self.method);
-        json::optional(out, ",\"host\":", self.host);
-        json::optional(out, ",\"path\":", self.path);
-        json::optional(out, ",\"route\":", self.route);
-        json::optional(out, ",\"template\":", self.template);
-        json::optional(out, ",\"issuer\":", self.issuer);
-        json::optional(out, ",\"subject\":", self.subject.as_ref().map(|subject| subject.0));
+        json::address(out, ",\"client\":\"", self.client.0);
+        json::optional(out, ",\"class\":\"", self.class);
+        json::optional(out, ",\"tenant\":\"", self.tenant);
+        json::optional(out, ",\"tenant_source\":\"", self.tenant_source);
+        json::optional(out, ",\"method\":\"", self.method);
+        json::optional(out, ",\"host\":\"", self.host);
+        json::optional(out, ",\"path\":\"", self.path);
+        json::optional(out, ",\"route\":\"", self.route);
+        json::optional(out, ",\"template\":\"", self.template);
+        json::optional(out, ",\"issuer\":\"", self.issuer);
+        json::optional(out, ",\"subject\":\"", self.subject.as_ref().map(|subject| subject.0));
         if !self.roles.is_empty() {
             json::list(out, ",\"roles\":", self.roles);
         }
-        json::optional(out, ",\"session\":", self.session);
+        json::optional(out, ",\"session\":\"", self.session);
         match self.carrier {
             Some(Carrier::Bearer) => out.extend_from_slice(b",\"carrier\":\"bearer\""),
             Some(Carrier::Cookie) => out.extend_from_slice(b",\"carrier\":\"cookie\""),
@@ -355,6 +409,18 @@ mod tests {
         );
         assert_eq!(written(Kind::Request(&exchange)), expected);
         assert_eq!(written(Kind::Intent(&exchange)), expected.replace("\"request\"", "\"intent\""));
+    }
+
+    #[test]
+    fn what_guards_mostly_say_is_what_is_written_of_others() {
+        for (place, guard) in ORDER.into_iter().enumerate() {
+            for (mark, usual) in [Mark::Pass, Mark::Skip].into_iter().zip(USUAL[place]) {
+                let (mut written, mut quick) = (b"x".to_vec(), b"x".to_vec());
+                said(&mut written, guard, mark);
+                usual.write(&mut quick);
+                assert_eq!(String::from_utf8(quick), String::from_utf8(written));
+            }
+        }
     }
 
     #[test]

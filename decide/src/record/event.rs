@@ -238,19 +238,19 @@ impl Event<'_> {
             | Event::ApiKey { actor, .. } => actor.0,
             _ => "system",
         };
-        json::text(out, ",\"actor\":", actor);
-        json::text(out, ",\"event\":", self.name());
+        json::text(out, ",\"actor\":\"", actor);
+        json::text(out, ",\"event\":\"", self.name());
         match *self {
             Event::Start { version, previous, key } => {
-                json::text(out, ",\"detail\":{\"version\":", version);
+                json::text(out, ",\"detail\":{\"version\":\"", version);
                 let previous = match previous {
                     Ended::Never => "none",
                     Ended::Orderly => "stopped",
                     Ended::Abruptly => "interrupted",
                     Ended::HandedOver => "handed-over",
                 };
-                json::text(out, ",\"previous\":", previous);
-                json::text(out, ",\"key\":", key);
+                json::text(out, ",\"previous\":\"", previous);
+                json::text(out, ",\"key\":\"", key);
             }
             Event::Stop { unfinished } => json::number(out, ",\"detail\":{\"unfinished\":", unfinished),
             Event::HandOver { successor } => json::number(out, ",\"detail\":{\"successor\":", successor),
@@ -258,10 +258,10 @@ impl Event<'_> {
                 json::number(out, ",\"detail\":{\"predecessor\":", predecessor);
                 json::number(out, ",\"unfinished\":", unfinished);
             }
-            Event::HandOverFailed { reason } => json::text(out, ",\"detail\":{\"reason\":", reason),
+            Event::HandOverFailed { reason } => json::text(out, ",\"detail\":{\"reason\":\"", reason),
             Event::ConfigLoad { digest, previous, loosened, fallback } => {
-                json::text(out, ",\"detail\":{\"digest\":", digest);
-                json::optional(out, ",\"previous\":", previous);
+                json::text(out, ",\"detail\":{\"digest\":\"", digest);
+                json::optional(out, ",\"previous\":\"", previous);
                 json::list(out, ",\"loosened\":", loosened);
                 if let Some(problems) = fallback {
                     json::number(out, ",\"fallback\":", problems);
@@ -269,43 +269,43 @@ impl Event<'_> {
             }
             Event::ConfigRefuse { problems } => json::number(out, ",\"detail\":{\"problems\":", problems),
             Event::KeysChange { owner, added, removed } => {
-                json::text(out, ",\"detail\":{\"owner\":", owner);
+                json::text(out, ",\"detail\":{\"owner\":\"", owner);
                 json::list(out, ",\"added\":", added);
                 json::list(out, ",\"removed\":", removed);
             }
             Event::CertificateChange { name, fingerprint, not_after_ms } => {
-                json::text(out, ",\"detail\":{\"name\":", name);
-                json::text(out, ",\"fingerprint\":", fingerprint);
+                json::text(out, ",\"detail\":{\"name\":\"", name);
+                json::text(out, ",\"fingerprint\":\"", fingerprint);
                 instant(out, ",\"not_after\":", not_after_ms);
             }
             Event::StoreLost { store, reason } => {
-                json::text(out, ",\"detail\":{\"store\":", store);
-                json::text(out, ",\"reason\":", reason);
+                json::text(out, ",\"detail\":{\"store\":\"", store);
+                json::text(out, ",\"reason\":\"", reason);
             }
-            Event::StoreBack { store } => json::text(out, ",\"detail\":{\"store\":", store),
-            Event::Admin { actor: _, call } => json::text(out, ",\"detail\":{\"call\":", call),
+            Event::StoreBack { store } => json::text(out, ",\"detail\":{\"store\":\"", store),
+            Event::Admin { actor: _, call } => json::text(out, ",\"detail\":{\"call\":\"", call),
             Event::Revoke { actor: _, via, scope, issuer, subject, tenant, handle } => {
-                json::text(out, ",\"detail\":{\"scope\":", scope);
-                json::text(out, ",\"via\":", via);
-                json::optional(out, ",\"issuer\":", issuer);
-                json::optional(out, ",\"subject\":", subject.map(|subject| subject.0));
-                json::optional(out, ",\"tenant\":", tenant);
-                json::text(out, ",\"handle\":", handle);
+                json::text(out, ",\"detail\":{\"scope\":\"", scope);
+                json::text(out, ",\"via\":\"", via);
+                json::optional(out, ",\"issuer\":\"", issuer);
+                json::optional(out, ",\"subject\":\"", subject.map(|subject| subject.0));
+                json::optional(out, ",\"tenant\":\"", tenant);
+                json::text(out, ",\"handle\":\"", handle);
             }
             Event::FactorRemove { actor: _, issuer, subject, tenant } => {
-                json::text(out, ",\"detail\":{\"issuer\":", issuer);
-                json::text(out, ",\"subject\":", subject.0);
-                json::optional(out, ",\"tenant\":", tenant);
+                json::text(out, ",\"detail\":{\"issuer\":\"", issuer);
+                json::text(out, ",\"subject\":\"", subject.0);
+                json::optional(out, ",\"tenant\":\"", tenant);
             }
             Event::ApiKey { actor: _, change: _, set, id, tenant, roles, successor } => {
-                json::text(out, ",\"detail\":{\"set\":", set);
-                json::text(out, ",\"id\":", id);
-                json::optional(out, ",\"tenant\":", tenant);
+                json::text(out, ",\"detail\":{\"set\":\"", set);
+                json::text(out, ",\"id\":\"", id);
+                json::optional(out, ",\"tenant\":\"", tenant);
                 json::list(out, ",\"roles\":", roles);
-                json::optional(out, ",\"successor\":", successor);
+                json::optional(out, ",\"successor\":\"", successor);
             }
             Event::Recovered { file, bytes } => {
-                json::text(out, ",\"detail\":{\"file\":", file);
+                json::text(out, ",\"detail\":{\"file\":\"", file);
                 json::number(out, ",\"bytes\":", bytes);
             }
             Event::Gap { refused, since_ms } => {

@@ -1,5 +1,4 @@
 //! RFC 3339 timestamps in UTC with milliseconds, written without allocation.
-use super::json::decimal_padded;
 
 const MS_PER_DAY: u64 = 86_400_000;
 /// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can say.
@@ -11,20 +10,22 @@ pub fn write(out: &mut Vec<u8>, at_ms: u64) {
     let at_ms = at_ms.min(LAST_MS);
     let (year, month, day) = date(at_ms / MS_PER_DAY);
     let ms = at_ms % MS_PER_DAY;
-    decimal_padded::<4>(out, year);
-    out.push(b'-');
-    decimal_padded::<2>(out, month);
-    out.push(b'-');
-    decimal_padded::<2>(out, day);
-    out.push(b'T');
-    decimal_padded::<2>(out, ms / 3_600_000);
-    out.push(b':');
-    decimal_padded::<2>(out, ms / 60_000 % 60);
-    out.push(b':');
-    decimal_padded::<2>(out, ms / 1000 % 60);
-    out.push(b'.');
-    decimal_padded::<3>(out, ms % 1000);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    (text[0], text[1]) = two(year / 100);
+    (text[2], text[3]) = two(year % 100);
+    (text[5], text[6]) = two(month);
+    (text[8], text[9]) = two(day);
+    (text[11], text[12]) = two(ms / 3_600_000);
+    (text[14], text[15]) = two(ms / 60_000 % 60);
+    (text[17], text[18]) = two(ms / 1000 % 60);
+    (text[20], text[21]) = two(ms % 1000 / 10);
+    (_, text[22]) = two(ms % 10);
+    out.extend_from_slice(&text);
+}
+
+/// The digits of a number below 100.
+const fn two(number: u64) -> (u8, u8) {
+    (b'0' + (number / 10) as u8, b'0' + (number % 10) as u8)
 }
 
 /// The same as a string.

@@ -3,6 +3,7 @@ use super::Lines;
 use crate::serve::context::micros;
 use decide::digits;
 use decide::facts::{Protocol, RequestId};
+use decide::record::is_plain;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,55 +111,52 @@ fn render(line: &AccessLine<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"id\":\"");
     out.extend_from_slice(&line.id.text());
     out.push(b'"');
-    text(out, "listener", Some(line.listener));
+    text(out, ",\"listener\":\"", Some(line.listener));
     if let Some(client) = line.client {
         out.extend_from_slice(b",\"client\":\"");
         digits::address(out, client);
         out.push(b'"');
     }
-    text(out, "method", line.method);
-    text(out, "host", line.host);
-    text(out, "path", line.path);
-    text(out, "route", line.route);
-    text(out, "tenant", line.tenant);
-    number(out, "status", line.status.into());
-    text(out, "code", line.code);
-    number(out, "bytes", line.bytes);
-    number(out, "duration_us", micros(line.duration));
-    text(out, "upstream", line.upstream);
+    text(out, ",\"method\":\"", line.method);
+    text(out, ",\"host\":\"", line.host);
+    text(out, ",\"path\":\"", line.path);
+    text(out, ",\"route\":\"", line.route);
+    text(out, ",\"tenant\":\"", line.tenant);
+    number(out, ",\"status\":", line.status.into());
+    text(out, ",\"code\":\"", line.code);
+    number(out, ",\"bytes\":", line.bytes);
+    number(out, ",\"duration_us\":", micros(line.duration));
+    text(out, ",\"upstream\":\"", line.upstream);
     let protocol = line.protocol.map(|protocol| match protocol {
         Protocol::Http1 => "h1",
         Protocol::Http2 => "h2",
     });
-    text(out, "protocol", protocol);
-    text(out, "tls", line.tls);
+    text(out, ",\"protocol\":\"", protocol);
+    text(out, ",\"tls\":\"", line.tls);
     if let Some(trace) = line.trace {
         let _ = write!(out, ",\"trace\":\"{trace:032x}\"");
     }
     out.extend_from_slice(b"}\n");
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    [",\"", name, "\":"].iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+fn number(out: &mut Vec<u8>, lead: &str, value: u64) {
+    out.extend_from_slice(lead.as_bytes());
     digits::decimal(out, value);
 }
 
-/// A member, if there is a value. All but printable ASCII is escaped (RFC 8259, 7): neither a parser nor a terminal can
-/// be made to read anything else.
-fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+/// A member, if there is a value; `lead` is all before it. All but printable ASCII is escaped (RFC 8259, 7): neither a
+/// parser nor a terminal can be made to read anything else.
+fn text(out: &mut Vec<u8>, lead: &str, value: Option<&str>) {
     let Some(value) = value else {
         return;
     };
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
+    out.extend_from_slice(lead.as_bytes());
     let shown = value.get(..value.floor_char_boundary(TEXT_MAX)).unwrap_or_default();
-    // Almost always nothing is special, which is found out without a branch per byte, and the text goes out in one piece.
-    let is_special = |b: u8| !(b' '..=b'~').contains(&b) | (b == b'"') | (b == b'\\');
-    if shown.bytes().fold(false, |found, b| found | is_special(b)) {
-        escaped(out, shown);
-    } else {
+    // Almost always nothing is special, and the text goes out in one piece.
+    if shown.is_ascii() && is_plain(shown.as_bytes()) {
         out.extend_from_slice(shown.as_bytes());
+    } else {
+        escaped(out, shown);
     }
     out.extend_from_slice(if shown.len() < value.len() { b"...\"" } else { b"\"" });
 }

@@ -5,6 +5,7 @@ use super::queue::{Class, Waiter};
 use super::shared::Shared;
 use decide::facts::{Person, RequestId};
 use decide::record::{Circumstances, Entry, Exchange, Kind, Verdict};
+use memchr::memchr;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,8 +99,7 @@ impl Drop for Slot {
 /// A line feed would end the line early and break the log for good, so no caller is believed to have left it out.
 fn push(shared: &Shared, body: &[u8], class: Class, waiter: Option<Waiter>, id: RequestId) {
     let closes_slot = class == Class::Request;
-    // Without a branch per byte: that is one of vectors.
-    if body.is_empty() || body.iter().fold(false, |found, byte| found | (*byte == b'\n')) {
+    if body.is_empty() || memchr(b'\n', body).is_some() {
         shared.push(&lost(shared, id, "the account was not one line"), class, waiter, closes_slot);
     } else {
         shared.push(body, class, waiter, closes_slot);

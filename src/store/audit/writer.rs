@@ -285,6 +285,9 @@ impl Writer {
     /// Chains what requests left.
     fn seal(&mut self, batch: &mut Batch) {
         let mut bytes = batch.bytes.as_slice();
+        if !batch.items.is_empty() {
+            self.last_entry = Instant::now();
+        }
         for Item { class, len, waiter } in batch.items.drain(..) {
             let (body, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
             bytes = rest;
@@ -310,13 +313,13 @@ impl Writer {
         };
         counter.fetch_add(1, Relaxed);
         self.since_head += 1;
-        self.last_entry = Instant::now();
     }
 
     /// Chains an entry of our own.
     fn system(&mut self, event: Event<'_>) {
         self.seal_own(Kind::System(event));
         self.count(Class::System);
+        self.last_entry = Instant::now();
     }
 
     /// Chains a head over everything before it.

@@ -27,9 +27,9 @@ pub struct Folded<'a> {
 impl Folded<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         json::number(out, ",\"detail\":{\"requests\":", self.requests);
-        json::text(out, ",\"verdict\":", self.verdict.as_str());
-        json::text(out, ",\"listener\":", self.listener);
-        json::optional(out, ",\"client\":", self.client.map(|client| client.0));
+        json::text(out, ",\"verdict\":\"", self.verdict.as_str());
+        json::text(out, ",\"listener\":\"", self.listener);
+        json::optional(out, ",\"client\":\"", self.client.map(|client| client.0));
         json::number(out, ",\"clients\":", self.clients);
         instant(out, ",\"since\":", self.since_ms);
         instant(out, ",\"until\":", self.until_ms);
