@@ -1,4 +1,5 @@
 //! The authority of a request: one spelling of host and port, or a refusal.
+use crate::cut::cut;
 use crate::refusal::{Code, Refusal};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
@@ -40,7 +41,7 @@ impl<'a> Authority<'a> {
                 (ipv6(address)?, port)
             }
             None => {
-                let (host, port) = match text.split_once(':') {
+                let (host, port) = match cut(text, b':') {
                     Some((host, port)) => (host, Some(port)),
                     None => (text, None),
                 };
@@ -112,7 +113,7 @@ fn name(text: &str) -> Result<Cow<'_, str>, Refusal> {
     if label == 0 {
         return Err(malformed("empty label in host"));
     }
-    let last = host.rsplit('.').next().unwrap_or(host);
+    let last = host.get(host.len() - label..).unwrap_or(host);
     if is_number(last) && host.parse::<Ipv4Addr>().is_err() {
         return Err(ambiguous("host may be read as an IPv4 address"));
     }

@@ -1,6 +1,7 @@
 //! The pure core of Moat: facts in, decision out. No clock, file, socket, async or global lives here; time and random
 //! values arrive as arguments, so that the proxy, `explain`, replay and the tests drive the very same engine.
 pub mod digits;
+mod cut;
 pub mod refusal;
 pub mod app_session;
 pub mod authority;

@@ -1,5 +1,6 @@
 //! One reading of a request: method, host, path and query, or a refusal.
 use crate::authority::Authority;
+use crate::cut::cut;
 use crate::path;
 use crate::refusal::{Code, Refusal};
 use std::borrow::Cow;
@@ -165,7 +166,7 @@ impl Request {
             Some(b'/') => target,
             _ => absolute(method, target, &authority)?,
         };
-        let (raw, query) = match target.split_once('?') {
+        let (raw, query) = match cut(target, b'?') {
             Some((raw, query)) => (raw, Some(query)),
             None => (target, None),
         };

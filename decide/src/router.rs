@@ -1,5 +1,8 @@
 //! Host, path and method → route: the most specific match wins, and two equal ones do not compile.
+use crate::cut::cut;
 use crate::request::{Method, Methods, Request};
+use foldhash::fast::RandomState;
+use memchr::memchr_iter;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,12 +16,13 @@ pub struct Router {
     capitals: bool,
 }
 
-/// One tree of path segments for every host pattern.
+/// One tree of path segments for every host pattern. Keys are the operator's, so that nobody can choose ones which collide: a
+/// quick hash will do.
 #[derive(Debug, Default)]
 struct Tree {
-    exact: HashMap<Box<str>, Node>,
+    exact: HashMap<Box<str>, Node, RandomState>,
     /// `*.example.com` by `example.com`: exactly one label stands for the star.
-    wildcard: HashMap<Box<str>, Node>,
+    wildcard: HashMap<Box<str>, Node, RandomState>,
     any: Node,
 }
 
@@ -59,7 +63,7 @@ struct Leaf {
 
 #[derive(Debug, Default)]
 struct Node {
-    literal: HashMap<Box<str>, Node>,
+    literal: HashMap<Box<str>, Node, RandomState>,
     param: Option<Box<Node>>,
     here: Vec<Leaf>,
     tail: Vec<Leaf>,
@@ -216,7 +220,9 @@ impl Router {
 
 /// Whether folding may change a canonical path.
 fn folds(path: &str) -> bool {
-    path.bytes().any(|b| b.is_ascii_uppercase() || b == b'%') || path.contains("./") || path.ends_with('.')
+    let bytes = path.as_bytes();
+    let ends_segment = |at: usize| matches!(bytes.get(at + 1), None | Some(b'/'));
+    bytes.iter().any(|b| b.is_ascii_uppercase() || *b == b'%') || memchr_iter(b'.', bytes).any(ends_segment)
 }
 
 /// A path or segment in small letters, full-width letters in the usual width, segments without dots and spaces at their
@@ -274,7 +280,7 @@ impl Tree {
 
     /// The route, and all that stand at its place.
     fn find(&self, host: &str, path: &str, method: Method, allowed: &mut Methods) -> Option<(&Leaf, &[Leaf])> {
-        let wildcard = host.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+        let wildcard = cut(host, b'.').and_then(|(_, parent)| self.wildcard.get(parent));
         let roots = [self.exact.get(host), wildcard, Some(&self.any)];
         let path = path.strip_prefix('/').unwrap_or(path);
         roots.into_iter().flatten().find_map(|root| root.find(Some(path), method, allowed))
@@ -287,7 +293,7 @@ impl Node {
         let Some(rest) = rest else {
             return pick(&self.here, method, allowed).or_else(|| pick(&self.tail, method, allowed));
         };
-        let (segment, next) = match rest.split_once('/') {
+        let (segment, next) = match cut(rest, b'/') {
             Some((segment, next)) => (segment, Some(next)),
             None => (rest, None),
         };

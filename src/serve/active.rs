@@ -12,7 +12,7 @@ use crate::store::key_sets::{Shelf, is_of};
 use crate::store::quota::Quotas;
 use decide::facts::Identity;
 use decide::rules::{API_KEY, Accept, Access, Found};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A snapshot in force. A request takes one at its beginning and keeps it to its end.
@@ -26,7 +26,7 @@ pub struct Active {
     /// The limits' state, kept over reloads.
     pub quotas: Arc<Quotas>,
     issuers: HashMap<Arc<str>, Arc<KeyRing>>,
-    listeners: HashMap<Arc<str>, Door>,
+    listeners: BTreeMap<Arc<str>, Door>,
     forwarded: Vec<Arc<UpstreamMetrics>>,
     routes: Vec<Arc<RouteMetrics>>,
     unrouted: Arc<RouteMetrics>,

@@ -39,6 +39,7 @@ use counted::{Counted, Said};
 use decide::facts::{Delayed, Reading, Stage};
 use decide::rules::{Excess, Limit};
 use dues::Waiting;
+use foldhash::fast::RandomState;
 use gcra::Gcra;
 use governor::clock::{Clock, MonotonicClock};
 use holders::Holders;
@@ -75,7 +76,7 @@ pub struct Quotas<C: Clock = MonotonicClock> {
 }
 
 /// Limits by name.
-type Table<C> = HashMap<Arc<str>, Arc<Counted<C>>>;
+type Table<C> = HashMap<Arc<str>, Arc<Counted<C>>, RandomState>;
 
 /// A limit on its way through `take`; the known ones are borrowed, since their count is shared by all threads.
 enum Found<'t, C: Clock> {
@@ -109,7 +110,7 @@ impl<C: Clock + Clone> Quotas<C> {
     /// Empty, on this clock, with room for `keys_per_limit` keys in each limit.
     pub fn with(clock: C, keys_per_limit: usize) -> Quotas<C> {
         Quotas {
-            table: ArcSwap::from_pointee(HashMap::new()),
+            table: ArcSwap::from_pointee(Table::default()),
             changing: Mutex::new(()),
             hasher: KeyHasher::new(),
             clock: Since::new(clock),

@@ -1,6 +1,6 @@
 //! Connections that wait for their next request, by endpoint: the one used last is taken first.
 use super::conn::Connection;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ pub struct Idle(Arc<Mutex<Shelves>>);
 
 #[derive(Debug, Default)]
 struct Shelves {
-    by_endpoint: HashMap<SocketAddr, Vec<Connection>>,
+    /// Ordered, not hashed: an upstream has few endpoints.
+    by_endpoint: BTreeMap<SocketAddr, Vec<Connection>>,
     /// Whether somebody sweeps them.
     swept: bool,
 }

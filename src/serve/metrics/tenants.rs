@@ -6,6 +6,7 @@
 //! series stops or starts again; a tenant that grows busy when all labels are gone stays in `other`. Hence at most
 //! `top` + 2 values of the label, whatever clients send.
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,7 @@ pub(super) struct TenantLabels {
 
 #[derive(Clone)]
 struct Given {
-    slots: HashMap<Arc<str>, Slot>,
+    slots: HashMap<Arc<str>, Slot, RandomState>,
     names: Vec<Arc<str>>,
 }
 
@@ -44,7 +45,7 @@ impl TenantLabels {
         let names = vec![Arc::from("none"), Arc::from("other")];
         TenantLabels {
             top: AtomicUsize::new(top),
-            given: ArcSwap::from_pointee(Given { slots: HashMap::new(), names }),
+            given: ArcSwap::from_pointee(Given { slots: HashMap::default(), names }),
             spent: AtomicBool::new(top == 0),
             sketch: Mutex::default(),
         }

@@ -26,7 +26,8 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, &'sta
         return Err("Authorization is repeated");
     }
     let Some(value) = first else { return Ok(None) };
-    let value = value.to_str().map_err(|_| "Authorization is not ASCII")?;
+    let value = std::str::from_utf8(value.as_bytes()).ok().filter(|text| text.is_ascii());
+    let value = value.ok_or("Authorization is not ASCII")?;
     let Some((name, token)) = value.split_once(' ') else { return Ok(None) };
     let scheme = if name.eq_ignore_ascii_case("bearer") {
         Scheme::Bearer
