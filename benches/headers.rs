@@ -62,7 +62,7 @@ fn request(c: &mut Criterion) {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             hops: &[],
             https: true,
-            authority: &HeaderValue::from_static("acme.northlane.example"),
+            authority: b"acme.northlane.example",
         },
         trace: (TraceParent::begin([3; 24], 0), false),
         presented: Presented { bearer: true, ..Presented::default() },

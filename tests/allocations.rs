@@ -82,8 +82,8 @@ fn a_request_allocates_as_often_as_it_did() {
     for (what, protocol, path, most) in [
         ("HTTP/1.1, public", "http/1.1", "/page", 22.5),
         ("HTTP/1.1, full", "http/1.1", "/api/bookings", 22.5),
-        ("HTTP/2, public", "h2", "/page", 31.0),
-        ("HTTP/2, full", "h2", "/api/bookings", 31.0),
+        ("HTTP/2, public", "h2", "/page", 30.0),
+        ("HTTP/2, full", "h2", "/api/bookings", 30.0),
     ] {
         let count = per_request(protocol, &format!("{base}{path}"), &token);
         println!("{what}: {count:.1} allocations per request");

@@ -1,5 +1,5 @@
 //! The policy of header fields, one for HTTP/1 and HTTP/2: which may come once, which never, and what frames the body.
-use crate::head::HeadLimits;
+use crate::head::{HeadLimits, text_length};
 use crate::refusal::{Code, Refusal};
 use crate::request::is_token;
 
@@ -38,13 +38,13 @@ pub fn check_fields<'a>(
         if name.is_empty() || !name.iter().copied().all(|b| is_token(b) && !b.is_ascii_uppercase()) {
             return Err(malformed("invalid field name"));
         }
-        if !value.iter().copied().all(is_text) {
+        if text_length(value) != value.len() {
             return Err(malformed("control character in field value"));
         }
         if trim(value).len() != value.len() {
             return Err(malformed("white space around field value"));
         }
-        seen.take(Wire::Http2, name, value, value.iter().any(|b| *b >= 0x80))?;
+        seen.take(Wire::Http2, name, value)?;
     }
     let host = match (authority, seen.host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
@@ -92,21 +92,23 @@ pub(crate) struct Fields<'a> {
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
     pub(crate) expect_continue: bool,
+    /// What the first `TE` says.
+    pub(crate) trailers: Option<bool>,
     upgrade_named: bool,
     upgrade: bool,
 }
 
 impl<'a> Fields<'a> {
-    /// Takes one field. `name` is a token, `value` is free of control characters and of white space around it;
-    /// `obs_text` says whether it holds bytes beyond ASCII (RFC 9110, 5.5).
-    pub(crate) fn take(&mut self, wire: Wire, name: &[u8], value: &'a [u8], obs_text: bool) -> Result<(), Refusal> {
+    /// Takes one field. `name` is a token, `value` is free of control characters and of white space around it.
+    pub(crate) fn take(&mut self, wire: Wire, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
         let Some(known) = Known::find(name) else {
             return Ok(());
         };
         if wire == Wire::Http2 && known.of_the_connection() {
             return Err(malformed("field of the connection in HTTP/2"));
         }
-        if obs_text && known != Known::Referer {
+        // RFC 9110, 5.5: what bytes beyond ASCII mean is for each reader to say.
+        if known != Known::Referer && !value.is_ascii() {
             return Err(malformed("non-ASCII character in a field that decides"));
         }
         if !known.may_repeat(wire) {
@@ -154,6 +156,7 @@ impl<'a> Fields<'a> {
                 if wire == Wire::Http2 && value != b"trailers" {
                     return Err(malformed("TE other than `trailers` in HTTP/2"));
                 }
+                self.trailers.get_or_insert_with(|| value.eq_ignore_ascii_case(b"trailers"));
             }
             Known::Http2Settings => return Err(ambiguous("upgrade to HTTP/2 inside a connection")),
             Known::Override => return Err(ambiguous("field that overrides method, path or proxy")),

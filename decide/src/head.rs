@@ -2,6 +2,7 @@
 use crate::fields::{Fields, Wire, ambiguous, is_text, malformed, too_large, trim};
 use crate::refusal::Refusal;
 use crate::request::{Method, is_token};
+use memchr::memchr2;
 
 /// Cause of `request.too-large` where the request line is the matter (status 414 rather than 431).
 pub const LINE_TOO_LONG: &str = "request line is too long";
@@ -53,6 +54,8 @@ pub struct HeadView<'a> {
     pub expect_continue: bool,
     /// Whether the client asks for a WebSocket (RFC 6455, 4.1).
     pub websocket: bool,
+    /// Whether the client reads trailers (RFC 9110, 10.1.4).
+    pub trailers: bool,
     fields: &'a [u8],
 }
 
@@ -96,7 +99,17 @@ pub fn section<'a>(bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])
 ///
 /// After a refusal the connection is to be closed: where the body ends is not known.
 pub fn check<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<HeadView<'a>, Refusal> {
-    let line = head.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.len());
+    check_each(head, limits, |_, _| {})
+}
+
+/// The same, and gives out name and value of each field as it is read, so that nobody needs to read them again. Of a head
+/// that is refused in the end, those before the reason have been given out.
+pub fn check_each<'a>(
+    head: &'a [u8],
+    limits: &HeadLimits,
+    mut each: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<HeadView<'a>, Refusal> {
+    let line = memchr2(b'\r', b'\n', head).unwrap_or(head.len());
     if line > limits.line {
         return Err(too_large(LINE_TOO_LONG));
     }
@@ -121,7 +134,8 @@ pub fn check<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<HeadView<'a>, Re
         if count > limits.count {
             return Err(too_large("too many header fields"));
         }
-        fields.take(wire, field.name, field.value, field.obs_text)?;
+        fields.take(wire, field.name, field.value)?;
+        each(field.name, field.value);
         rest = field.rest;
     };
     if !rest.is_empty() {
@@ -146,6 +160,7 @@ pub fn check<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<HeadView<'a>, Re
         keep_alive: !fields.close && (version == Version::Http11 || fields.keep_alive),
         expect_continue: fields.expect_continue,
         websocket,
+        trailers: fields.trailers.unwrap_or_default(),
         fields: first,
     })
 }
@@ -182,7 +197,6 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &str, Version), Refusal> {
 pub(crate) struct Field<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) value: &'a [u8],
-    obs_text: bool,
     pub(crate) rest: &'a [u8],
 }
 
@@ -204,12 +218,11 @@ pub(crate) fn field(bytes: &[u8]) -> Result<Field<'_>, Refusal> {
         [] | [b'\r' | b'\n', ..] => return Err(line_end(rest)),
         _ => return Err(malformed("control character in field value")),
     };
-    let obs_text = value.iter().fold(0, |bits, b| bits | b) >= 0x80;
-    Ok(Field { name, value: trim(value), obs_text, rest })
+    Ok(Field { name, value: trim(value), rest })
 }
 
 /// Number of bytes before the first that may not stand in a field value.
-fn text_length(bytes: &[u8]) -> usize {
+pub(crate) fn text_length(bytes: &[u8]) -> usize {
     // Whole chunks without a control character are most of a head, and a branch-free test of a chunk is one of vectors.
     let is_clean = |chunk: &[u8; 16]| !chunk.iter().fold(false, |found, b| found | (*b < b' ') | (*b == 0x7f));
     let clean = bytes.as_chunks::<16>().0.iter().take_while(|chunk| is_clean(chunk)).count() * 16;

@@ -39,12 +39,14 @@ mod known;
 mod cookies;
 pub mod request;
 mod trace;
+mod said;
 mod values;
 
 pub use cookies::CookieCounts;
 pub use problems::ProfileProblem;
 pub use profile::{Profile, keep_private};
 pub use request::{IdentityHeaders, IdentityOptions};
+pub use said::Said;
 pub use trace::TraceParent;
 pub use values::Values;
 
@@ -62,6 +64,16 @@ pub trait Fields {
     fn append(&mut self, name: &HeaderName, value: HeaderValue);
     /// Removes all values of a field.
     fn remove(&mut self, name: &HeaderName);
+    /// Says something of ours in a field of which there is none. What is no value is not said.
+    fn say(&mut self, name: &HeaderName, said: Said<'_>, values: &mut Values) {
+        let value = match said {
+            Said::Value(value) => Some(value.clone()),
+            other => values.write(|out| other.write(out)),
+        };
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
 }
 
 impl Fields for HeaderMap {

@@ -1,6 +1,7 @@
 //! The strict grammar of a raw HTTP/1 response head (RFC 9112): an application is no more trusted to frame than a client.
 use crate::fields::{content_length, is_text, trim};
 use crate::head::{Version, field, section};
+use memchr::memchr2;
 use std::borrow::Cow;
 
 /// What the head of an answer says about the answer's bytes and about its connection.
@@ -58,7 +59,16 @@ impl<'a> ReplyView<'a> {
 /// could end in different places: `Content-Length` that is no number, is a list, comes twice or comes beside
 /// `Transfer-Encoding`; codings other than `chunked`, or any coding from HTTP/1.0.
 pub fn check(head: &[u8], most_fields: usize) -> Result<ReplyView<'_>, Cow<'static, str>> {
-    let end = head.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.len());
+    check_each(head, most_fields, |_, _| {})
+}
+
+/// The same, and gives out name and value of each field as it is read, so that nobody needs to read them again.
+pub fn check_each<'a>(
+    head: &'a [u8],
+    most_fields: usize,
+    mut each: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<ReplyView<'a>, Cow<'static, str>> {
+    let end = memchr2(b'\r', b'\n', head).unwrap_or(head.len());
     let (line, rest) = head.split_at_checked(end).unwrap_or((head, &[]));
     let first = rest.strip_prefix(b"\r\n").ok_or("the status line does not end with CRLF")?;
     let (version, status) = status_line(line)?;
@@ -104,6 +114,7 @@ pub fn check(head: &[u8], most_fields: usize) -> Result<ReplyView<'_>, Cow<'stat
         } else if is(b"upgrade") {
             protocol = field.value.eq_ignore_ascii_case(b"websocket");
         }
+        each(field.name, field.value);
         rest = field.rest;
     }
     if view.chunked && view.content_length.is_some() {

@@ -14,10 +14,10 @@ use decide::certificate::Told;
 use decide::digits::decimal;
 use decide::guards::Guard;
 use decide::headers::request::{Certificates, Origin, Outbound, Presented, edit};
-use decide::headers::{self, DressContext};
+use decide::headers::{self, DressContext, Fields};
 use decide::refusal::{Code, Refusal};
 use decide::rules::{Accept, Access, Route, Settle};
-use http::header::{ALT_SVC, CACHE_CONTROL, CONTENT_TYPE, HOST, LINK, SET_COOKIE};
+use http::header::{ALT_SVC, CACHE_CONTROL, CONTENT_TYPE, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(in crate::serve) const MOST_FIELDS: usize = 200;
 impl Gateway {
     /// Makes of the client's fields those that the application reads. Where the body begins and ends, and what is of the
     /// connection, is not touched here.
-    pub fn edit_request(&self, fields: &mut HeaderMap, ctx: &mut Context) -> Result<(), Refusal> {
+    pub fn edit_request(&self, fields: &mut impl Fields, ctx: &mut Context) -> Result<(), Refusal> {
         let broken = |cause| Refusal::new(Code::GatewayUnavailable, cause);
         let (Some(request), Some(facts), Some(permit)) = (&ctx.request, &ctx.facts, &ctx.permit) else {
             return Err(broken("a request without permit"));
@@ -47,15 +47,14 @@ impl Gateway {
         let identity = findings.identity.as_deref();
         let assertion = self.shared.assertions.issue(permit, now_s);
         let mut values = std::mem::take(&mut ctx.values);
-        // The application reads the very host that was matched, not another spelling of it.
-        let host = values.write(|out| {
-            out.extend_from_slice(request.host.as_bytes());
-            if let Some(port) = request.port {
-                out.extend_from_slice(b":");
-                decimal(out, port.into());
-            }
+        let with_port = request.port.map(|port| {
+            let mut text = Vec::with_capacity(request.host.len() + 6);
+            text.extend_from_slice(request.host.as_bytes());
+            text.push(b':');
+            decimal(&mut text, port.into());
+            text
         });
-        let authority = &host.ok_or_else(|| broken("a host that is no header"))?;
+        let authority = with_port.as_deref().unwrap_or(request.host.as_bytes());
         let hops: Vec<IpAddr> = ctx.peer.iter().map(|peer| peer.address).filter(|hop| *hop != facts.client.0).collect();
         let outbound = Outbound {
             request_id: facts.id,
@@ -71,7 +70,6 @@ impl Gateway {
         if let Some(grant) = ctx.active.held().and_then(|held| held.settings.grant.as_ref()) {
             fields.remove(&grant.header);
         }
-        fields.insert(HOST, authority.clone());
         edit(fields, &ctx.active.snapshot.identity, &outbound, &mut values);
         ctx.values = values;
         Ok(())
@@ -127,12 +125,16 @@ impl Gateway {
             (None, Some(hand)) => hand.give(fields),
             (None, None) => {}
         }
+        self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
+        Ok(())
+    }
+
+    /// Says on an answer that was dressed which request it is for, and what is left of its limits.
+    pub fn sign_response(&self, fields: &mut impl Fields, ctx: &mut Context) {
         respond::request_id(fields, ctx.stamp.id, &mut ctx.values);
         if let Some(limit) = &ctx.findings.tightest {
             respond::limit_fields(fields, limit, &mut ctx.values);
         }
-        self.shared.metrics.cookies_fixed((counts.fixed + counts.removed + counts.unprefixed) as usize);
-        Ok(())
     }
 
     /// Settles what the answer costs, and takes away what it says of that to us alone.

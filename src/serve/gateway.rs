@@ -3,7 +3,7 @@ use crate::serve::active::Active;
 use crate::serve::assertion::Assertions;
 use crate::serve::context::{Context, Peer};
 use crate::serve::gather::Stamp;
-use crate::serve::head::Head;
+use crate::serve::head::Taken;
 use crate::serve::lane::Turn;
 use crate::serve::limits::Rejection;
 use crate::serve::listener::{ConnInfo, Front, Glimpse, Reply};
@@ -23,6 +23,7 @@ use crate::serve::status::Recent;
 use crate::serve::stream::Wire;
 use crate::serve::tls::Handshake;
 use crate::serve::traces::Traces;
+use crate::serve::upstream::mix;
 use crate::store::audit::AuditLog;
 use crate::store::key_sets::KeySets;
 use crate::store::revocations::Revocations;
@@ -137,9 +138,11 @@ impl Shared {
     /// What a trace and our spans are named after: a keyed hash of the request's id. Traces must be told apart, not kept secret,
     /// and the cryptographic generator asks the processor for fresh entropy at every call.
     pub fn trace_seed(&self, id: RequestId) -> [u8; 32] {
+        let (first, second) = (self.seeds.hash_one((id.0, 0_u8)), self.seeds.hash_one((id.0, 1_u8)));
         let mut seed = [0; 32];
-        for (part, bytes) in (0_u8..).zip(seed.chunks_exact_mut(8)) {
-            bytes.copy_from_slice(&self.seeds.hash_one((id.0, part)).to_ne_bytes());
+        // The trace is 128 bits of these; what the spans in it are named after need only differ.
+        for (word, bytes) in [first, second, mix(first), mix(second)].into_iter().zip(seed.as_chunks_mut::<8>().0) {
+            *bytes = word.to_ne_bytes();
         }
         seed
     }
@@ -232,8 +235,8 @@ impl Front for Gateway {
         self.shared.unread.take(conn.account.as_ref())
     }
 
-    async fn carry(&self, wire: &mut Wire, head: &Head) -> Turn {
-        self.serve(wire, head).await
+    async fn carry(&self, wire: &mut Wire, taken: Taken) -> Turn {
+        self.serve(wire, taken).await
     }
 
     async fn carry_stream(&self, session: Box<HttpSession>, conn: &Arc<ConnInfo>) -> Option<Box<HttpSession>> {

@@ -10,7 +10,7 @@ use decide::headers::request::IdentityHeaders;
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use decide::site::{self, Own, Said};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERER};
+use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Names that are ours besides the configured ones; a client's header that differs from one of them only by marks would
@@ -48,6 +48,7 @@ pub fn gather(
 ) -> Result<(Request, Facts), Refusal> {
     conn.admitted_to(listener)?;
     let headers = asked.headers;
+    let heard = Heard::of(headers, identity);
     let malformed = |cause: &'static str| Refusal::new(Code::RequestMalformed, cause);
     let host = match asked.protocol {
         Protocol::Http2 => {
@@ -55,23 +56,21 @@ pub fn gather(
             check_fields(asked.authority, fields, &listener.head)?.host
         }
         Protocol::Http1 => {
-            let host = headers.get(HOST).ok_or_else(|| Refusal::new(Code::RequestAmbiguous, "Host is missing"))?;
+            let host = heard.host.ok_or_else(|| Refusal::new(Code::RequestAmbiguous, "Host is missing"))?;
             host.to_str().map_err(|_| malformed("Host is not ASCII"))?
         }
     };
-    let ours = || OURS.into_iter().chain(identity.names().iter().chain(identity.edges()).map(HeaderName::as_str));
-    let is_twin = |name: &[u8]| twin_of(name, ours());
-    if let Some(twin) = headers.keys().find(|name| is_twin(name.as_str().as_bytes())) {
+    if let Some(twin) = heard.twin {
         return Err(Refusal::new(Code::RequestAmbiguous, format!("header `{twin}` is a twin of one of ours")));
     }
     let target = std::str::from_utf8(asked.target).map_err(|_| malformed("the target is not ASCII"))?;
     let request = Request::parse(asked.method, target, host)?;
-    let one = |name: http::HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    let lines = match listener.client_header {
-        ClientHeader::XForwardedFor => headers.get_all(X_FORWARDED_FOR),
-        ClientHeader::Forwarded => headers.get_all(FORWARDED),
+    let name = match listener.client_header {
+        ClientHeader::XForwardedFor => X_FORWARDED_FOR,
+        ClientHeader::Forwarded => FORWARDED,
     };
-    let lines = lines.iter().map(HeaderValue::as_bytes);
+    // Looked for only where the peer is trusted.
+    let lines = std::iter::once(name).flat_map(|name| headers.get_all(name)).map(HeaderValue::as_bytes);
     let client = match listener.edge.as_deref() {
         _ if conn.own_hop => conn.peer.ip().to_canonical(),
         Some(Edge { header: Some(name), .. }) => edge::client(headers.get_all(name).iter().map(HeaderValue::as_bytes))?,
@@ -90,17 +89,17 @@ pub fn gather(
         site: site::read(
             &own,
             &Said {
-                fetch_site: one(SEC_FETCH_SITE),
-                fetch_mode: one(SEC_FETCH_MODE),
-                fetch_dest: one(SEC_FETCH_DEST),
-                origin: one(ORIGIN),
-                referer: one(REFERER),
+                fetch_site: heard.fetch_site.map(HeaderValue::as_bytes),
+                fetch_mode: heard.fetch_mode.map(HeaderValue::as_bytes),
+                fetch_dest: heard.fetch_dest.map(HeaderValue::as_bytes),
+                origin: heard.origin.map(HeaderValue::as_bytes),
+                referer: heard.referer.map(HeaderValue::as_bytes),
             },
         ),
         body: Body {
-            length: headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
+            length: heard.content_length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()),
             present: asked.body,
-            content_type: headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(media_type),
+            content_type: heard.content_type.and_then(|v| v.to_str().ok()).map(media_type),
         },
         upgrade: asked.upgrade,
     };
@@ -121,9 +120,49 @@ pub fn glimpse(method: &str, target: &[u8], authority: Option<&str>, headers: &H
     }
 }
 
-const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
-const SEC_FETCH_MODE: http::HeaderName = http::HeaderName::from_static("sec-fetch-mode");
-const SEC_FETCH_DEST: http::HeaderName = http::HeaderName::from_static("sec-fetch-dest");
+/// The fields that facts are made of, each as it stands first.
+#[derive(Debug, Default)]
+struct Heard<'a> {
+    host: Option<&'a HeaderValue>,
+    content_length: Option<&'a HeaderValue>,
+    content_type: Option<&'a HeaderValue>,
+    origin: Option<&'a HeaderValue>,
+    referer: Option<&'a HeaderValue>,
+    fetch_site: Option<&'a HeaderValue>,
+    fetch_mode: Option<&'a HeaderValue>,
+    fetch_dest: Option<&'a HeaderValue>,
+    /// A name that some readers take for one of ours.
+    twin: Option<&'a str>,
+}
+
+impl<'a> Heard<'a> {
+    /// Goes through the fields once, which costs less than to look for each.
+    fn of(headers: &'a HeaderMap, identity: &IdentityHeaders) -> Heard<'a> {
+        let ours = || OURS.into_iter().chain(identity.names().iter().chain(identity.edges()).map(HeaderName::as_str));
+        let mut heard = Heard::default();
+        for (name, value) in headers {
+            let place = match name.as_str() {
+                "host" => &mut heard.host,
+                "origin" => &mut heard.origin,
+                "referer" => &mut heard.referer,
+                "content-type" => &mut heard.content_type,
+                "content-length" => &mut heard.content_length,
+                "sec-fetch-site" => &mut heard.fetch_site,
+                "sec-fetch-mode" => &mut heard.fetch_mode,
+                "sec-fetch-dest" => &mut heard.fetch_dest,
+                other => {
+                    if twin_of(other.as_bytes(), ours()) {
+                        heard.twin.get_or_insert(other);
+                    }
+                    continue;
+                }
+            };
+            place.get_or_insert(value);
+        }
+        heard
+    }
+}
+
 const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_static("x-forwarded-for");
 
 /// `type/subtype`, lowercase, without parameters (RFC 9110, 8.3.1).

@@ -1,26 +1,46 @@
 //! Reading a request head: one deadline for the first byte, one for the rest, and limits on what is kept meanwhile.
+use super::lane::UNREAD;
 use super::listener::Glimpse;
 use super::stream::Wire;
 use crate::config::settings::Listener;
-use decide::head::{HeadLimits, HeadView, LINE_TOO_LONG, Version, check};
+use bytes::Bytes;
+use decide::head::{HeadLimits, HeadView, LINE_TOO_LONG, Version, check_each};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
-use std::io::BufRead;
-use tokio::time::{Instant, timeout, timeout_at};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use memchr::memchr_iter;
+use tokio::time::Instant;
 
 /// Longest text of a [`Glimpse`], in bytes.
 const GLIMPSE: usize = 256;
+/// Room for the fields of the usual head, and those that the gateway adds.
+pub(crate) const USUAL_FIELDS: usize = 24;
 
 /// What came of waiting for a head.
 pub(crate) enum Read {
-    /// A head that keeps to the grammar; its bytes are still in the wire.
-    Head(Head),
+    /// A head that keeps to the grammar, taken out of the wire.
+    Head(Taken),
     /// The client has left.
     Gone,
     /// Nothing came in time.
     Idle,
     /// Something came that is not served.
     Refused(Refusal, Glimpse),
+}
+
+/// A head that was found good, with its bytes and what was read of them on the way.
+#[derive(Debug)]
+pub struct Taken {
+    /// The bytes, of which target and values are slices.
+    pub(crate) raw: Bytes,
+    /// What the loop of the connection needs to know.
+    pub(crate) head: Head,
+    /// The method.
+    pub(crate) method: Method,
+    /// The target as sent.
+    pub(crate) target: Bytes,
+    /// The fields.
+    pub(crate) fields: HeaderMap,
 }
 
 /// A head that was found good.
@@ -36,6 +56,10 @@ pub struct Head {
     pub(crate) keep_alive: bool,
     /// Whether the client waits for `100 Continue`.
     pub(crate) expects: bool,
+    /// Whether it reads trailers.
+    pub(crate) trailers: bool,
+    /// Whether it says how long the body is.
+    pub(crate) says_length: bool,
 }
 
 /// What follows a head on the wire, before the next one.
@@ -52,24 +76,35 @@ pub enum After {
 /// Waits for the next head of `wire`. Cancel-safe: what was read stays in the wire.
 pub(crate) async fn read_head(wire: &mut Wire, settings: &Listener) -> Read {
     if wire.pending().is_empty() {
-        match timeout(settings.idle_timeout, wire.fill()).await {
-            Ok(Ok(0) | Err(_)) => return Read::Gone,
-            Ok(Ok(_)) => {}
-            Err(_) => return Read::Idle,
+        match wire.fill_until(Instant::now() + settings.idle_timeout).await {
+            Some(Ok(0) | Err(_)) => return Read::Gone,
+            Some(Ok(_)) => {}
+            None => return Read::Idle,
         }
     }
-    let deadline = Instant::now() + settings.header_timeout;
+    let mut deadline = None;
     let mut scan = Scan::default();
     loop {
         match scan.advance(wire.pending(), &settings.head) {
-            Progress::Complete(length) => return judge(wire.pending(), length, &settings.head),
+            Progress::Complete(length) => {
+                let raw = wire.take_head(length);
+                return match judge(&raw, &settings.head) {
+                    Ok(taken) => Read::Head(taken),
+                    Err(refusal) => {
+                        wire.give_back(&raw);
+                        Read::Refused(refusal, glimpse(&raw))
+                    }
+                };
+            }
             Progress::Refused(refusal) => return Read::Refused(refusal, glimpse(wire.pending())),
             Progress::More => {}
         }
-        match timeout_at(deadline, wire.fill()).await {
-            Ok(Ok(0) | Err(_)) => return Read::Gone,
-            Ok(Ok(_)) => {}
-            Err(_) => {
+        // Most heads come in one piece, and need no clock.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + settings.header_timeout);
+        match wire.fill_until(deadline).await {
+            Some(Ok(0) | Err(_)) => return Read::Gone,
+            Some(Ok(_)) => {}
+            None => {
                 let refusal = Refusal::new(Code::RequestTimeout, "the head was not complete in time");
                 return Read::Refused(refusal, glimpse(wire.pending()));
             }
@@ -77,27 +112,41 @@ pub(crate) async fn read_head(wire: &mut Wire, settings: &Listener) -> Read {
     }
 }
 
-fn judge(pending: &[u8], length: usize, limits: &HeadLimits) -> Read {
-    let head = pending.get(..length).unwrap_or_default();
-    match check(head, limits).and_then(|view| one_spelling(&view).map(|()| view)) {
-        Ok(view) => {
-            let body = view.content_length.unwrap_or(0);
-            let after = if view.chunked {
-                After::Chunks
-            } else if view.websocket {
-                After::WebSocket(body)
-            } else {
-                After::Body(body)
-            };
-            Read::Head(Head {
-                length,
-                after,
-                old: view.version == Version::Http10,
-                keep_alive: view.keep_alive,
-                expects: view.expect_continue,
-            })
-        }
-        Err(refusal) => Read::Refused(refusal, glimpse(head)),
+fn judge(raw: &Bytes, limits: &HeadLimits) -> Result<Taken, Refusal> {
+    let mut fields = Some(HeaderMap::with_capacity(USUAL_FIELDS));
+    let view = check_each(raw, limits, |name, value| add_field(&mut fields, raw, name, value))?;
+    one_spelling(&view)?;
+    // The grammar is the stricter one, so that neither of these comes.
+    let unread = || Refusal::new(Code::RequestMalformed, UNREAD);
+    let method = Method::from_bytes(view.method.as_str().as_bytes()).map_err(|_| unread())?;
+    let fields = fields.ok_or_else(unread)?;
+    let body = view.content_length.unwrap_or(0);
+    let after = if view.chunked {
+        After::Chunks
+    } else if view.websocket {
+        After::WebSocket(body)
+    } else {
+        After::Body(body)
+    };
+    let head = Head {
+        length: raw.len(),
+        after,
+        old: view.version == Version::Http10,
+        keep_alive: view.keep_alive,
+        expects: view.expect_continue,
+        trailers: view.trailers,
+        says_length: view.content_length.is_some(),
+    };
+    Ok(Taken { raw: raw.clone(), head, method, target: raw.slice_ref(view.target.as_bytes()), fields })
+}
+
+/// Adds a field that lies in `raw` to the fields of a head; they are none where it is none.
+pub(crate) fn add_field(fields: &mut Option<HeaderMap>, raw: &Bytes, name: &[u8], value: &[u8]) {
+    let Some(map) = fields else { return };
+    let value = if value.is_empty() { Bytes::new() } else { raw.slice_ref(value) };
+    let added = HeaderName::from_bytes(name).ok().zip(HeaderValue::from_maybe_shared(value).ok());
+    if added.is_none_or(|(name, value)| map.try_append(name, value).is_err()) {
+        *fields = None;
     }
 }
 
@@ -132,7 +181,8 @@ enum Progress {
 
 impl Scan {
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Progress {
-        while let Some(at) = bytes.get(self.seen..).and_then(line_feed).map(|at| at + self.seen) {
+        let from = self.seen;
+        for at in memchr_iter(b'\n', bytes.get(from..).unwrap_or_default()).map(|at| from + at) {
             self.seen = at + 1;
             if at == 0 || bytes.get(at - 1) != Some(&b'\r') {
                 return Progress::Refused(Refusal::new(Code::RequestMalformed, "a line ends without carriage return"));
@@ -159,13 +209,6 @@ impl Scan {
         }
         Progress::More
     }
-}
-
-/// Where the first line feed is. `skip_until` searches many bytes at a time, `position` does not.
-fn line_feed(mut bytes: &[u8]) -> Option<usize> {
-    let all = bytes;
-    let at = bytes.skip_until(b'\n').ok()?.checked_sub(1)?;
-    all.get(at).filter(|last| **last == b'\n').map(|_| at)
 }
 
 fn too_large(cause: &'static str) -> Progress {

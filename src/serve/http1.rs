@@ -40,8 +40,8 @@ where
             read = read_head(&mut wire, settings) => read,
             () = &mut begun, if conn.requests() > 0 && wire.pending().is_empty() => Read::Idle,
         };
-        let head = match read {
-            Read::Head(head) => head,
+        let taken = match read {
+            Read::Head(taken) => taken,
             Read::Gone => return,
             Read::Idle => {
                 if !conn.draining() {
@@ -51,6 +51,7 @@ where
             }
             Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
         };
+        let head = taken.head;
         // Mostly nobody holds that of the request before any more.
         match Arc::get_mut(&mut leash) {
             Some(free) => *free = Leash::default(),
@@ -59,7 +60,7 @@ where
         wire.hold(leash.clone());
         let before = conn.requests();
         // In a box of its own: its kilobytes are given back before the connection waits again.
-        let carried = LEASH.scope(leash.clone(), Box::pin(house.front.carry(&mut wire, &head)));
+        let carried = LEASH.scope(leash.clone(), Box::pin(house.front.carry(&mut wire, taken)));
         let turn = tokio::select! {
             biased;
             turn = carried => turn,

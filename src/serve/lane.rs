@@ -33,7 +33,7 @@ use crate::serve::admit::Admitted;
 use crate::serve::context::Context;
 use crate::serve::gateway::Gateway;
 use crate::serve::gather::Stamp;
-use crate::serve::head::Head;
+use crate::serve::head::Taken;
 use crate::serve::stream::Wire;
 use ask::Ask;
 use decide::refusal::{Code, Refusal};
@@ -86,15 +86,11 @@ impl Handover {
 }
 
 impl Gateway {
-    /// Serves the request whose head stands at the beginning of the wire.
-    pub(crate) async fn serve(&self, wire: &mut Wire, head: &Head) -> Turn {
+    /// Serves the request whose head was taken from the wire.
+    pub(crate) async fn serve(&self, wire: &mut Wire, taken: Taken) -> Turn {
         let conn = wire.conn().clone();
-        let raw = wire.take_head(head);
-        let Some(mut ask) = Ask::read(&raw, head) else {
-            // The grammar is the stricter one, so this does not come.
-            wire.give_back(&raw);
-            return Turn::Pingora;
-        };
+        wire.begun(&taken.head);
+        let (raw, mut ask) = Ask::of_wire(taken);
         let mut ctx = Context::new(self.shared.clone(), self.shared.active(), Stamp::now());
         let mut client = Peek { wire, ask: &mut ask };
         let turn = match self.admit(&mut client, &conn, &mut ctx).await {

@@ -3,7 +3,7 @@ use super::certificates::{CertStore, Certificate};
 use super::client_certificates::{Presented, demand};
 use super::drain::Drain;
 use super::frames::Unsent;
-use super::head::Head;
+use super::head::Taken;
 use super::inherited::Inherited;
 use super::lane::{Handover, Turn};
 use super::limits::{Budget, Rejection};
@@ -166,10 +166,10 @@ pub trait Front: Send + Sync + 'static {
         glimpse: Glimpse,
     ) -> impl Future<Output = Reply> + Send;
 
-    /// Serves the request of HTTP/1 whose head stands at the beginning of the wire, where the gateway carries its bytes
-    /// itself; leaves it to the proxy otherwise.
-    fn carry(&self, wire: &mut Wire, head: &Head) -> impl Future<Output = Turn> + Send {
-        let _ = (wire, head);
+    /// Serves the request of HTTP/1 whose head was taken from the wire, where the gateway carries its bytes itself; gives it
+    /// back to the wire for the proxy otherwise.
+    fn carry(&self, wire: &mut Wire, taken: Taken) -> impl Future<Output = Turn> + Send {
+        wire.give_back(&taken.raw);
         std::future::ready(Turn::Pingora)
     }
 

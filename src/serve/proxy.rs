@@ -197,7 +197,12 @@ impl ProxyHttp for Gateway {
                     .map_err(Error::into_up);
             }
         }
-        if let Err(refusal) = wire::edit_response(response, |headers| self.dress_response(status, headers, ctx)) {
+        let dressed = wire::edit_response(response, |headers| {
+            self.dress_response(status, headers, ctx)?;
+            self.sign_response(headers, ctx);
+            Ok::<_, Refusal>(())
+        });
+        if let Err(refusal) = dressed {
             let status = refusal.code.status();
             ctx.refusal = Some(refusal);
             return Error::e_explain(ErrorType::HTTPStatus(status), "ended by a reload");

@@ -25,8 +25,9 @@ pub(crate) async fn run<A, F: Front>(
         () = drain::idle_over(&mut draining) => Read::Idle,
     };
     let (outcome, seen) = match read {
-        Read::Head(head) => {
-            let bytes = wire.pending().get(..head.length).unwrap_or_default();
+        Read::Head(taken) => {
+            let bytes = &*taken.raw;
+            wire.give_back(&taken.raw);
             let admitted = wire.conn().admitted_to(settings);
             let location = || check(bytes, &settings.head).and_then(|view| target(&view, https_port));
             (admitted.and_then(|()| location()), glimpse(bytes))

@@ -2,9 +2,8 @@
 use crate::serve::listener::Reply;
 use bytes::Bytes;
 use decide::facts::{Carrier, LimitState, RequestId};
-use decide::headers::{DressContext, Fields, Profile, Values, dress};
+use decide::headers::{DressContext, Fields, Profile, Said, Values, dress};
 use decide::oauth::OAuthError;
-use decide::ratelimit;
 use decide::refusal::{Accepted, Challenge, Code, Refusal};
 use decide::request::Method;
 use http::header::{
@@ -95,25 +94,23 @@ pub fn refusal(refusal: &Refusal, audience: &Audience<'_>) -> Made {
 
 /// `RateLimit` and `RateLimit-Policy` of a limit, and `X-RateLimit-*` where it is to be told in them too.
 pub fn limit_fields(headers: &mut impl Fields, limit: &LimitState, values: &mut Values) {
-    let left = values.write(|out| ratelimit::limit_field(out, limit));
-    let policy = values.write(|out| ratelimit::policy_field(out, limit));
-    for (name, value) in [(&RATELIMIT, left), (&RATELIMIT_POLICY, policy)] {
-        if let Some(value) = value {
-            headers.set(name, value);
-        }
-    }
+    let mut say = |name: &HeaderName, said: Said<'_>| {
+        headers.remove(name);
+        headers.say(name, said, values);
+    };
+    say(&RATELIMIT, Said::Limit(limit));
+    say(&RATELIMIT_POLICY, Said::Policy(limit));
     if limit.legacy {
-        headers.set(&LEGACY_LIMIT, limit.quota.into());
-        headers.set(&LEGACY_REMAINING, limit.remaining.into());
-        headers.set(&LEGACY_RESET, limit.reset_s.into());
+        say(&LEGACY_LIMIT, Said::Number(limit.quota));
+        say(&LEGACY_REMAINING, Said::Number(limit.remaining));
+        say(&LEGACY_RESET, Said::Number(limit.reset_s));
     }
 }
 
 /// Our id of the request, for the client to quote.
-pub fn request_id(headers: &mut HeaderMap, id: RequestId, values: &mut Values) {
-    if let Some(value) = values.copy(&id.text()) {
-        headers.insert(REQUEST_ID, value);
-    }
+pub fn request_id(headers: &mut impl Fields, id: RequestId, values: &mut Values) {
+    headers.remove(&REQUEST_ID);
+    headers.say(&REQUEST_ID, Said::Plain(&id.text()), values);
 }
 
 /// 308 to https (RFC 9110, 15.4.9), dressed as far as plaintext allows.

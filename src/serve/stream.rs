@@ -17,7 +17,6 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
 use std::borrow::Cow;
-use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -28,6 +27,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
@@ -95,6 +95,7 @@ pub struct Wire {
     farewell: Option<Box<Farewell>>,
     /// Bytes of [`Wire::pending`] that are our own last words to the application.
     last_words: usize,
+    clock: Option<Pin<Box<Sleep>>>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -129,6 +130,7 @@ impl Wire {
             leash: None,
             farewell: None,
             last_words: 0,
+            clock: None,
         })
     }
 
@@ -149,11 +151,6 @@ impl Wire {
     /// What has arrived and nobody has taken.
     pub(crate) fn pending(&self) -> &[u8] {
         &self.inbound
-    }
-
-    /// Reads more into [`Wire::pending`]; 0 at the end of the stream. Cancel-safe.
-    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     /// Lets pingora read the next `bytes`, or everything.

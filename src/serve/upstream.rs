@@ -13,6 +13,7 @@ mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(in crate::serve) use balance::mix;
 pub use endpoint::{Ejection, Endpoint, Health};
 pub use lease::Lease;
 pub use resolve::Resolver;

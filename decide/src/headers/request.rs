@@ -20,15 +20,13 @@ mod credentials;
 use super::known;
 use super::problems::{Problems, ProfileProblem};
 use super::trace::TraceParent;
-use super::{Fields, Nonce, Values};
+use super::{Fields, Nonce, Said, Values};
 use crate::digits;
 use crate::facts::{Carrier, Identity, RequestId};
 use crate::rules::Accept;
-use bytes::BytesMut;
 use core::net::IpAddr;
-use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
 use std::sync::Arc;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -37,8 +35,6 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 static CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 static CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// `identity:` the names under which the application learns who calls. The tenant's is `tenancy.forward_as`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,7 +268,7 @@ pub struct Origin<'a> {
     /// Whether the client's side speaks TLS.
     pub https: bool,
     /// The authority that the client asked for, canonical, with its port where it has one.
-    pub authority: &'a HeaderValue,
+    pub authority: &'a [u8],
 }
 
 /// The credentials that are ours, to be kept from the application whether or not they let this request in: the one that
@@ -330,127 +326,77 @@ pub struct Outbound<'a> {
     pub certificates: Option<Certificates<'a>>,
 }
 
-/// Edits a request. What is not verified is not said: without identity no subject header leaves, whatever came. What is
-/// said is written into `values`.
+/// Edits a request. What is not verified is not said: without identity no subject header leaves, whatever came. Where
+/// `fields` are a map, what is said is written into `values`.
 pub fn edit(fields: &mut impl Fields, headers: &IdentityHeaders, out: &Outbound<'_>, values: &mut Values) {
     let keyed = !headers.forward_credential && out.presented.accept.iter().any(|a| a.carrier() == Carrier::ApiKey);
-    let secret = |name: &HeaderName| keyed && out.presented.holds_key(name.as_str());
-    let unwanted = fields.names().filter(|name| headers.forbids(name.as_str()) || secret(name));
+    let (trace, continued) = &out.trace;
+    let (mut cookies, mut credentials) = (false, false);
+    // Everything that is to be known of the names, in one pass. Of what is said below, nothing is left.
+    let unwanted = fields.names().filter(|name| {
+        let name = name.as_str();
+        let goes = match name {
+            "host" | "traceparent" => true,
+            "tracestate" | "baggage" => !continued,
+            other => headers.forbids(other),
+        };
+        cookies |= name == "cookie";
+        credentials |= matches!(name, "authorization" | "dpop");
+        goes || keyed && out.presented.holds_key(name)
+    });
     let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
     unwanted.iter().for_each(|name| fields.remove(name));
-    if !headers.forward_credential {
+    if !headers.forward_credential && (cookies || credentials) {
         credentials::withhold(fields, &out.presented);
     }
-    credentials::settle_cookies(fields);
+    if cookies {
+        credentials::settle_cookies(fields);
+    }
 
     let [tenant, subject, roles, request_id, assertion, nonce] = &headers.names;
-    let mut say = |name: &HeaderName, value: Option<HeaderValue>| {
-        if let Some(value) = value {
-            fields.set(name, value);
-        }
-    };
-    say(tenant, out.tenant.and_then(|tenant| encode(values, tenant)));
+    let origin = &out.origin;
+    let mut say = |name: &HeaderName, said: Said<'_>| fields.say(name, said, values);
+    // The application reads the very host that was matched, not another spelling of it.
+    say(&HOST, Said::Plain(origin.authority));
+    if let Some(id) = out.tenant {
+        say(tenant, Said::Text(id));
+    }
     if let Some(identity) = out.identity {
-        say(subject, encode(values, &identity.subject.0));
-        say(roles, encode_list(values, &identity.roles));
-        say(assertion, out.assertion.cloned());
+        say(subject, Said::Text(&identity.subject.0));
+        if !identity.roles.is_empty() {
+            say(roles, Said::List(&identity.roles));
+        }
+        if let Some(value) = out.assertion {
+            say(assertion, Said::Value(value));
+        }
     }
     if let Some(certificates) = out.certificates {
-        say(&CLIENT_CERT, Some(certificates.leaf.clone()));
-        say(&CLIENT_CERT_CHAIN, certificates.chain.cloned());
-    }
-    say(request_id, values.copy(&out.request_id.text()));
-    say(nonce, out.nonce.and_then(|nonce| values.copy(nonce.as_str().as_bytes())));
-    forward(&mut say, &out.origin, values);
-
-    let (trace, continued) = &out.trace;
-    say(&TRACEPARENT, values.copy(&trace.text()));
-    if !continued {
-        fields.remove(&TRACESTATE);
-        fields.remove(&BAGGAGE);
-    }
-}
-
-/// `Forwarded` (RFC 7239) and the three `X-Forwarded-…` that say the same.
-fn forward(say: &mut impl FnMut(&HeaderName, Option<HeaderValue>), origin: &Origin<'_>, values: &mut Values) {
-    let proto = if origin.https { "https" } else { "http" };
-    let addresses = values.write(|out| {
-        digits::address(out, origin.client.to_canonical());
-        origin.hops.iter().for_each(|hop| {
-            out.extend_from_slice(b", ");
-            digits::address(out, hop.to_canonical());
-        });
-    });
-    // The same addresses, each as it stands there.
-    let mut nodes = addresses.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes).split(|b| *b == b',');
-    let mut node = |out: &mut BytesMut, address| push_node(out, address, nodes.next().unwrap_or_default().trim_ascii());
-    let authority = origin.authority.as_bytes();
-    let forwarded = values.write(|out| {
-        node(out, origin.client);
-        let quoted = !authority.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-        let mark = if quoted { b"\"".as_slice() } else { b"" };
-        // An authority has neither quotes nor backslashes; were there one, it could not be quoted, and is not said.
-        if !authority.is_empty() && !authority.iter().any(|b| matches!(b, b'"' | b'\\')) {
-            [b";host=", mark, authority, mark].into_iter().for_each(|piece| out.extend_from_slice(piece));
-        }
-        out.extend_from_slice(b";proto=");
-        out.extend_from_slice(proto.as_bytes());
-        for hop in origin.hops {
-            out.extend_from_slice(b", ");
-            node(out, *hop);
-        }
-    });
-    say(&FORWARDED, forwarded);
-    say(&X_FORWARDED_FOR, addresses);
-    say(&X_FORWARDED_PROTO, Some(HeaderValue::from_static(proto)));
-    say(&X_FORWARDED_HOST, Some(origin.authority.clone()));
-}
-
-/// RFC 7239, 6: IPv6 in brackets and quotes. `text` is the address as text.
-fn push_node(out: &mut BytesMut, address: IpAddr, text: &[u8]) {
-    let (before, after) = match address.to_canonical() {
-        IpAddr::V4(_) => ("for=", ""),
-        IpAddr::V6(_) => ("for=\"[", "]\""),
-    };
-    [before.as_bytes(), text, after.as_bytes()].into_iter().for_each(|piece| out.extend_from_slice(piece));
-}
-
-/// Text as a header value: visible ASCII as it is; `%`, `,` and everything else percent-encoded (RFC 3986, 2.1), so
-/// that no value can be read as two, and decoding gives back the very text.
-pub fn encode(values: &mut Values, text: &str) -> Option<HeaderValue> {
-    values.write(|out| push_encoded(out, text))
-}
-
-fn encode_list(values: &mut Values, items: &[impl AsRef<str>]) -> Option<HeaderValue> {
-    if items.is_empty() {
-        return None;
-    }
-    values.write(|out| {
-        for (i, item) in items.iter().enumerate() {
-            if i > 0 {
-                out.extend_from_slice(b",");
-            }
-            push_encoded(out, item.as_ref());
-        }
-    })
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'%' && byte != b','
-}
-
-fn push_encoded(out: &mut BytesMut, item: &str) {
-    if item.bytes().all(is_plain) {
-        return out.extend_from_slice(item.as_bytes());
-    }
-    for byte in item.bytes() {
-        if is_plain(byte) {
-            out.extend_from_slice(&[byte]);
-        } else {
-            // There is always room.
-            let _ = write!(out, "%{byte:02X}");
+        say(&CLIENT_CERT, Said::Value(certificates.leaf));
+        if let Some(chain) = certificates.chain {
+            say(&CLIENT_CERT_CHAIN, Said::Value(chain));
         }
     }
+    say(request_id, Said::Plain(&out.request_id.text()));
+    if let Some(value) = out.nonce {
+        say(nonce, Said::Plain(value.as_str().as_bytes()));
+    }
+    // `Forwarded` (RFC 7239), and the three `X-Forwarded-…` that say the same.
+    let (text, length) = text_of(origin.client);
+    let client = text.get(..length).unwrap_or_default();
+    say(&FORWARDED, Said::Nodes { client, origin });
+    say(&X_FORWARDED_FOR, Said::Addresses { client, origin });
+    say(&X_FORWARDED_PROTO, Said::Plain(if origin.https { b"https" } else { b"http" }));
+    say(&X_FORWARDED_HOST, Said::Plain(origin.authority));
+    say(&TRACEPARENT, Said::Plain(&trace.text()));
+}
+
+/// An address as text, and how long that is.
+fn text_of(address: IpAddr) -> ([u8; 48], usize) {
+    let mut text = [0; 48];
+    let mut rest = text.as_mut_slice();
+    digits::address(&mut rest, address.to_canonical());
+    let left = rest.len();
+    (text, text.len() - left)
 }
 
 #[cfg(test)]

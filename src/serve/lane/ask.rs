@@ -1,12 +1,10 @@
 //! A request head as the lane works with it: read once, its values slices of the bytes that came.
 use super::body::Source;
 use crate::serve::admit::Asked;
-use crate::serve::head::{After, Head};
+use crate::serve::head::{After, Taken};
 use bytes::Bytes;
 use decide::facts::Protocol;
-use decide::head::section;
-use http::header::TE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, Method};
 
 /// A request head.
 #[derive(Debug)]
@@ -22,29 +20,29 @@ pub(super) struct Ask {
     pub(super) expects: bool,
     /// Whether it reads trailers.
     pub(super) trailers: bool,
+    /// Whether it says how long its body is.
+    pub(super) says_length: bool,
     /// Whether the body comes on a stream that says by itself where it ends.
     pub(super) streamed: bool,
 }
 
 impl Ask {
-    /// Reads the bytes of a head that keeps to the grammar.
-    pub(super) fn read(raw: &Bytes, head: &Head) -> Option<Ask> {
-        let line = raw.iter().position(|b| *b == b'\r')?;
-        let mut words = raw.get(..line)?.split(|b| *b == b' ');
-        let (method, target) = (words.next()?, words.next()?);
-        let fields = field_map(raw, section(raw.get(line + 2..)?))?;
-        let te = fields.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-        Some(Ask {
-            method: Method::from_bytes(method).ok()?,
-            target: raw.slice_ref(target),
+    /// A head that was taken from the wire, and its bytes.
+    pub(super) fn of_wire(taken: Taken) -> (Bytes, Ask) {
+        let Taken { raw, head, method, target, fields } = taken;
+        let ask = Ask {
+            method,
+            target,
             fields,
             after: head.after,
             old: head.old,
             keep_alive: head.keep_alive,
             expects: head.expects && head.after != After::Body(0),
-            trailers: te,
+            trailers: head.trailers,
+            says_length: head.says_length,
             streamed: false,
-        })
+        };
+        (raw, ask)
     }
 
     pub(super) fn asked(&self) -> Asked<'_> {
@@ -71,7 +69,7 @@ impl Ask {
     /// `Content-Length`, where the body has one; an upgrade has no body.
     pub(super) fn length(&self) -> Option<u64> {
         match self.after {
-            After::Body(0) => self.fields.contains_key(http::header::CONTENT_LENGTH).then_some(0),
+            After::Body(0) => self.says_length.then_some(0),
             After::Body(length) => Some(length),
             After::Chunks | After::WebSocket(_) => None,
         }
@@ -93,14 +91,4 @@ impl Ask {
             After::Chunks => Source::chunks(),
         }
     }
-}
-
-/// The fields of a head; `None` where a name or value is none, which the grammar excludes.
-pub(super) fn field_map<'a>(raw: &Bytes, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<HeaderMap> {
-    let mut map = HeaderMap::with_capacity(24);
-    for (name, value) in fields {
-        let value = if value.is_empty() { Bytes::new() } else { raw.slice_ref(value) };
-        map.try_append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_maybe_shared(value).ok()?).ok()?;
-    }
-    Some(map)
 }

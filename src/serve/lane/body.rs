@@ -118,6 +118,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Begins with bytes of ours.
+    pub(super) fn of(before: Vec<u8>) -> Outgoing {
+        Outgoing { before, ..Outgoing::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.at == self.before.len() && self.data == 0 && self.after.is_empty()
     }

@@ -49,7 +49,11 @@ pub(super) trait Caller: Send {
     /// An interim answer, into `out` or past it.
     fn interim(&mut self, out: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap);
 
-    /// The head of the answer, into `out` or past it. An error: the client has left.
+    /// Begins the head of an answer. `sign` writes what we say in it: behind its first line, where that is in `out`, or among
+    /// its fields, where it is given nothing.
+    fn begin(&mut self, out: &mut Vec<u8>, status: StatusCode, sign: impl FnOnce(Option<&mut Vec<u8>>));
+
+    /// The rest of the head, into `out` or past it. An error: the client has left.
     fn answer(
         &mut self,
         out: &mut Vec<u8>,
@@ -105,6 +109,11 @@ impl Caller for Wire {
 
     fn interim(&mut self, out: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
         serialize::interim(out, status, fields);
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>, status: StatusCode, sign: impl FnOnce(Option<&mut Vec<u8>>)) {
+        serialize::status_line(out, status);
+        sign(Some(out));
     }
 
     fn answer(

@@ -1,20 +1,20 @@
 //! The answer on its way to the client: strictly read, dressed, framed anew.
-use super::ask::field_map;
 use super::body::{PIECE, Source, Step};
 use super::caller::{Caller, Said};
 use super::conn::HEAD_ROOM;
 use super::exchange::{End, Exchange, Fail};
-use super::serialize::{self, Connection, Framing};
+use super::serialize::{self, Connection, Framing, Lines};
 use crate::serve::forward::{MOST_BYTES, MOST_FIELDS, dress_interim};
 use crate::serve::grant::Cookie;
+use crate::serve::head::{USUAL_FIELDS, add_field};
 use bytes::Bytes;
 use decide::refusal::Refusal;
 use decide::reply::{self, Ending, ReplyView};
 use http::{HeaderMap, StatusCode};
+use memchr::memchr_iter;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
-use tokio::time::Instant;
 
 /// Most interim answers before the final one.
 const MOST_INTERIMS: usize = 16;
@@ -50,7 +50,7 @@ impl<C: Caller> Exchange<'_, C> {
                 if ready!(out.poll(&mut self.up.inbound, |slices| client.poll_vectored(cx, slices))).is_err() {
                     return Poll::Ready(Err(Fail::Gone));
                 }
-                self.moved.1 = Instant::now();
+                self.moved.1 = self.now();
             }
             if self.download.ended && self.download.out.is_empty() {
                 let identity = &self.ctx.active.snapshot.identity;
@@ -73,7 +73,7 @@ impl<C: Caller> Exchange<'_, C> {
             let room = if self.answering() { PIECE } else { HEAD_ROOM };
             match ready!(self.up.poll_more(cx, room)) {
                 Ok(0) => self.application_ends()?,
-                Ok(_) => self.moved.1 = Instant::now(),
+                Ok(_) => self.moved.1 = self.now(),
                 Err(error) => return Poll::Ready(Err(Fail::Broke(error.to_string()))),
             }
         }
@@ -126,8 +126,9 @@ impl<C: Caller> Exchange<'_, C> {
         }
         let inbound = &self.up.inbound;
         let from = self.download.seen.saturating_sub(3);
-        let end = inbound.get(from..).and_then(|rest| rest.windows(4).position(|four| four == b"\r\n\r\n"));
-        let Some(length) = end.map(|at| from + at + 4) else {
+        let rest = inbound.get(from..).unwrap_or_default();
+        let is_end = |at: &usize| rest.get(at.saturating_sub(3)..=*at) == Some(b"\r\n\r\n");
+        let Some(length) = memchr_iter(b'\n', rest).find(is_end).map(|at| from + at + 1) else {
             self.download.seen = inbound.len();
             let cause = match inbound.first() {
                 _ if inbound.len() > MOST_BYTES => "the head of its answer is too large",
@@ -140,8 +141,10 @@ impl<C: Caller> Exchange<'_, C> {
             return Err(Fail::Nonsense("the head of its answer is too large".to_owned()));
         }
         let raw = self.take_head(length);
-        let view = reply::check(&raw, MOST_FIELDS).map_err(|cause| Fail::Nonsense(cause.into_owned()))?;
-        let fields = field_map(&raw, view.fields()).ok_or_else(|| Fail::Nonsense("an invalid field".to_owned()))?;
+        let mut fields = Some(HeaderMap::with_capacity(USUAL_FIELDS));
+        let view = reply::check_each(&raw, MOST_FIELDS, |name, value| add_field(&mut fields, &raw, name, value))
+            .map_err(|cause| Fail::Nonsense(cause.into_owned()))?;
+        let fields = fields.ok_or_else(|| Fail::Nonsense("an invalid field".to_owned()))?;
         let status = StatusCode::from_u16(view.status).map_err(|_| Fail::Nonsense("no status".to_owned()))?;
         match status {
             StatusCode::SWITCHING_PROTOCOLS => self.switch(&view, status, fields)?,
@@ -191,6 +194,8 @@ impl<C: Caller> Exchange<'_, C> {
         }
         self.gateway.dress_response(status, &mut fields, self.ctx).map_err(Fail::Refused)?;
         let mut head = Vec::new();
+        serialize::status_line(&mut head, status);
+        self.gateway.sign_response(&mut Lines { map: &mut fields, out: &mut head }, self.ctx);
         let identity = &self.ctx.active.snapshot.identity;
         serialize::answer(&mut head, status, &fields, Framing::None, Connection::Upgrade, identity);
         self.download.tunnel = Some(head);
@@ -222,6 +227,10 @@ impl<C: Caller> Exchange<'_, C> {
             (false, true) => Connection::KeepAlive,
             (false, false) => Connection::Silent,
         };
+        self.client.begin(&mut self.download.out.before, status, |out| match out {
+            Some(out) => self.gateway.sign_response(&mut Lines { map: &mut fields, out }, self.ctx),
+            None => self.gateway.sign_response(&mut fields, self.ctx),
+        });
         let identity = &self.ctx.active.snapshot.identity;
         let said = Said { status, framing, about, over: ending == Ending::Length(0) };
         if self.client.answer(&mut self.download.out.before, fields, said, identity).is_err() {

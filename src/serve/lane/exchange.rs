@@ -109,14 +109,17 @@ pub(super) struct Exchange<'a, C> {
     pub(super) answered: Option<Instant>,
     /// When something last moved towards the application, and towards the client.
     pub(super) moved: (Instant, Instant),
+    /// What the clock said in this turn, if anybody has asked.
+    now: Option<Instant>,
 }
 
 impl<'a, C: Caller> Exchange<'a, C> {
+    /// `head` is that of the request, as far as it has been written: all but the fields that are the client's.
     pub(super) fn new(
         gateway: &'a Gateway,
         client: &'a mut C,
         up: &'a mut Connection,
-        ask: &'a Ask,
+        (ask, mut head): (&'a Ask, Vec<u8>),
         ctx: &'a mut Context,
         timeouts: Timeouts,
     ) -> Exchange<'a, C> {
@@ -131,15 +134,10 @@ impl<'a, C: Caller> Exchange<'a, C> {
             (false, true) => serialize::Connection::Trailers,
             (false, false) => serialize::Connection::Silent,
         };
-        let mut out = Outgoing::default();
-        let target = ctx.request.as_ref().map_or_else(|| "/".into(), decide::request::Request::target);
-        let identity = &ctx.active.snapshot.identity;
-        let line = (ask.method.as_str(), &*target);
-        serialize::request(&mut out.before, line, &ask.fields, framing, (ask.expects, about), identity);
-        drop(target);
+        serialize::request(&mut head, &ask.fields, framing, (ask.expects, about), &ctx.active.snapshot.identity);
         Exchange {
             upload: Upload {
-                out,
+                out: Outgoing::of(head),
                 source: ask.body(),
                 chunked: framing == Framing::Chunked,
                 ended: false,
@@ -170,6 +168,7 @@ impl<'a, C: Caller> Exchange<'a, C> {
             begun: now,
             answered: None,
             moved: (now, now),
+            now: Some(now),
             gateway,
             client,
             up,
@@ -184,13 +183,28 @@ impl<'a, C: Caller> Exchange<'a, C> {
         self.download.source.is_some()
     }
 
-    /// Carries the request and its answer to the end. Cancelling it leaves both connections unusable.
-    pub(super) async fn run(&mut self) -> Result<End, Fail> {
-        let mut sleep = pin!(tokio::time::sleep_until(self.deadline().0));
+    /// Carries the request and its answer to the end. Cancelling it leaves both connections unusable. `sleep` may be any: it
+    /// is set.
+    pub(super) async fn run(&mut self, sleep: Option<Pin<&mut Sleep>>) -> Result<End, Fail> {
+        let Some(mut sleep) = sleep else {
+            let mut sleep = pin!(tokio::time::sleep_until(self.deadline().0));
+            return poll_fn(|cx| self.poll(cx, sleep.as_mut())).await;
+        };
         poll_fn(|cx| self.poll(cx, sleep.as_mut())).await
     }
 
+    /// What the clock says, asked once in a turn: none of them lasts long.
+    pub(super) fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
     fn poll(&mut self, cx: &mut Task<'_>, sleep: Pin<&mut Sleep>) -> Poll<Result<End, Fail>> {
+        let polled = self.turn(cx, sleep);
+        self.now = None;
+        polled
+    }
+
+    fn turn(&mut self, cx: &mut Task<'_>, sleep: Pin<&mut Sleep>) -> Poll<Result<End, Fail>> {
         if !self.upload.over
             && let Poll::Ready(Err(fail)) = self.poll_upload(cx)
         {
@@ -204,7 +218,7 @@ impl<'a, C: Caller> Exchange<'a, C> {
                 return Poll::Ready(end);
             }
             // What is left of the body is mostly on its way already, and then both connections can go on.
-            self.answered = Some(Instant::now());
+            self.answered = Some(self.now());
         }
         if self.answered.is_some() && self.upload.over {
             return Poll::Ready(Ok(self.done()));
@@ -279,7 +293,7 @@ impl<'a, C: Caller> Exchange<'a, C> {
             self.download.out.before.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.continued = true;
-        self.moved.0 = Instant::now();
+        self.moved.0 = self.now();
     }
 
     /// Reads a head of the application that is complete.

@@ -2,6 +2,7 @@
 use super::caller::Caller;
 use super::conn::{Connection, NotConnected};
 use super::exchange::{End, Exchange, Fail};
+use super::serialize::{self, Lines};
 use super::{Ask, Turn, own, tunnel};
 use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
@@ -10,6 +11,9 @@ use crate::serve::gateway::Gateway;
 use crate::serve::stream::Wire;
 use crate::serve::upstream::{Attempt, Failure};
 use decide::refusal::{Code, Refusal};
+use decide::request::Request;
+use std::pin::Pin;
+use tokio::time::Sleep;
 
 /// What became of a connection to an application that could not be used.
 struct Broken {
@@ -34,7 +38,10 @@ pub(super) enum Carried {
 impl Gateway {
     /// Sends the request to the application and its answer to the client.
     pub(super) async fn forward(&self, wire: &mut Wire, ask: &mut Ask, ctx: &mut Context) -> Turn {
-        match self.carry_to(wire, ask, ctx).await {
+        let mut clock = wire.take_clock();
+        let carried = self.carry_to(wire, ask, ctx, Some(clock.as_mut())).await;
+        wire.put_clock(clock);
+        match carried {
             Carried::Done { client } => {
                 ctx.whole = true;
                 if client { Turn::Next } else { Turn::Close }
@@ -57,7 +64,14 @@ impl Gateway {
     }
 
     /// The same for every kind of client, with as many tries as there may be.
-    pub(super) async fn carry_to<C: Caller>(&self, client: &mut C, ask: &mut Ask, ctx: &mut Context) -> Carried {
+    /// `clock` is one that the client's connection has, if it has one.
+    pub(super) async fn carry_to<C: Caller>(
+        &self,
+        client: &mut C,
+        ask: &mut Ask,
+        ctx: &mut Context,
+        mut clock: Option<Pin<&mut Sleep>>,
+    ) -> Carried {
         let mut fresh = false;
         loop {
             match forward::lease(ctx, &ask.fields) {
@@ -74,12 +88,13 @@ impl Gateway {
                     return Carried::Refused(refusal);
                 }
             };
-            if let Err(refusal) = self.edit_request(&mut ask.fields, ctx) {
+            let mut head = begin(ask, ctx);
+            if let Err(refusal) = self.edit_request(&mut Lines { map: &mut ask.fields, out: &mut head }, ctx) {
                 return Carried::Refused(refusal);
             }
             let Some(timeouts) = ctx.lease.as_ref().map(|lease| *lease.timeouts()) else { return Carried::Gone };
-            let mut exchange = Exchange::new(self, client, &mut up, ask, ctx, timeouts);
-            let end = exchange.run().await;
+            let mut exchange = Exchange::new(self, client, &mut up, (ask, head), ctx, timeouts);
+            let end = exchange.run(clock.as_mut().map(Pin::as_mut)).await;
             let answering = exchange.answering();
             let unframed = answering && !exchange.download.framed;
             let (untouched, nothing_sent) = (!exchange.upload.begun, exchange.upload.sent == 0);
@@ -179,6 +194,12 @@ fn named(fail: Fail, reused: bool, held: bool, ctx: &mut Context) -> Option<Refu
             Some(Refusal::new(Code::UpstreamUnreachable, format!("{BROKE}: {cause}")))
         }
     }
+}
+
+/// The first line of the request as the application reads it.
+fn begin(ask: &Ask, ctx: &Context) -> Vec<u8> {
+    let target = ctx.request.as_ref().map_or_else(|| "/".into(), Request::target);
+    serialize::request_line(ask.method.as_str(), &target)
 }
 
 /// Whether the request may be sent again, by the one rule for every way to an application.

@@ -34,6 +34,7 @@ pub(super) async fn answer(wire: &mut Wire, ask: &Ask, ctx: &mut Context, made: 
     let identity = &ctx.active.snapshot.identity;
     // RFC 9110, 8.6: what cannot have a body has no length either.
     let framing = if made.status == StatusCode::NO_CONTENT { Framing::None } else { Framing::Length(length) };
+    serialize::status_line(&mut out, made.status);
     serialize::answer(&mut out, made.status, &made.headers, framing, about, identity);
     if !ask.to_head() {
         ctx.bytes_out = made.body.len() as u64;

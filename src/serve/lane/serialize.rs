@@ -1,9 +1,10 @@
 //! Heads as bytes: the fields as they were edited, and of the framing and the connection only what we say ourselves.
+use decide::digits::decimal;
 use decide::headers::request::IdentityHeaders;
+use decide::headers::{Fields, Said, Values};
 use decide::trailers::may_trail;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::cell::RefCell;
-use std::io::Write;
 
 /// How we frame a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +62,54 @@ fn fields(out: &mut Vec<u8>, map: &HeaderMap, but: impl Fn(&HeaderName) -> bool)
     }
 }
 
+/// The fields of a head that is being written: what others say is in the map, what we say goes into the head at once, and
+/// needs neither a value nor a place in the map.
+pub(super) struct Lines<'a> {
+    pub(super) map: &'a mut HeaderMap,
+    pub(super) out: &'a mut Vec<u8>,
+}
+
+impl Fields for Lines<'_> {
+    fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.map.get(name)
+    }
+
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.map.get_all(name).into_iter()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.map.keys()
+    }
+
+    fn set(&mut self, name: &HeaderName, value: HeaderValue) {
+        self.map.insert(name, value);
+    }
+
+    fn append(&mut self, name: &HeaderName, value: HeaderValue) {
+        self.map.append(name, value);
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.map.remove(name);
+    }
+
+    fn say(&mut self, name: &HeaderName, said: Said<'_>, _values: &mut Values) {
+        debug_assert!(!self.map.contains_key(name), "{name} would stand twice");
+        self.out.extend_from_slice(name.as_str().as_bytes());
+        self.out.extend_from_slice(b": ");
+        said.write(self.out);
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
 fn framing(out: &mut Vec<u8>, framing: Framing, map: &HeaderMap, identity: &IdentityHeaders) {
     match framing {
         Framing::None | Framing::Close => {}
         Framing::Length(length) => {
-            // Writing to a vector cannot fail.
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.extend_from_slice(b"content-length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
         }
         Framing::Chunked => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -100,9 +143,10 @@ pub(super) fn stream_fields(map: &mut HeaderMap, body: Framing, identity: &Ident
     }
 }
 
-/// The fields that `Connection` names, in lowercase.
+/// The fields that `Connection` names, in lowercase. `keep-alive` and `close` alone name none that would be passed on.
 fn named(map: &HeaderMap) -> Vec<String> {
     let lines = map.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let lines = lines.filter(|value| !matches!(*value, "keep-alive" | "close"));
     lines.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
 }
 
@@ -116,23 +160,27 @@ fn connection(out: &mut Vec<u8>, connection: Connection) {
     });
 }
 
-/// A request head. `Expect` is said where we wait for the answer to it ourselves.
+/// The beginning of a request head.
+pub(super) fn request_line(method: &str, target: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    [method, " ", target, " HTTP/1.1\r\n"].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    out
+}
+
+/// The rest of a request head. `Expect` is said where we wait for the answer to it ourselves.
 pub(super) fn request(
     out: &mut Vec<u8>,
-    (method, target): (&str, &str),
     map: &HeaderMap,
     body: Framing,
     (expects, about): (bool, Connection),
     identity: &IdentityHeaders,
 ) {
-    out.reserve(1024);
-    [method, " ", target, " HTTP/1.1\r\n"].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     fields(out, map, |name| !expects && name == header::EXPECT);
     framing(out, body, map, identity);
     connection(out, about);
 }
 
-/// The head of an answer. Fields that its `Connection` names are of the connection and stay behind.
+/// The head of an answer after its first line. Fields that its `Connection` names are of the connection and stay behind.
 pub(super) fn answer(
     out: &mut Vec<u8>,
     status: StatusCode,
@@ -141,9 +189,7 @@ pub(super) fn answer(
     about: Connection,
     identity: &IdentityHeaders,
 ) {
-    out.reserve(1024);
-    status_line(out, status);
-    let named = if map.contains_key(header::CONNECTION) { named(map) } else { Vec::new() };
+    let named = named(map);
     fields(out, map, |name| named.iter().any(|other| other == name.as_str()));
     if !status.is_informational() && !map.contains_key(header::DATE) {
         date(out);
@@ -159,7 +205,9 @@ pub(super) fn interim(out: &mut Vec<u8>, status: StatusCode, map: &HeaderMap) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+/// The first line of an answer.
+pub(super) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.reserve(1024);
     let reason = status.canonical_reason().unwrap_or_default();
     ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }

@@ -71,6 +71,7 @@ impl Ask {
             // The codec has no interim answers: nobody could be told to go on.
             expects: false,
             trailers: fields.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers")),
+            says_length: length.is_some(),
             streamed: true,
             fields,
         }
@@ -80,6 +81,7 @@ impl Ask {
     pub(super) fn say_empty(&mut self) {
         if self.after == After::Body(0) && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
             self.fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            self.says_length = true;
         }
     }
 }
@@ -172,6 +174,10 @@ impl Caller for Stream<'_> {
     }
 
     fn interim(&mut self, _out: &mut Vec<u8>, _status: StatusCode, _fields: &HeaderMap) {}
+
+    fn begin(&mut self, _out: &mut Vec<u8>, _status: StatusCode, sign: impl FnOnce(Option<&mut Vec<u8>>)) {
+        sign(None);
+    }
 
     fn answer(
         &mut self,

@@ -40,7 +40,7 @@ impl Gateway {
             Ok(Admitted::Forward) => {
                 ask.say_empty();
                 stream.take_seen();
-                match self.carry_to(&mut stream, &mut ask, &mut ctx).await {
+                match self.carry_to(&mut stream, &mut ask, &mut ctx, None).await {
                     Carried::Done { .. } => ctx.whole = true,
                     Carried::Gone => {}
                     Carried::Refused(refusal) => {

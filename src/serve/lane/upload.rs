@@ -6,7 +6,6 @@ use crate::serve::forward::take_body;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::time::Instant;
 
 impl<C: Caller> Exchange<'_, C> {
     /// Sends until the request is over, or something must be waited for. That the application takes no more is no
@@ -27,7 +26,7 @@ impl<C: Caller> Exchange<'_, C> {
                     Ok(sent) => self.upload.sent += sent,
                     Err(error) => return self.upload_refused(error.to_string()),
                 }
-                self.moved.0 = Instant::now();
+                self.moved.0 = self.now();
             }
             if self.upload.ended && self.upload.out.is_empty() {
                 if let Err(error) = ready!(Pin::new(&mut *self.up).poll_flush(cx)) {

@@ -2,29 +2,68 @@
 use super::{Exposed, Transport, Wire};
 use crate::serve::head::{After, Head};
 use bytes::{Bytes, BytesMut};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Room for a piece of a body: what a TLS record holds, and twice that where there are none.
 const PIECE: usize = 16 * 1024;
 
 impl Wire {
-    /// Takes the head that was judged. Until [`Wire::body_over`] the wire holds a request that is not all read.
-    pub(crate) fn take_head(&mut self, head: &Head) -> Bytes {
-        let body = !matches!(head.after, After::Body(0) | After::WebSocket(0));
-        self.expose(Some(u64::from(body)));
-        self.inbound.split_to(head.length.min(self.inbound.len())).freeze()
+    /// Takes a head of so many bytes.
+    pub(crate) fn take_head(&mut self, length: usize) -> Bytes {
+        self.inbound.split_to(length.min(self.inbound.len())).freeze()
     }
 
-    /// Gives back a head that was taken, for pingora.
+    /// Notes that a request has begun. Until [`Wire::body_over`] the wire holds one that is not all read.
+    pub(crate) fn begun(&mut self, head: &Head) {
+        let body = !matches!(head.after, After::Body(0) | After::WebSocket(0));
+        self.expose(Some(u64::from(body)));
+    }
+
+    /// Gives back a head that was taken.
     pub(crate) fn give_back(&mut self, head: &Bytes) {
         let mut all = BytesMut::with_capacity(head.len() + self.inbound.len());
         all.extend_from_slice(head);
         all.extend_from_slice(&self.inbound);
         self.inbound = all;
+    }
+
+    /// Reads more into [`Wire::pending`]; 0 at the end of the stream, `None` where nothing has come by `end`. Cancel-safe.
+    pub(crate) async fn fill_until(&mut self, end: Instant) -> Option<io::Result<usize>> {
+        poll_fn(|cx| match self.poll_fill(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => self.poll_clock(cx, end).map(|()| None),
+        })
+        .await
+    }
+
+    /// Completes at `end`. All waits of a connection share one clock, which is set anew where it would ring too late, and when
+    /// it rings too early: most waits end long before, and cost the runtime no entry in its list of timers.
+    pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>, end: Instant) -> Poll<()> {
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        loop {
+            if end < clock.deadline() || clock.is_elapsed() {
+                clock.as_mut().reset(end);
+            }
+            ready!(clock.as_mut().poll(cx));
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Lends the clock of the connection; where it has none yet, one that is to be set.
+    pub(crate) fn take_clock(&mut self) -> Pin<Box<Sleep>> {
+        self.clock.take().unwrap_or_else(|| Box::pin(sleep_until(Instant::now())))
+    }
+
+    /// Gives the clock back.
+    pub(crate) fn put_clock(&mut self, clock: Pin<Box<Sleep>>) {
+        self.clock = Some(clock);
     }
 
     /// What has arrived and nobody has taken.
