@@ -85,7 +85,7 @@ def write(c):
          f"admin: {{address: 127.0.0.1:{c.admin_port}}}",
          "listeners:", "  lab:", f"    address: 127.0.0.1:{c.port}",
          "    tls: modern" if c.on("tls") else '    plaintext: "the rung without TLS"',
-         "    limits: {connections_per_ip: 60000, idle_timeout: 120s}"]
+         "    limits: {connections_per_ip: 60000, handshakes_per_second: 100000, idle_timeout: 120s}"]
     if c.on("tls"):
         o += ["tls: {certificates: certs/, default_certificate: lab}"]
     if c.on("jwt"):

@@ -1,5 +1,5 @@
-//! Our own stream under pingora: small buffers, a request head read before pingora sees it, and the end of one request
-//! told apart from the beginning of the next.
+//! The stream of a client's connection: small buffers, a request head read before anybody else sees it, and the end of one
+//! request told apart from the beginning of the next.
 mod carry;
 mod goodbye;
 
