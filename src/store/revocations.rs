@@ -56,8 +56,8 @@ pub enum Fault {
     /// Written, and in force here; the other replicas will be told later.
     #[error("it is ended here, and the other replicas are told as soon as they can be: {0}")]
     Untold(String),
-    /// There are as many marks as there may be.
-    #[error("there are {0} marks, as many as `sessions.revocation.max_marks` allows")]
+    /// There are as many marks as there may be for whoever asks.
+    #[error("there are {0} marks, as many as `sessions.revocation.max_marks` allows for this")]
     Full(u64),
 }
 

@@ -85,6 +85,25 @@ async fn nobody_ends_the_sessions_of_a_user_of_that_name_in_another_tenant() {
 }
 
 #[tokio::test]
+async fn users_who_end_sessions_all_day_leave_room_for_operators() {
+    let (gateway, _upstream) = with(|bundle| {
+        bundle.replace("sessions:\n", "sessions:\n  revocation: {max_marks: 10}\n");
+        held(bundle, BROWSER);
+    })
+    .await;
+    let token = |user: usize| Token::of("acme", &["cashier"]).claim("sub", format!("user-{user}"));
+    for user in 0..10 {
+        let cookie = open_as(&gateway, &token(user)).await;
+        let verdict = if user < 9 { "200" } else { "503 gateway.unavailable" };
+        assert_eq!(end(&gateway, &cookie, "all").await.verdict(), verdict, "user {user}");
+    }
+    let tenth = token(9).signed(&gateway.bundle.key);
+    assert_eq!(gateway.get("https://acme.localhost/me").bearer(&tenth).send().await.verdict(), "200");
+    ended(&gateway, &["--subject", "user-9"]);
+    assert_eq!(gateway.get("https://acme.localhost/me").bearer(&tenth).send().await.verdict(), "401 session.revoked");
+}
+
+#[tokio::test]
 async fn no_other_site_has_a_browser_end_anything() {
     let (gateway, _upstream) = gateway(BROWSER).await;
     let here = open(&gateway).await;
