@@ -26,9 +26,14 @@ def put(path, text):
     os.replace(beside, path)
 
 
+def home(c):
+    """Apart from the access log, which the laboratory writes into its own folder: this one is watched for changes."""
+    return c.dir / "moat"
+
+
 def certificates(c):
-    folder = c.dir / "certs"
-    folder.mkdir(exist_ok=True)
+    folder = home(c) / "certs"
+    folder.mkdir(parents=True, exist_ok=True)
     for end, source in (("key", c.key), ("crt", c.cert)):
         shutil.copyfile(source, folder / f"lab.{end}")
         (folder / f"lab.{end}").chmod(0o600)
@@ -79,7 +84,7 @@ def route(c, name, paths, permission):
 def write(c):
     if c.on("tls"):
         certificates(c)
-    put(c.dir / "policies/headers.yaml", headers(c))
+    put(home(c) / "policies/headers.yaml", headers(c))
     o = ["version: 1",
          f"server: {{worker_threads: {c.workers}, state_dir: {c.dir}/state, drain_timeout: 2s, max_connections: 60000}}",
          f"admin: {{address: 127.0.0.1:{c.admin_port}}}",
@@ -89,24 +94,24 @@ def write(c):
     if c.on("tls"):
         o += ["tls: {certificates: certs/, default_certificate: lab}"]
     if c.on("jwt"):
-        shutil.copyfile(c.pki / "jwks.json", c.dir / "jwks.json")
+        shutil.copyfile(c.pki / "jwks.json", home(c) / "jwks.json")
         o += ["issuers:", "  lab:", f"    issuer: {c.issuer}", f"    audiences: [{c.audience}]", "    algorithms: [RS256, ES256]",
               "    token_types: [jwt]", "    claims: {tenant: tenant, roles: roles}", "    jwks: {file: jwks.json}",
               "    max_lifetime: 31d"]
         o += [f"sessions: {{token_cache: {20000 if c.on('jwtcache') else 0}, revocation: {{keep: 31d}}}}"]
     o += ["identity: {subject: x-user}"]
     if c.on("rbac"):
-        put(c.dir / "policies/custom-domains.yaml",
+        put(home(c) / "policies/custom-domains.yaml",
             "version: 1\nmap:\n" + "".join(f"  {host}: {tenant}\n" for host, tenant in c.hosts))
-        put(c.dir / "policies/tenants.yaml",
+        put(home(c) / "policies/tenants.yaml",
             "version: 1\ntenants:\n" + "".join(f"  {tenant}: {{}}\n" for _, tenant in c.hosts))
-        put(c.dir / "policies/roles.yaml",
+        put(home(c) / "policies/roles.yaml",
             "version: 1\npermissions: {items: [use], admin: [use]}\n"
             "roles:\n  user: {grants: [items.use]}\n  admin: {extends: [user], grants: [admin.use]}\n")
         o += ["tenancy:", "  resolve: [{custom_domain: {map: policies/custom-domains.yaml}}]", "  file: policies/tenants.yaml",
               "  forward_as: x-tenant"]
     if c.on("ratelimit"):
-        put(c.dir / "policies/rate-limits.yaml",
+        put(home(c) / "policies/rate-limits.yaml",
             f"version: 1\nlimits:\n  per-user: {{key: [user], rate: {c.rate}/s, burst: {c.burst}}}\n")
     o += ["upstreams:", f"  backend: {{endpoints: [\"{c.backend}\"]}}", "policies:", "  headers: policies/headers.yaml"]
     if c.on("ratelimit"):
@@ -117,11 +122,11 @@ def write(c):
     o += route(c, "items", '"/**"', "items.use")
     if c.on("rbac"):
         o += route(c, "admin", '"/admin/**"', "admin.use")
-    put(c.dir / "gateway.yaml", "\n".join(o) + "\n")
+    put(home(c) / "gateway.yaml", "\n".join(o) + "\n")
 
 
 def argv(c):
-    return [binary(), "run", "--config", c.dir / "gateway.yaml"]
+    return [binary(), "run", "--config", home(c) / "gateway.yaml"]
 
 
 def reload(c, proc):
