@@ -25,6 +25,13 @@ pub fn held(bundle: &mut Bundle, browser: &str) {
     );
 }
 
+/// Lets one address ask the gateway itself as often as a test does that asks until something has changed.
+pub fn unhurried(bundle: &mut Bundle) {
+    let limits = bundle.read("policies/rate-limits.yaml");
+    let many = "  moat-own: {key: [client.ip_prefix], rate: 100000/m, burst: 10000}\n";
+    bundle.write("policies/rate-limits.yaml", &format!("{limits}{many}"));
+}
+
 pub const BROWSER: &str = "cookie: __Host-sid, exchange: [workforce]";
 
 /// The cookie of an answer, `NAME=HANDLE`, where it sets one.

@@ -16,7 +16,7 @@ use decide::oauth::{Asked, Form, OAuthError};
 use decide::refusal::{Code, Refusal};
 use decide::revocation::FAMILIES;
 use decide::rules::Seat;
-use decide::session::family::{Ending, Family, Outcome, Over, Rules, Step, Written};
+use decide::session::family::{Ending, Family, Outcome, Over, Rules, Written};
 use decide::token::dpop::Proof;
 use decide::token::mint::Holder;
 use http::StatusCode;
@@ -214,7 +214,6 @@ async fn refresh(
     let (at_ms, client) = (visit.facts.at_ms, client(visit, issuing));
     let mut there = read(&families, id).await?;
     let mut intended = false;
-    let mut theft = None;
     for _ in 0..TRIES {
         let Some(read) = there.take() else {
             return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionInvalid, "the family is unknown"));
@@ -230,7 +229,6 @@ async fn refresh(
         }
         // A family that has ended tells why itself; its own mark would say less.
         if row.family.ended.is_none()
-            && theft.is_none()
             && let Some(refusal) = visit.ended(&identity, seat.as_ref())
         {
             return Err(match refusal.code {
@@ -245,10 +243,6 @@ async fn refresh(
             if !std::mem::replace(&mut intended, true) {
                 visit.intent("session.refresh").await?;
             }
-            if matches!(step, Step::Reused(_)) && theft.is_none() {
-                // Its mark before its row: who leaves between the two has kept neither from being known.
-                theft = Some(reused(visit, id, row, &client).await);
-            }
             let next = Row { family: family.clone(), client: client.clone(), ..row.clone() };
             (written, there) = families.write(id, &read, &next, expires_at_ms).await.map_err(unread)?;
         }
@@ -261,10 +255,8 @@ async fn refresh(
             Outcome::Unknown => {
                 return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionInvalid, "the family is unknown"));
             }
-            Outcome::Reused => {
-                let unsaid = || Refusal::new(Code::SessionReused, "one of the family's tokens was used twice");
-                return Err(theft.unwrap_or_else(unsaid));
-            }
+            // Only now: until its row was written, somebody else may have said what makes this token a good one.
+            Outcome::Reused => return Err(reused(visit, id, row, &client).await),
             Outcome::Over(Over::Expired) => {
                 return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionExpired, "the family has expired"));
             }
@@ -272,6 +264,10 @@ async fn refresh(
                 return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionRevoked, "the family was ended"));
             }
             Outcome::Over(Over::Ended(Ending::Reused)) => {
+                if visit.ended(&identity, seat.as_ref()).is_none() {
+                    // Whoever showed the old token has left between the row and the mark. Should this fail too, the next one tries.
+                    let _ = visit.end_family(&id.word(), crate::serve::own::Why::Reuse).await;
+                }
                 let cause = "the family has ended, because one of its tokens was used twice";
                 return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionReused, cause));
             }

@@ -126,6 +126,7 @@ async fn a_copy_gives_itself_away_at_the_gateways_own_resources_too() {
             held(bundle, QUICK);
             bundle.replace("sessions:\n", "sessions:\n  totp: {issuer: North Lane}\n");
             bundle.replace("paths: [/me]", "paths: [/me, \"/me/**\"]");
+            unhurried(bundle);
         })
         .await;
     for resource in ["session", "sessions", "totp"] {

@@ -295,9 +295,7 @@ async fn the_key_of_an_app_that_is_being_set_up_is_shown_to_a_fresh_sign_in_only
 async fn however_many_sessions_a_user_has_all_lose_what_a_factor_had_added() {
     let (gateway, _upstream) = with(|bundle| {
         factor(bundle);
-        let limits = bundle.read("policies/rate-limits.yaml");
-        let many = "  moat-own: {key: [client.ip_prefix], rate: 100000/m, burst: 1000}\n";
-        bundle.write("policies/rate-limits.yaml", &format!("{limits}{many}"));
+        unhurried(bundle);
     })
     .await;
     let mut all = Vec::new();
