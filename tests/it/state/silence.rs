@@ -2,9 +2,9 @@
 use super::stage::{self, Holdings, SECRET, hold, in_postgres, in_redis, keyed, open_family, prove, revoke};
 use super::{Clock, in_redis as redis_engine, state};
 use crate::families;
-use crate::harness::{Gateway, Postgres, Redis, Reply};
+use crate::harness::{Gateway, Postgres, Redis, Reply, Upstream};
 use crate::revocation::signals;
-use crate::sessions::{ME, SESSION, me, totp};
+use crate::sessions::{ME, SESSION, me, totp, unhurried};
 use crate::ways::key_sets::keys;
 use decide::facts::{Identity, Person};
 use decide::revocation::{Handles, Source};
@@ -204,4 +204,37 @@ async fn where_only_the_revocations_are_gone_at_the_start_nobody_is_served_or_re
     stage::ready(&gateway).await;
     assert_eq!(shown(&gateway).await.status, 200);
     assert_eq!(families::refresh(&gateway, &held.refresh).await.status, 200);
+}
+
+/// The family has ended in its own store, and nobody could be told; or whoever stole the token left between the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_theft_whose_mark_is_missing_is_marked_with_the_next_token_that_is_shown() {
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let upstream = Upstream::start().await;
+    let mut bundle = stage::bundle(&upstream, &[in_redis(redis.address, "revocations")]);
+    unhurried(&mut bundle);
+    let quick = "tokens: {exchange: [workforce], refresh: {reuse_leeway: 1s, clock_skew: 0s}}";
+    bundle.replace("tokens: {exchange: [workforce]}", quick);
+    let gateway = Gateway::start(bundle).await;
+    stage::ready(&gateway).await;
+    let family = open_family(&gateway).await;
+    let first = families::text(&family, "refresh_token");
+    let second = families::text(&families::refresh(&gateway, &first).await, "refresh_token");
+    let newest = families::refresh(&gateway, &second).await;
+    let (third, access) = (families::text(&newest, "refresh_token"), families::text(&newest, "access_token"));
+    redis.kill();
+    gateway
+        .until("the first token comes back too late", async |gateway| {
+            families::refresh(gateway, &first).await.status == 400
+        })
+        .await;
+    assert_eq!(families::held(&gateway, &access).await, "200", "nobody could be told");
+    redis.restart().await;
+    stage::ready(&gateway).await;
+    gateway
+        .until("its mark is set", async |gateway| {
+            assert_eq!(families::refresh(gateway, &third).await.status, 400);
+            families::held(gateway, &access).await == "401 session.revoked"
+        })
+        .await;
 }
