@@ -355,3 +355,21 @@ fn silence_is_told_by_heartbeats_and_signed() {
     assert!(told(&options).iter().filter(|word| *word == "heartbeat").count() >= 3);
     verified(&options);
 }
+
+#[test]
+fn the_newest_head_comes_beside_the_log_though_nothing_more_is_written() {
+    let folder = TempDir::new().unwrap();
+    let options = Options { checkpoint_entries: 1, ..options(folder.path()) };
+    let log = open(&options).unwrap();
+    // Each has a head of its own, more than may be put beside the log in so short a time.
+    for i in 0..20 {
+        record(&log, [format!("r{i}")]);
+        wait_until(|| log.state().requests > i && log.state().heads > i);
+    }
+    let newest = || entries(&options).into_iter().filter(|entry| entry["kind"] == "head").last().unwrap();
+    let beside = || fs::read_to_string(options.directory.join("head")).unwrap();
+    wait_until(|| newest()["note"].as_str() == Some(&beside()));
+    assert!(verified(&options).report.heads > 20);
+    log.close(Duration::from_secs(5)).unwrap();
+    assert_eq!(newest()["note"].as_str(), Some(&*beside()), "the last head of all does not wait");
+}

@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 /// Time between attempts while the disk refuses.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// Shortest time between heads put beside the log: each waits for the disk several times, and a busy log has many a second.
+const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// Time between looks for segments that are too old.
 const RETAIN_EVERY: Duration = Duration::from_secs(3600);
 
@@ -40,6 +42,8 @@ pub(super) struct Writer {
     since_head: u64,
     /// A head that is in the log and not yet beside it.
     unpublished: Option<String>,
+    /// When a head was last put beside the log; `None` where the next one must not wait.
+    published: Option<Instant>,
     /// Entries that were sealed and not yet written, and how many of them hold room.
     unwritten: (u64, usize),
     waiting_for_write: Vec<oneshot::Sender<()>>,
@@ -81,6 +85,7 @@ impl Writer {
             body: Vec::new(),
             since_head: 0,
             unpublished: None,
+            published: None,
             unwritten: (0, 0),
             waiting_for_write: Vec::new(),
             waiting_for_sync: Vec::new(),
@@ -177,6 +182,7 @@ impl Writer {
         self.account_for_folds(true);
         self.system(Event::HandOver { successor });
         self.seal_head();
+        self.published = None;
         let left = self.step().and_then(|()| if self.segment.len() > 0 { self.roll() } else { Ok(()) });
         left.inspect_err(|error| {
             self.shared.set_away(false);
@@ -278,6 +284,9 @@ impl Writer {
         }
         if self.segment.unsynced() {
             next = next.min(self.last_sync + SYNC_EVERY);
+        }
+        if let (Some(_), Some(published)) = (&self.unpublished, self.published) {
+            next = next.min(published + PUBLISH_EVERY);
         }
         next
     }

@@ -1,5 +1,5 @@
 //! How far what was chained has to go: written, synced, signed heads published, segments rolled and retained.
-use super::{Durability, SYNC_EVERY, Segment, Writer, recover};
+use super::{Durability, PUBLISH_EVERY, SYNC_EVERY, Segment, Writer, recover};
 use decide::record::Event;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,20 +18,12 @@ impl Writer {
             self.seal_head();
             self.write()?;
         }
-        self.sync()?;
-        self.publish()?;
+        if full || self.ending {
+            self.published = None;
+        }
+        self.sync_and_publish()?;
         // A log that ends with `stop` does not begin another segment.
         if full && self.since_head == 0 && !self.ending { self.roll() } else { Ok(()) }
-    }
-
-    /// Puts a head that is on the disk beside the log.
-    fn publish(&mut self) -> io::Result<()> {
-        if let Some(note) = &self.unpublished {
-            self.folder.write_head(note)?;
-            self.shared.last_head_s.store(self.shared.now_ms() / 1000, Relaxed);
-            self.unpublished = None;
-        }
-        Ok(())
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -44,20 +36,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Syncs where the durability, somebody who waits, or a head asks for it.
-    fn sync(&mut self) -> io::Result<()> {
-        let asked = self.unpublished.is_some() || !self.waiting_for_sync.is_empty();
+    /// Syncs where the durability, somebody who waits, or a head asks for it, and puts the head beside the log.
+    fn sync_and_publish(&mut self) -> io::Result<()> {
+        let head = self.unpublished.as_ref().filter(|_| self.published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY));
         let due = match self.options.durability {
             Durability::Batch => self.last_sync.elapsed() >= SYNC_EVERY,
             Durability::Each => true,
             Durability::Os => false,
         };
-        if asked || due && self.segment.unsynced() {
+        if head.is_some() || !self.waiting_for_sync.is_empty() || due && self.segment.unsynced() {
             self.segment.sync()?;
             self.last_sync = Instant::now();
             answer(&mut self.waiting_for_sync);
         } else if self.options.durability == Durability::Os {
             self.segment.settle();
+        }
+        if let Some(note) = head {
+            self.folder.write_head(note)?;
+            self.shared.last_head_s.store(self.shared.now_ms() / 1000, Relaxed);
+            self.unpublished = None;
+            self.published = Some(Instant::now());
         }
         Ok(())
     }
@@ -89,9 +87,9 @@ impl Writer {
             };
             self.system(Event::Retention { first: last.seq + 1, prev: last.hash });
             self.seal_head();
+            self.published = None;
             self.write()?;
-            self.sync()?;
-            self.publish()?;
+            self.sync_and_publish()?;
             if let Err(error) = self.folder.remove_segment(first) {
                 tracing::error!(%error, first, "old audit entries are kept");
                 break;
