@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// As much as is written at once without waiting for more.
-const BATCH_BYTES: usize = 32 << 10;
+const BATCH_BYTES: usize = 128 << 10;
 /// How long a line may wait for company.
 const LINGER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for a reader that does not read.
@@ -89,7 +89,7 @@ impl Drop for Lines {
 }
 
 fn write(shared: &Shared, mut sink: Box<dyn Write + Send>) {
-    let mut batch = Vec::with_capacity(2 * BATCH_BYTES);
+    let mut batch = Vec::with_capacity(BATCH_BYTES);
     loop {
         let queue = shared.queue();
         let empty = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
