@@ -42,6 +42,7 @@ pub(crate) struct Watch {
     sent: AtomicU64,
     shut: AtomicBool,
     blocked: AtomicBool,
+    held_back: AtomicBool,
     over: AtomicBool,
 }
 
@@ -124,6 +125,11 @@ impl Frames {
         self.watch.blocked.store(blocked, Ordering::Relaxed);
     }
 
+    /// Takes note of whether something was written that is still to be flushed.
+    pub(crate) fn held_back(&self, held_back: bool) {
+        self.watch.held_back.store(held_back, Ordering::Relaxed);
+    }
+
     fn end(&mut self, flood: Flood) {
         self.over = true;
         self.watch.over.store(true, Ordering::Relaxed);
@@ -169,6 +175,11 @@ impl Watch {
     /// Whether the line to the client takes nothing more just now, whatever its windows say (CVE-2019-9517).
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether something was written that is still to be flushed, though the codec's turn is over.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     /// Whether the client's windows let hardly anything through.

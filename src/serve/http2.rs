@@ -207,7 +207,13 @@ where
 
 /// Completes when something was told. To be asked after the codec, which reads and writes what is followed.
 fn told(watch: &Watch) -> impl Future<Output = ()> {
-    poll_fn(|_| if watch.told() { Poll::Ready(()) } else { Poll::Pending })
+    poll_fn(|cx| {
+        if watch.is_held_back() {
+            // The codec's next turn flushes it.
+            cx.waker().wake_by_ref();
+        }
+        if watch.told() { Poll::Ready(()) } else { Poll::Pending }
+    })
 }
 
 /// Serves one stream, to its end or to that of its leash.

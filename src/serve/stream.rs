@@ -32,6 +32,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
 const WRITE_CAPACITY: usize = 8 * 1024;
+/// The same for the answers of HTTP/2 that are ready together: as much as one record of TLS holds.
+const WRITE_TOGETHER: usize = 16 * 1024;
 /// Room for the usual answer, taken at once instead of in steps.
 const WRITE_USUAL: usize = 2 * 1024;
 /// Bytes read at a time while looking for a head; they live on the stack, so that waiting costs no memory.
@@ -85,6 +87,8 @@ pub struct Wire {
     chunks: Option<Watched>,
     outbound: Vec<u8>,
     written: usize,
+    /// Pieces that the codec of HTTP/2 has written since it last flushed.
+    pieces: u8,
     conn: Arc<ConnInfo>,
     fd: i32,
     digests: (Arc<ProxyDigest>, Arc<SocketDigest>),
@@ -121,6 +125,7 @@ impl Wire {
             chunks: None,
             outbound: Vec::new(),
             written: 0,
+            pieces: 0,
             conn,
             fd,
             digests: (Arc::new(proxy), Arc::new(socket)),
@@ -263,10 +268,11 @@ impl Wire {
 
     /// Takes bytes for the client, as many as there is room for.
     fn poll_put(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.outbound.len() + buf.len() > WRITE_CAPACITY {
+        let capacity = if self.frames.is_some() { WRITE_TOGETHER } else { WRITE_CAPACITY };
+        if self.outbound.len() + buf.len() > capacity {
             ready!(self.poll_send(cx))?;
         }
-        if buf.len() >= WRITE_CAPACITY {
+        if buf.len() >= capacity {
             return match self.transport.as_mut() {
                 Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_write(cx, buf),
                 Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_write(cx, buf),
@@ -293,8 +299,21 @@ impl Wire {
             self.written += sent;
         }
         self.outbound.clear();
+        self.outbound.shrink_to(WRITE_CAPACITY);
         self.written = 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether a flush can wait for the next, which comes in the same turn: the codec of HTTP/2 flushes behind each piece of
+    /// a body (`FramedWrite::flush` of h2 0.4), and once more when it has nothing left to write. So all answers that are ready
+    /// together leave in one record and one system call. Should the next flush not come, the connection's loop sees to it.
+    fn flush_can_wait(&mut self) -> bool {
+        let pieces = std::mem::take(&mut self.pieces);
+        let Some(frames) = &self.frames else { return false };
+        // A body that lies apart is a second piece.
+        let waits = pieces > 1 && !self.outbound.is_empty();
+        frames.held_back(waits);
+        waits
     }
 }
 
@@ -420,7 +439,12 @@ impl AsyncWrite for Wire {
         let said = this.poll_say(cx, buf);
         if let Some(frames) = &mut this.frames {
             frames.blocked(said.is_pending());
+            if said.is_pending() {
+                // The codec is woken when there is room, and not before.
+                frames.held_back(false);
+            }
             if let Poll::Ready(Ok(sent)) = &said {
+                this.pieces = this.pieces.saturating_add(1);
                 frames.sent(buf.get(..*sent).unwrap_or_default());
             }
         }
@@ -429,6 +453,9 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.flush_can_wait() {
+            return Poll::Ready(Ok(()));
+        }
         let flushed = match this.poll_send(cx) {
             Poll::Ready(Ok(())) => match this.transport.as_mut() {
                 Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_flush(cx),

@@ -3,6 +3,7 @@ mod conformance;
 mod downgrade;
 mod floods;
 mod streams;
+mod together;
 mod unread;
 mod upstream;
 mod wire;
