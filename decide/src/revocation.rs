@@ -254,13 +254,6 @@ pub struct Handles {
     issuer: Handle,
 }
 
-// Hash what tells callers apart, compare everything: handles are hashes already.
-impl std::hash::Hash for Handles {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.subject_within, self.session, self.own).hash(state);
-    }
-}
-
 impl Handles {
     /// Of an identity from this source.
     pub fn of(source: &Source<'_>) -> Handles {
@@ -283,6 +276,13 @@ impl Handles {
     pub fn held_as(mut self, kind: &str, id: &str) -> Handles {
         self.own = Some(Target::Session { issuer: kind, id }.handle());
         self
+    }
+
+    /// A number that is spread as hashes are, and tells users and sessions apart, though not for certain.
+    pub fn number(&self) -> u64 {
+        let of = |handle: &Handle| handle.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let sessions = [self.session, self.own].into_iter().flatten();
+        sessions.fold(of(&self.subject_within), |number, session| number ^ of(&session))
     }
 
     /// What ends all sessions of the user in the tenant: what users may end themselves.

@@ -1,4 +1,5 @@
 //! The signed assertion: a short-lived JWT by which an application can check for itself who calls, whatever the network.
+use self::issued::Issued;
 use self::key::{Keys, PublicKey};
 use arc_swap::ArcSwap;
 use base64::Engine;
@@ -7,13 +8,11 @@ use bytes::Bytes;
 use decide::deliberation::Permit;
 use decide::facts::Identity;
 use http::HeaderValue;
-use moka::sync::Cache;
 use serde::Serialize;
-use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
+mod issued;
 mod key;
 
 pub use key::KeyFault;
@@ -23,7 +22,7 @@ pub const LIFE_S: u64 = 60;
 /// How long one is handed out again, in seconds: what is left is for clocks that disagree and requests that wait.
 const REUSE_S: u64 = LIFE_S / 2;
 /// How many are remembered; each takes about a kilobyte.
-const CACHE_MAX: u64 = 20_000;
+const CACHE_MAX: usize = 20_000;
 
 /// Signs assertions and remembers them, so that a request costs a look-up and not a signature.
 ///
@@ -33,7 +32,7 @@ pub struct Assertions {
     folder: PathBuf,
     issuer: Arc<str>,
     signer: ArcSwap<Signer>,
-    cache: Cache<About, Signed>,
+    cache: Issued,
 }
 
 /// What can be exchanged by a rotation.
@@ -52,13 +51,6 @@ struct About {
     upstream: Arc<str>,
 }
 
-// Hash what tells callers apart, compare everything.
-impl Hash for About {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.identity.handles, self.identity.issued_at, &self.upstream).hash(state);
-    }
-}
-
 impl PartialEq for About {
     fn eq(&self, other: &About) -> bool {
         let same = Arc::ptr_eq(&self.identity, &other.identity) || self.identity == other.identity;
@@ -66,14 +58,18 @@ impl PartialEq for About {
     }
 }
 
-impl Eq for About {}
-
-#[derive(Clone)]
+/// An assertion, and when it is handed out.
 struct Signed {
     value: HeaderValue,
     /// Seconds since the epoch.
     from_s: u64,
     until_s: u64,
+}
+
+impl Signed {
+    fn serves(&self, now_s: u64) -> bool {
+        (self.from_s..self.until_s).contains(&now_s)
+    }
 }
 
 #[derive(Serialize)]
@@ -124,12 +120,11 @@ impl Assertions {
     /// Loads the key of a state folder, or makes one; `issuer` is the `iss` of every assertion.
     pub fn open(folder: &Path, issuer: &str) -> Result<Assertions, KeyFault> {
         let signer = Signer::new(Keys::open(folder)?);
-        let life = Duration::from_secs(LIFE_S);
         Ok(Assertions {
             folder: folder.to_owned(),
             issuer: issuer.into(),
             signer: ArcSwap::from_pointee(signer),
-            cache: Cache::builder().max_capacity(CACHE_MAX).time_to_live(life).build(),
+            cache: Issued::new(CACHE_MAX),
         })
     }
 
@@ -150,9 +145,8 @@ impl Assertions {
         now_s: u64,
     ) -> Option<HeaderValue> {
         let about = About { identity: Arc::clone(identity), tenant: tenant.cloned(), upstream: Arc::clone(upstream) };
-        let known = self.cache.get(&about).filter(|signed| (signed.from_s..signed.until_s).contains(&now_s));
-        if let Some(signed) = known {
-            return Some(signed.value);
+        if let Some(known) = self.cache.find(&about, now_s) {
+            return Some(known);
         }
         let expires_s = now_s.checked_add(LIFE_S)?.min(identity.expires_at);
         if expires_s <= now_s {
@@ -160,7 +154,7 @@ impl Assertions {
         }
         let value = self.signer.load().sign(&self.issuer, &about, now_s, expires_s)?;
         let until_s = expires_s.min(now_s + REUSE_S);
-        self.cache.insert(about, Signed { value: value.clone(), from_s: now_s, until_s });
+        self.cache.insert(about, Signed { value: value.clone(), from_s: now_s, until_s }, now_s);
         Some(value)
     }
 
