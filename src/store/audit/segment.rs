@@ -1,6 +1,11 @@
 //! The segment that is being written: what is safe, what is written, what is not, and the way back after a failure.
+use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
+
+/// Size of the pages in which the kernel keeps files, or a multiple of it.
+const PAGE: u64 = 4096;
 
 /// What entries are appended to; a seam for tests that let it fail.
 pub(super) trait Medium: Send {
@@ -10,6 +15,8 @@ pub(super) trait Medium: Send {
     fn cut(&mut self, len: u64) -> io::Result<()>;
     /// Waits until what was appended is on the disk.
     fn sync(&mut self) -> io::Result<()>;
+    /// Lets the kernel's memory of these bytes go, which are on the disk.
+    fn forget(&mut self, from: u64, to: u64);
 }
 
 impl Medium for File {
@@ -24,6 +31,13 @@ impl Medium for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn forget(&mut self, from: u64, to: u64) {
+        if let Some(len) = NonZeroU64::new(to.saturating_sub(from)) {
+            // No file system has to listen.
+            let _ = fadvise(&*self, from, Some(len), Advice::DontNeed);
+        }
+    }
 }
 
 /// The open segment.
@@ -35,6 +49,8 @@ pub(super) struct Segment {
     pub first: u64,
     medium: Box<dyn Medium>,
     safe: u64,
+    /// Bytes at the front that the kernel need not keep in memory any more.
+    forgotten: u64,
     pending: Vec<u8>,
     written: usize,
     torn: bool,
@@ -43,7 +59,7 @@ pub(super) struct Segment {
 impl Segment {
     /// A segment of which `len` bytes are whole entries on the disk.
     pub fn new(first: u64, medium: Box<dyn Medium>, len: u64) -> Segment {
-        Segment { first, medium, safe: len, pending: Vec::new(), written: 0, torn: false }
+        Segment { first, medium, safe: len, forgotten: len - len % PAGE, pending: Vec::new(), written: 0, torn: false }
     }
 
     /// Bytes of the file, once everything is written.
@@ -101,6 +117,11 @@ impl Segment {
             return Err(error);
         }
         self.settle();
+        // A log that nobody reads is not to push out of memory what others read, and what is written next finds warm pages.
+        // The page that is not full is written to again, and stays.
+        let full = self.safe - self.safe % PAGE;
+        self.medium.forget(self.forgotten, full);
+        self.forgotten = full;
         Ok(())
     }
 

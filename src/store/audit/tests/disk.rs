@@ -11,6 +11,8 @@ struct Disk {
     mode: Mutex<Mode>,
     changed: Condvar,
     appends: AtomicU64,
+    /// What the kernel need not keep in memory, as it was told.
+    forgotten: Mutex<Vec<(u64, u64)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -73,6 +75,11 @@ impl Medium for Faulty {
 
     fn sync(&mut self) -> io::Result<()> {
         if *self.disk.mode.lock().unwrap() == Mode::NoSync { Err(full()) } else { self.file.sync_data() }
+    }
+
+    fn forget(&mut self, from: u64, to: u64) {
+        self.file.forget(from, to);
+        self.disk.forgotten.lock().unwrap().push((from, to));
     }
 }
 
@@ -186,4 +193,25 @@ fn a_device_without_room_refuses_the_start() {
     let options = options(folder.path());
     let maker: MediumMaker = Box::new(|_| Box::new(OpenOptions::new().append(true).open("/dev/full").unwrap()));
     assert!(matches!(AuditLog::open_on(options, clock(), maker), Err(AuditFault::Io { .. })));
+}
+
+#[test]
+fn memory_is_kept_only_of_what_is_not_on_the_disk_and_of_the_page_that_is_not_full() {
+    let folder = TempDir::new().unwrap();
+    let options = Options { durability: Durability::Each, ..options(folder.path()) };
+    let (log, disk) = open_faulty(&options);
+    for i in 0..200 {
+        record(&log, [format!("r{i}")]);
+        wait_until(|| log.state().requests > i);
+    }
+    log.close(Duration::from_secs(5)).unwrap();
+    let told = disk.forgotten.lock().unwrap().clone();
+    let mut end = 0;
+    for (from, to) in &told {
+        assert!(*from == end && to >= from && to % 4096 == 0, "{told:?}");
+        end = *to;
+    }
+    let length = fs::metadata(&segments(&options.directory).unwrap()[0].1).unwrap().len();
+    assert!(length - end < 4096 && end > 0, "{end} of {length}");
+    verified(&options);
 }
