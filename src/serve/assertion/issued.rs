@@ -61,7 +61,7 @@ impl Issued {
 
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.0.iter().map(|set| set.lock().unwrap().entries.len()).sum()
+        self.0.iter().map(|set| set.lock().unwrap_or_else(PoisonError::into_inner).entries.len()).sum()
     }
 }
 

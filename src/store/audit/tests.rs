@@ -366,7 +366,7 @@ fn the_newest_head_comes_beside_the_log_though_nothing_more_is_written() {
         record(&log, [format!("r{i}")]);
         wait_until(|| log.state().requests > i && log.state().heads > i);
     }
-    let newest = || entries(&options).into_iter().filter(|entry| entry["kind"] == "head").last().unwrap();
+    let newest = || entries(&options).into_iter().rfind(|entry| entry["kind"] == "head").unwrap();
     let beside = || fs::read_to_string(options.directory.join("head")).unwrap();
     wait_until(|| newest()["note"].as_str() == Some(&beside()));
     assert!(verified(&options).report.heads > 20);
