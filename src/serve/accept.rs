@@ -144,7 +144,8 @@ where
         };
         let deadline = tokio::time::Instant::from_std(visit.accepted_at) + settings.handshake_timeout;
         if settings.proxy_protocol {
-            match self.introduce(&mut tcp, &mut conn, deadline).await {
+            // What is rare is in boxes of its own: the task of a connection has room for its largest part, all its long life.
+            match Box::pin(self.introduce(&mut tcp, &mut conn, deadline)).await {
                 Ok(exempt) => match self.count(slot, &visit.frontage, conn.peer, exempt) {
                     Ok(counted) => {
                         slot = counted;
@@ -152,7 +153,7 @@ where
                     }
                     Err(reason) => return self.reject(tcp, &settings.name, reason),
                 },
-                Err(reason) => return self.turn_away(tcp, conn, reason).await,
+                Err(reason) => return Box::pin(self.turn_away(tcp, conn, reason)).await,
             }
         }
         let (transport, protocol) = match tls {
@@ -165,7 +166,7 @@ where
                         self.house.front.tls_handshake(&settings.name, &outcome);
                         if outcome == Handshake::Uncertified {
                             let refusal = Refusal::new(Code::NetworkDenied, "no client certificate that is good");
-                            self.house.front.turned_away(&Arc::new(conn), refusal).await;
+                            Box::pin(self.house.front.turned_away(&Arc::new(conn), refusal)).await;
                         }
                         return;
                     }
@@ -182,7 +183,7 @@ where
         let wire = Box::new(wire);
         match (&settings.kind, protocol) {
             (ListenerKind::Redirect { https_port }, _) => {
-                redirect::run(wire, *https_port, settings, &self.house).await;
+                Box::pin(redirect::run(wire, *https_port, settings, &self.house)).await;
             }
             (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http1) => {
                 http1::run(wire, settings, &self.house).await;

@@ -49,7 +49,7 @@ where
                 }
                 return wire.close().await;
             }
-            Read::Refused(refusal, glimpse) => return refuse(wire, house, refusal, glimpse).await,
+            Read::Refused(refusal, glimpse) => return Box::pin(refuse(wire, house, refusal, glimpse)).await,
         };
         let head = taken.head;
         // Mostly nobody holds that of the request before any more.
@@ -99,7 +99,7 @@ where
         if conn.requests() == before {
             // Our grammar is the stricter one, so this does not happen; were it otherwise, pingora has answered by itself.
             let refusal = Refusal::new(Code::RequestMalformed, UNREAD);
-            house.front.refuse(&conn, refusal, Glimpse::default()).await;
+            Box::pin(house.front.refuse(&conn, refusal, Glimpse::default())).await;
             return;
         }
         let Some(reused) = reused else { return };
