@@ -278,10 +278,10 @@ impl Handles {
         self
     }
 
-    /// A number that is spread as hashes are, and tells users and sessions apart, though not for certain.
+    /// A number that is spread as hashes are, and tells users, sessions and tokens apart, though not for certain.
     pub fn number(&self) -> u64 {
         let of = |handle: &Handle| handle.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let sessions = [self.session, self.own].into_iter().flatten();
+        let sessions = [self.session, self.own, self.token].into_iter().flatten();
         sessions.fold(of(&self.subject_within), |number, session| number ^ of(&session))
     }
 

@@ -1,13 +1,18 @@
 //! Assertions that were signed a moment ago: a bounded table in sets, as that of verified tokens ([`super::super::tokens`]).
 use super::{About, Signed};
+use foldhash::fast::RandomState;
 use http::HeaderValue;
+use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Entries of one set.
 const WAYS: usize = 8;
 
 /// The table. Nothing grows beyond its capacity; a full set gives up the entry that was used longest ago.
-pub(super) struct Issued(Vec<Mutex<Set>>);
+pub(super) struct Issued {
+    sets: Vec<Mutex<Set>>,
+    hasher: RandomState,
+}
 
 #[derive(Default)]
 struct Set {
@@ -25,7 +30,8 @@ struct Entry {
 impl Issued {
     /// A table for about `capacity` assertions, rounded up to whole sets.
     pub(super) fn new(capacity: usize) -> Issued {
-        Issued(std::iter::repeat_with(Mutex::default).take(capacity.div_ceil(WAYS)).collect())
+        let sets = std::iter::repeat_with(Mutex::default).take(capacity.div_ceil(WAYS)).collect();
+        Issued { sets, hasher: RandomState::default() }
     }
 
     /// What was signed about this and still serves at `now_s`. A clock that went back behind the signing finds nothing.
@@ -54,14 +60,17 @@ impl Issued {
     }
 
     fn set(&self, about: &About) -> Option<MutexGuard<'_, Set>> {
-        let index = about.identity.handles.number().checked_rem(self.0.len() as u64)?;
-        let set = self.0.get(usize::try_from(index).ok()?)?;
+        // All that one caller may have many of: tokens, tenants, upstreams.
+        let About { identity, tenant, upstream } = about;
+        let number = self.hasher.hash_one((identity.handles.number(), identity.issued_at, tenant, upstream));
+        let index = number.checked_rem(self.sets.len() as u64)?;
+        let set = self.sets.get(usize::try_from(index).ok()?)?;
         Some(set.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.0.iter().map(|set| set.lock().unwrap_or_else(PoisonError::into_inner).entries.len()).sum()
+        self.sets.iter().map(|set| set.lock().unwrap_or_else(PoisonError::into_inner).entries.len()).sum()
     }
 }
 
@@ -70,6 +79,27 @@ mod tests {
     use super::*;
     use crate::serve::fixtures::identity;
     use std::sync::Arc;
+
+    #[test]
+    fn one_caller_with_many_tokens_and_upstreams_is_remembered() {
+        let issued = Issued::new(20_000);
+        let about = |token: u64, upstream: u64| {
+            let identity = identity("idp", "service", 10_000);
+            About {
+                identity: Arc::new(decide::facts::Identity { issued_at: token, ..identity }),
+                tenant: None,
+                upstream: format!("upstream-{upstream}").into(),
+            }
+        };
+        let all = || (0..20).flat_map(|token| (0..20).map(move |upstream| (token, upstream)));
+        for (token, upstream) in all() {
+            let signed = Signed { value: HeaderValue::from(token * 100 + upstream), from_s: 0, until_s: 30 };
+            issued.insert(about(token, upstream), signed, 0);
+        }
+        let known = all().filter(|(token, upstream)| issued.find(&about(*token, *upstream), 1).is_some()).count();
+        // By chance, more than eight of 400 may share one of 2,500 sets.
+        assert!(known > 395, "{known}");
+    }
 
     #[test]
     fn it_forgets_but_never_errs_and_stays_in_its_bounds() {
