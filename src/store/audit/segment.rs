@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 
+/// What stays in memory for whoever follows the log, such as a shipper that is some seconds behind.
+const FOLLOWED: u64 = 16 << 20;
 /// Size of the pages in which the kernel keeps files, or a multiple of it.
 const PAGE: u64 = 4096;
 
@@ -59,7 +61,7 @@ pub(super) struct Segment {
 impl Segment {
     /// A segment of which `len` bytes are whole entries on the disk.
     pub fn new(first: u64, medium: Box<dyn Medium>, len: u64) -> Segment {
-        Segment { first, medium, safe: len, forgotten: len - len % PAGE, pending: Vec::new(), written: 0, torn: false }
+        Segment { first, medium, safe: len, forgotten: 0, pending: Vec::new(), written: 0, torn: false }
     }
 
     /// Bytes of the file, once everything is written.
@@ -118,10 +120,12 @@ impl Segment {
         }
         self.settle();
         // A log that nobody reads is not to push out of memory what others read, and what is written next finds warm pages.
-        // The page that is not full is written to again, and stays.
-        let full = self.safe - self.safe % PAGE;
-        self.medium.forget(self.forgotten, full);
-        self.forgotten = full;
+        // The newest stays: it is read by whoever follows the log, and the page that is not full is written to again.
+        let old = self.safe.saturating_sub(FOLLOWED) / PAGE * PAGE;
+        if old > self.forgotten {
+            self.medium.forget(self.forgotten, old);
+            self.forgotten = old;
+        }
         Ok(())
     }
 
