@@ -1,8 +1,8 @@
 //! The stream of a client's connection: small buffers, a request head read before anybody else sees it, and the end of one
 //! request told apart from the beginning of the next.
-mod proxied;
 mod carry;
 mod goodbye;
+mod proxied;
 
 use super::frames::Frames;
 use super::limits::Slot;
@@ -277,9 +277,10 @@ impl Wire {
                 None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             };
         }
-        if self.outbound.is_empty() {
-            self.outbound.reserve(WRITE_USUAL);
-        }
+        // In three sizes, and never more than may wait.
+        let needed = self.outbound.len() + buf.len();
+        let room = [WRITE_USUAL, WRITE_CAPACITY].into_iter().find(|room| needed <= *room).unwrap_or(capacity);
+        self.outbound.reserve_exact(room.saturating_sub(self.outbound.len()));
         self.outbound.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
