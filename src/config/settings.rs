@@ -260,6 +260,8 @@ pub struct TlsProfile {
     pub tls12: bool,
     /// Key exchange groups in order of preference, IANA names.
     pub groups: Vec<String>,
+    /// Cipher suites in order of preference, by their names in TLS 1.3.
+    pub ciphers: Vec<String>,
 }
 
 /// `tls.session_tickets:`

@@ -1,4 +1,5 @@
 //! TLS on our side: one provider for the whole process, and per listener who may connect, how, and with which certificate.
+mod ciphers;
 mod clients;
 mod edge;
 mod tickets;
@@ -150,6 +151,7 @@ impl TlsAcceptor {
     async fn shake_hands(&self, tcp: TcpStream) -> Result<Secured, Handshake> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(failed)?;
         let server_name = hello.client_hello().server_name().map(str::to_ascii_lowercase);
+        let slow_aes = ciphers::prefers_chacha(hello.client_hello().cipher_suites());
         let configs = self.configs();
         let chosen = configs
             .certificates
@@ -162,6 +164,7 @@ impl TlsAcceptor {
             let _ = tcp.shutdown().await;
             return Err(Handshake::UnknownName);
         };
+        let config = if slow_aes { in_the_clients_order(&config) } else { config };
         let handshake = {
             // What costs a handshake most is done here and now. So many at once, and everybody else in between: others
             // wait for a few handshakes, not for all that a flood has begun.
@@ -229,6 +232,7 @@ fn base_config(
 ) -> Result<ServerConfig, String> {
     let mut provider = (*provider()).clone();
     provider.kx_groups = profile.groups.iter().map(|name| group(name)).collect::<Result<_, _>>()?;
+    provider.cipher_suites = ciphers::suites(&profile.ciphers)?;
     let versions: &[&rustls::SupportedProtocolVersion] =
         if profile.tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
     let builder = ServerConfig::builder_with_provider(Arc::new(provider))
@@ -261,9 +265,17 @@ fn base_config(
         (Callers::Edge(_), _) => config.send_tls13_tickets = 0,
     }
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ignore_client_order = true;
     // 0-RTT data can be replayed (RFC 8446, 8).
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// The same, for clients whose best cipher is not ours.
+fn in_the_clients_order(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.ignore_client_order = false;
+    Arc::new(config)
 }
 
 fn group(name: &str) -> Result<&'static dyn rustls::crypto::SupportedKxGroup, String> {

@@ -78,6 +78,9 @@ fn compare_listeners(old: &Arc<Listener>, new: &Arc<Listener>, lines: &mut Lines
             lines.when(after.groups.iter().any(|group| !before.groups.contains(group)), || {
                 format!("listener `{name}` accepts more key exchange groups")
             });
+            lines.when(after.ciphers.iter().any(|cipher| !before.ciphers.contains(cipher)), || {
+                format!("listener `{name}` accepts more cipher suites")
+            });
         }
         (ListenerKind::Tls { .. } | ListenerKind::Redirect { .. }, ListenerKind::Plaintext) => {
             lines.when(true, || format!("listener `{name}` serves without TLS"));

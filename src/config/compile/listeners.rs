@@ -4,8 +4,8 @@ mod edge;
 use super::ways::certificates::Authorities;
 use super::{Compiler, Noun};
 use crate::config::Complaint;
+use crate::config::options::{CIPHERS, KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::options::{ClientHeaderOption, ClientIpOptions, ListenerOptions, ProtocolOption, ProxyProtocol};
-use crate::config::options::{KNOWN_GROUPS, MODERN_GROUPS};
 use crate::config::options::{RedirectOption, TlsVersion};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
@@ -170,7 +170,8 @@ impl Compiler<'_> {
             let message = format!("listener `{}` needs certificates, and there is no `tls`", listener.value);
             self.report.hinted(listener.at, message, Some(hint));
         }
-        let modern = TlsProfile { tls12: false, groups: MODERN_GROUPS.iter().map(|g| (*g).to_owned()).collect() };
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let modern = TlsProfile { tls12: false, groups: all(&MODERN_GROUPS), ciphers: all(&CIPHERS) };
         let Some(name) = name else { return modern };
         let written = self.tree.get("tls").and_then(|tls| tls.get("profiles"));
         let known: Vec<&str> =
@@ -178,17 +179,25 @@ impl Compiler<'_> {
         self.refer(Noun::TlsProfile, name, known.into_iter());
         let profile = self.options.tls.as_ref().and_then(|tls| tls.profiles.find(name));
         let Some(profile) = profile else { return modern };
-        for group in profile.groups.iter().filter(|g| !KNOWN_GROUPS.contains(&g.as_str())) {
-            let hint =
-                nearest(&group.value, KNOWN_GROUPS.iter()).unwrap_or(format!("there are {}", KNOWN_GROUPS.join(", ")));
-            self.report.hinted(group.at, format!("unknown key exchange group `{}`", group.value), Some(hint));
-        }
+        let known = |what: &str, written: &[Spanned<String>], known: &[&str]| {
+            for unknown in written.iter().filter(|one| !known.contains(&one.as_str())) {
+                let hint =
+                    nearest(&unknown.value, known.iter()).unwrap_or_else(|| format!("there are {}", known.join(", ")));
+                self.report.hinted(unknown.at, format!("unknown {what} `{}`", unknown.value), Some(hint));
+            }
+        };
+        known("key exchange group", &profile.groups, &KNOWN_GROUPS);
+        known("cipher suite", &profile.ciphers, &CIPHERS);
         if profile.groups.is_empty() {
             self.report.problem(name.at, format!("TLS profile `{}` has no groups", name.value));
+        }
+        if profile.ciphers.is_empty() {
+            self.report.problem(name.at, format!("TLS profile `{}` has no cipher suites", name.value));
         }
         TlsProfile {
             tls12: profile.min_version == TlsVersion::Tls12,
             groups: profile.groups.iter().map(|group| group.value.clone()).collect(),
+            ciphers: profile.ciphers.iter().map(|cipher| cipher.value.clone()).collect(),
         }
     }
 

@@ -129,6 +129,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "gateway.yaml:5:39 TLS profile `old` is not used by any listener (remove it)",
     ),
     (
+        "{address: \"127.0.0.1:8443\"}\ntls: {certificates: certs}",
+        "{address: \"127.0.0.1:8443\", tls: old}\ntls: {certificates: certs, profiles: {old: {ciphers: [AES_256_GCM, TLS_AES_256_GCM_SHA348]}}}",
+        "gateway.yaml:5:55 unknown cipher suite `AES_256_GCM` (there are TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256)\ngateway.yaml:5:68 unknown cipher suite `TLS_AES_256_GCM_SHA348` (did you mean `TLS_AES_256_GCM_SHA384`?)",
+    ),
+    (
+        "{address: \"127.0.0.1:8443\"}\ntls: {certificates: certs}",
+        "{address: \"127.0.0.1:8443\", tls: old}\ntls: {certificates: certs, profiles: {old: {ciphers: []}}}",
+        "gateway.yaml:4:44 TLS profile `old` has no cipher suites",
+    ),
+    (
         "algorithms: [ES256]",
         "algorithms: [none]",
         "gateway.yaml:7:74 `none` is not an allowed algorithm (only signatures with public keys are accepted: `RS256`, `PS256`, `ES256`, `ES384`, `EdDSA`)",

@@ -51,7 +51,7 @@ fn both_versions() -> ListenerKind {
     let groups = ["X25519", "secp256r1"].map(str::to_owned).to_vec();
     ListenerKind::Tls {
         protocols: vec![Protocol::Http2, Protocol::Http1],
-        profile: TlsProfile { tls12: true, groups },
+        profile: TlsProfile { tls12: true, groups, ciphers: ciphers() },
         tickets: None,
     }
 }

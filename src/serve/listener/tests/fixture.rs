@@ -208,9 +208,13 @@ pub(super) fn modern() -> ListenerKind {
     let groups = ["X25519MLKEM768", "X25519", "secp256r1"].map(str::to_owned).to_vec();
     ListenerKind::Tls {
         protocols: vec![Protocol::Http2, Protocol::Http1],
-        profile: TlsProfile { tls12: false, groups },
+        profile: TlsProfile { tls12: false, groups, ciphers: ciphers() },
         tickets: None,
     }
+}
+
+pub(super) fn ciphers() -> Vec<String> {
+    crate::config::options::CIPHERS.map(str::to_owned).to_vec()
 }
 
 /// A running listener.
@@ -289,7 +293,17 @@ pub(super) fn client_showing(
     versions: &[&'static rustls::SupportedProtocolVersion],
     pair: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider())
+    client_by(provider(), alpn, versions, pair)
+}
+
+/// A client with cryptography of its own.
+pub(super) fn client_by(
+    provider: Arc<rustls::crypto::CryptoProvider>,
+    alpn: &[&str],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    pair: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()

@@ -19,14 +19,50 @@ async fn modern_refuses_tls_12_and_another_profile_admits_it() {
     assert!(error.to_string().contains("ProtocolVersion"), "{error}");
     until(|| gate.front.handshakes.lock().unwrap().contains(&Handshake::Failed)).await;
 
-    let profile = TlsProfile { tls12: true, groups: vec!["X25519MLKEM768".into(), "secp256r1".into()] };
+    let groups = vec!["X25519MLKEM768".into(), "secp256r1".into()];
+    let profile = TlsProfile { tls12: true, groups, ciphers: ciphers() };
     let both = ListenerKind::Tls { protocols: vec![Protocol::Http1], profile, tickets: None };
     let gate = Gate::open(settings(both)).await;
     let mut tls = gate.tls(&old, "main.example").await.unwrap();
     let answer = ask(&mut tls, &get("/", "main.example")).await.unwrap();
-    assert_eq!(answer.header("x-tls"), Some("1.2 secp256r1 TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 false"));
+    assert_eq!(answer.header("x-tls"), Some("1.2 secp256r1 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 false"));
     let new = gate.tls(&client(&["http/1.1"]), "main.example").await.unwrap();
     assert_eq!(new.get_ref().1.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_order_of_ciphers_counts_but_for_clients_that_have_no_fast_aes() {
+    use rustls::crypto::aws_lc_rs::cipher_suite as suite;
+    const ONE: &str = "TLS_AES_128_GCM_SHA256";
+    const TWO: &str = "TLS_AES_256_GCM_SHA384";
+    const CHACHA: &str = "TLS_CHACHA20_POLY1305_SHA256";
+    let (one, two, chacha) =
+        (suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_AES_256_GCM_SHA384, suite::TLS13_CHACHA20_POLY1305_SHA256);
+    for (ours, theirs, taken) in [
+        (vec![ONE, TWO, CHACHA], vec![two, one, chacha], Some(ONE)),
+        (vec![TWO, ONE, CHACHA], vec![one, two], Some(TWO)),
+        (vec![ONE, TWO, CHACHA], vec![two], Some(TWO)),
+        (vec![ONE, TWO, CHACHA], vec![chacha, one, two], Some(CHACHA)),
+        (vec![ONE, TWO], vec![chacha, two, one], Some(TWO)),
+        (vec![TWO, CHACHA], vec![one, chacha], Some(CHACHA)),
+        // Keys of 256 bits, and nothing else.
+        (vec![TWO, CHACHA], vec![one], None),
+    ] {
+        let groups = vec!["X25519".into()];
+        let profile = TlsProfile { tls12: false, groups, ciphers: ours.iter().map(|&name| name.into()).collect() };
+        let gate =
+            Gate::open(settings(ListenerKind::Tls { protocols: vec![Protocol::Http1], profile, tickets: None })).await;
+        let mut provider = (*crate::serve::tls::provider()).clone();
+        provider.cipher_suites.clone_from(&theirs);
+        let client = Arc::new(client_by(Arc::new(provider), &["http/1.1"], &[&rustls::version::TLS13], None));
+        let Ok(mut tls) = gate.tls(&client, "main.example").await else {
+            assert_eq!(taken, None, "{ours:?} {theirs:?}");
+            continue;
+        };
+        let answer = ask(&mut tls, &get("/", "main.example")).await.unwrap();
+        let told = format!("1.3 X25519 {} false", taken.unwrap_or("none"));
+        assert_eq!(answer.header("x-tls"), Some(told.as_str()), "{ours:?} {theirs:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -283,7 +319,7 @@ async fn plaintext_on_a_tls_port_is_no_handshake() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_group_is_told_at_the_start() {
     let gate = Gate::open(settings(modern())).await;
-    let profile = TlsProfile { tls12: false, groups: vec!["X448".into()] };
+    let profile = TlsProfile { tls12: false, groups: vec!["X448".into()], ciphers: ciphers() };
     let listener = settings(ListenerKind::Tls { protocols: vec![Protocol::Http1], profile, tickets: None });
     let mut given = crate::serve::inherited::Inherited::none();
     let error =
