@@ -1,6 +1,7 @@
 //! The accept loop: takes connections as fast as the permits allow and gives each a task of its own.
 use super::arrivals::Arrivals;
 use super::drain;
+use super::in_place::in_place;
 use super::lane::Handover;
 use super::limits::{PerAddress, Rejection, Slot};
 use super::listener::{Bound, ConnInfo, Front, Frontage, House};
@@ -17,6 +18,7 @@ use decide::refusal::{Code, Refusal};
 use pingora_core::apps::HttpServerApp;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -90,13 +92,14 @@ where
                 let counted = Counted::new(self.clone(), settings.name.clone());
                 let visit = Visit { frontage, peer, trusted_peer, accepted_at: Instant::now() };
                 let mut cut = self.house.drain.watch_cut();
-                tokio::spawn(async move {
+                tokio::spawn(in_place(|| async move {
+                    let received = pin!(counted.door.receive(tcp, visit, slot));
                     tokio::select! {
-                        () = counted.door.receive(tcp, visit, slot) => {}
+                        () = received => {}
                         // What is dropped here gives account of itself all the same.
                         () = drain::begun(&mut cut) => {}
                     }
-                });
+                }));
             }
             Err(reason) => self.reject(tcp, &settings.name, reason),
         }
@@ -145,7 +148,7 @@ where
         let deadline = tokio::time::Instant::from_std(visit.accepted_at) + settings.handshake_timeout;
         if settings.proxy_protocol {
             // What is rare is in boxes of its own: the task of a connection has room for its largest part, all its long life.
-            match Box::pin(self.introduce(&mut tcp, &mut conn, deadline)).await {
+            match in_place(|| self.introduce(&mut tcp, &mut conn, deadline)).await {
                 Ok(exempt) => match self.count(slot, &visit.frontage, conn.peer, exempt) {
                     Ok(counted) => {
                         slot = counted;
@@ -160,7 +163,7 @@ where
             None => (Transport::Plain(tcp), Protocol::Http1),
             Some(acceptor) => {
                 // In a box of its own: its kilobytes are given back before the connection's long life begins.
-                let secured = match Box::pin(acceptor.accept(tcp, deadline)).await {
+                let secured = match in_place(|| acceptor.accept(tcp, deadline)).await {
                     Ok(secured) => secured,
                     Err(outcome) => {
                         self.house.front.tls_handshake(&settings.name, &outcome);
@@ -189,7 +192,7 @@ where
                 http1::run(wire, settings, &self.house).await;
             }
             (ListenerKind::Tls { .. } | ListenerKind::Plaintext, Protocol::Http2) => {
-                Box::pin(http2::run(wire, settings, &self.house)).await;
+                in_place(|| http2::run(wire, settings, &self.house)).await;
             }
         }
     }

@@ -5,6 +5,7 @@ mod tests;
 use crate::serve::active::Active;
 use crate::serve::client::Client;
 use crate::serve::gateway::Shared;
+use crate::serve::in_place::in_place;
 use crate::serve::listener::ConnInfo;
 use crate::serve::sessions::Hand;
 use crate::serve::ways::{self, Way};
@@ -18,6 +19,7 @@ use decide::rules::{API_KEY, Csrf, FieldKey, FieldSource, Found, KeyPart, Seat};
 use decide::{body, csrf};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,7 +70,7 @@ impl<'a> Answering<'a> {
                 let headers = client.asked().headers;
                 let Answering { shared, active, request, conn, facts, found, hand, .. } = self;
                 let way = Way { shared, active, request, headers, conn, facts, found, hand };
-                let (answer, shown) = ways::credential(way).await;
+                let (answer, shown) = pin!(ways::credential(way)).await;
                 self.shown = shown;
                 answer
             }
@@ -150,7 +152,7 @@ impl<'a> Answering<'a> {
         };
         let reading = if is_shared(limits, stage) {
             // Boxed, so that requests without such a limit do not carry the room for it.
-            match Box::pin(active.quotas.take_shared(limits, stage, &key, dues)).await {
+            match in_place(|| active.quotas.take_shared(limits, stage, &key, dues)).await {
                 Ok(reading) => reading,
                 Err(Silent { limit }) => {
                     return Answer::Unavailable(format!("limit `{limit}` needs its store, which is silent"));

@@ -1,6 +1,7 @@
 //! HTTP/1 connections: each head is read under a deadline and judged on its raw bytes before pingora may see it.
 use super::drain;
 use super::head::{After, Read, read_head};
+use super::in_place::in_place;
 use super::lane::{Turn, UNREAD};
 use super::listener::{Front, Glimpse, House, Reply};
 use super::live::{LEASH, Leash};
@@ -60,7 +61,7 @@ where
         wire.hold(leash.clone());
         let before = conn.requests();
         // In a box of its own: its kilobytes are given back before the connection waits again.
-        let carried = LEASH.scope(leash.clone(), Box::pin(house.front.carry(&mut wire, taken)));
+        let carried = LEASH.scope(leash.clone(), in_place(|| house.front.carry(&mut wire, taken)));
         let turn = tokio::select! {
             biased;
             turn = carried => turn,

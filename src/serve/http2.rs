@@ -181,7 +181,8 @@ where
                     refusal = Some(Refusal::new(Code::QuotaExceeded, cause).retry_after(1));
                 }
                 // In a box: it changes hands several times.
-                streams.push(serve(house, &conn, &shutdown, Box::new(session), refusal, place));
+                let session = Box::new(session);
+                streams.push(|| serve(house, &conn, &shutdown, session, refusal, place));
             }
             Ok(Some(H2Accept::Rejected)) => {
                 account.surfaced();
@@ -232,14 +233,15 @@ async fn serve<A, F>(
         return Box::pin(refuse(&*house.front, conn, session, refusal)).await;
     }
     let leash = Arc::new(Leash::default());
-    let carried = async {
-        let Some(session) = house.front.carry_stream(session, conn).await else { return };
+    // Pinned where they stand: a future that is handed on is copied.
+    let carried = pin!(async {
+        let Some(session) = pin!(house.front.carry_stream(session, conn)).await else { return };
         let handover = session.req_header().extensions.get::<Arc<Handover>>().cloned();
         house.app.process_new_http(ServerSession::new_http2(*session), shutdown).await;
         if let Some(handover) = handover {
             handover.clear();
         }
-    };
+    });
     tokio::select! {
         biased;
         () = LEASH.scope(leash.clone(), carried) => {}

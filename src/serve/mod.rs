@@ -6,6 +6,7 @@ pub mod listener;
 pub mod accept;
 mod arrivals;
 pub mod doors;
+mod in_place;
 pub mod handover;
 pub mod inherited;
 pub mod listening;

@@ -11,12 +11,14 @@ mod session;
 use crate::serve::active::Active;
 use crate::serve::client_certificates::Worth;
 use crate::serve::gateway::Shared;
+use crate::serve::in_place::in_place;
 use crate::serve::listener::ConnInfo;
 use crate::serve::sessions::Hand;
 use decide::facts::{Answer, Carrier, Credential, Facts};
 use decide::request::Request;
 use decide::rules::{Accept, Access, Found};
 use http::HeaderMap;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
 use bearer::Scheme;
@@ -61,21 +63,21 @@ pub(super) async fn credential(way: Way<'_>) -> (Answer, Option<Carrier>) {
     for one in accept {
         let answer = match one {
             Accept::Bearer { .. } => match scheme {
-                Some(Scheme::Bearer) => Some(bearer::verify(way, token, accept).await),
+                Some(Scheme::Bearer) => Some(pin!(bearer::verify(way, token, accept)).await),
                 Some(Scheme::Dpop) | None => None,
             },
             Accept::Dpop { .. } => match scheme {
                 // Boxed, so that requests without proofs do not carry the room for them.
-                Some(Scheme::Dpop) => Some(Box::pin(dpop::verify(way, token, accept)).await),
+                Some(Scheme::Dpop) => Some(in_place(|| dpop::verify(way, token, accept)).await),
                 Some(Scheme::Bearer) | None => None,
             },
             Accept::Cookie { name, issuer } => cookie::verify(way, name, issuer).await,
             // Boxed, so that routes without sessions do not carry the room for it.
-            Accept::Session { cookie } => Box::pin(session::verify(way, cookie)).await,
+            Accept::Session { cookie } => in_place(|| session::verify(way, cookie)).await,
             // Boxed, so that requests of other routes do not carry the room for it.
-            Accept::AppSession { cookie, name } => Box::pin(app_session::verify(way, cookie, name)).await,
-            Accept::ExtAuth { name, .. } => Box::pin(ext_auth::verify(way, name)).await,
-            Accept::ApiKey { header, keys } => Box::pin(api_key::verify(way, header, keys)).await,
+            Accept::AppSession { cookie, name } => in_place(|| app_session::verify(way, cookie, name)).await,
+            Accept::ExtAuth { name, .. } => in_place(|| ext_auth::verify(way, name)).await,
+            Accept::ApiKey { header, keys } => in_place(|| api_key::verify(way, header, keys)).await,
             Accept::Certificate { name } => match certificate::verify(way, name) {
                 Some(Worth::Decided(answer)) => Some(answer),
                 Some(Worth::Other(cause)) => {

@@ -1,14 +1,15 @@
 //! The requests of one connection, each on its stream. They run within the connection's own task: no request wakes another
 //! task, and answers that are ready at the same time leave together.
+use crate::serve::in_place::in_place;
 use futures_util::future::{CatchUnwind, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-/// Requests under way.
-pub(super) struct Streams<F>(FuturesUnordered<CatchUnwind<AssertUnwindSafe<F>>>);
+/// Requests under way, each in a box of its own: to move it here would be to copy it several times.
+pub(super) struct Streams<F>(FuturesUnordered<CatchUnwind<AssertUnwindSafe<Pin<Box<F>>>>>);
 
 impl<F: Future<Output = ()>> Streams<F> {
     pub(super) fn new() -> Self {
@@ -20,9 +21,9 @@ impl<F: Future<Output = ()>> Streams<F> {
     }
 
     /// One more, which begins with the next [`Streams::poll_ended`].
-    pub(super) fn push(&mut self, stream: F) {
+    pub(super) fn push(&mut self, stream: impl FnOnce() -> F) {
         // A bug that ends one request is none of the others' business; the codec resets its stream.
-        self.0.push(AssertUnwindSafe(stream).catch_unwind());
+        self.0.push(AssertUnwindSafe(in_place(stream)).catch_unwind());
     }
 
     /// Lets all that can go on do so. Completes when some have ended.

@@ -6,6 +6,7 @@ use decide::rules::Accept;
 use decide::token;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// How a token is sent.
@@ -42,7 +43,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, &'sta
 /// Verifies a bearer token.
 pub(super) async fn verify(way: Way<'_>, token: &str, accept: &[Accept]) -> Answer {
     let issuers = accept.iter().filter(|one| one.carrier() == Carrier::Bearer).filter_map(Accept::voucher);
-    judge(way, token, issuers, Carrier::Bearer).await
+    pin!(judge(way, token, issuers, Carrier::Bearer)).await
 }
 
 /// Verifies a token with whichever accepted issuer made it. Where there are several, the token's own word only chooses
@@ -65,7 +66,7 @@ pub(super) async fn judge(way: Way<'_>, token: &str, names: impl Iterator<Item =
     match chosen {
         Some(ring) => {
             let unheld = |thumbprint: &str| certificate::unheld(way, thumbprint);
-            ring.verify_held(token, way.facts.at_s(), carrier, unheld).await
+            pin!(ring.verify_held(token, way.facts.at_s(), carrier, unheld)).await
         }
         None => invalid("no accepted issuer made this token"),
     }
