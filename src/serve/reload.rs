@@ -79,6 +79,8 @@ pub async fn supervise(running: &Running, load: Loader, hangups: Hangups) -> std
             running.notifier.reloading();
         }
         let report = attempt(running, &load, trigger, ask.as_ref().is_some_and(|ask| ask.dry_run)).await;
+        // What reading the files has taken; what was in force before follows once nobody holds it.
+        tokio::task::spawn_blocking(heap::give_back);
         if let Some(ask) = ask {
             ask.answer(report);
         }

@@ -47,7 +47,11 @@ impl Retired {
             let free = self.free();
             if !free.is_empty() {
                 // A thread that cannot be had frees it here and now, which is late and no harm.
-                let _ = tokio::task::spawn_blocking(move || drop(free)).await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    drop(free);
+                    heap::give_back();
+                })
+                .await;
             }
         }
     }
