@@ -46,7 +46,8 @@ pub struct User {
     /// In which tenant
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
-    /// Whose user, by the issuer's name in `gateway.yaml`. Need not be said where there is one issuer
+    /// Whose user, by the name in `gateway.yaml` of who vouches for them: an issuer, a service, an application. Need not be said
+    /// where there is only one
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
     /// Print what the gateway answers
@@ -81,7 +82,7 @@ struct Revoke {
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
     /// All sessions of an issuer, by its name in `gateway.yaml`; or whose session, user, token or key it is. Need not be
-    /// said where there is one issuer
+    /// said where only one can be meant: services and applications that vouch for people count, and `moat` for a token or key
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
     /// Yes, all sessions of the tenant or issuer

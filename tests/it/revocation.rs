@@ -9,7 +9,7 @@ mod users;
 use crate::harness::{Gateway, Output, moat};
 
 /// `moat sessions revoke ARGS`
-fn revoke(gateway: &Gateway, args: &[&str]) -> Output {
+pub fn revoke(gateway: &Gateway, args: &[&str]) -> Output {
     let admin = gateway.address("admin").to_string();
     moat(gateway.bundle.root(), &[&["sessions", "revoke", "--admin", &admin, "--actor", "olga"], args].concat())
 }

@@ -1,7 +1,7 @@
 //! Orders of operators about sessions: which are to end, and how many that would be.
 use super::answer::{problem, response, told};
 use super::{Desk, guard};
-use crate::config::settings::{Issuer, Snapshot};
+use crate::config::settings::Snapshot;
 use crate::serve::active::Active;
 use crate::serve::gateway::Shared;
 use crate::serve::own::sessions::{Look, held_for};
@@ -11,6 +11,7 @@ use crate::store::families::FamilyId;
 use crate::store::state::Kind;
 use bytes::Bytes;
 use decide::facts::Identity;
+use decide::policy::nearest;
 use decide::revocation::{FAMILIES, Mark, NEVER, OWN_SESSIONS, Target, Within};
 use decide::rules::{Seat, UnknownTenant};
 use decide::token::mint::OURS;
@@ -39,7 +40,7 @@ pub enum What {
     },
     /// All sessions of a user.
     Subject {
-        /// Whose user; may be absent where there is one issuer.
+        /// Whose user; may be absent where nobody else vouches for people.
         issuer: Option<String>,
         /// The user.
         subject: String,
@@ -53,14 +54,14 @@ pub enum What {
     },
     /// A token by its `jti`.
     Token {
-        /// Who issued it; may be absent where there is one issuer.
+        /// Who issued it; may be absent where nobody else vouches for people.
         issuer: Option<String>,
         /// Its id.
         id: String,
     },
     /// All tokens that a key signed, by its `kid`.
     Key {
-        /// Whose key; may be absent where there is one issuer.
+        /// Whose key; may be absent where nobody else vouches for people.
         issuer: Option<String>,
         /// Its id.
         id: String,
@@ -101,7 +102,7 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Whose {
-    /// Whose user, by its name in `gateway.yaml`; may be absent where there is one issuer.
+    /// Whose user, by its name in `gateway.yaml`; may be absent where nobody else vouches for people.
     pub issuer: Option<String>,
     /// The user.
     pub subject: String,
@@ -116,20 +117,8 @@ impl Whose {
         let seat = self.tenant.as_ref().map(|id| rules.seat(id, "operator"));
         let seat =
             seat.transpose().map_err(|_| format!("there is no tenant `{}`", self.tenant.as_deref().unwrap_or("")))?;
-        if let Some(name) = &self.issuer {
-            return Ok((name, seat));
-        }
-        let mut known = theirs(active);
-        match (known.next(), known.next()) {
-            (Some(only), None) => Ok((&only.rules.name, seat)),
-            (None, _) | (Some(_), Some(_)) => Err("there is not just one issuer: name one".to_owned()),
-        }
+        Ok((chosen(users(&active.snapshot), self.issuer.as_deref())?, seat))
     }
-}
-
-/// Issuers but our own.
-fn theirs(active: &Active) -> impl Iterator<Item = &Arc<Issuer>> {
-    active.snapshot.issuers.iter().filter(|issuer| *issuer.rules.name != *OURS)
 }
 
 /// What a request says; else how it is answered.
@@ -234,7 +223,11 @@ async fn is_family(shared: &Shared, id: &str) -> Result<bool, String> {
 impl What {
     /// The same with issuers by their `iss`; the error is for the operator.
     fn target<'a>(&'a self, active: &'a Active) -> Result<Target<'a>, String> {
-        let issuer = |name: &'a Option<String>| of(active, name.as_deref());
+        let snapshot = &active.snapshot;
+        let issuer =
+            |name: &'a Option<String>| Ok::<_, String>(iss(snapshot, chosen(users(snapshot), name.as_deref())?));
+        let signer =
+            |name: &'a Option<String>| Ok::<_, String>(iss(snapshot, chosen(signers(snapshot), name.as_deref())?));
         let target = match self {
             What::Session { issuer: None, id } => Target::Session { issuer: OWN_SESSIONS, id },
             What::Session { issuer: name, id } => Target::Session { issuer: issuer(name)?, id },
@@ -243,9 +236,9 @@ impl What {
                 Target::Subject { issuer: issuer(name)?, subject, within }
             }
             What::Tenant { id } => Target::Tenant { id },
-            What::Token { issuer: name, id } => Target::Token { issuer: issuer(name)?, id },
-            What::Key { issuer: name, id } => Target::Key { issuer: issuer(name)?, id },
-            What::Issuer { name } => Target::Issuer { issuer: of(active, Some(name))? },
+            What::Token { issuer: name, id } => Target::Token { issuer: signer(name)?, id },
+            What::Key { issuer: name, id } => Target::Key { issuer: signer(name)?, id },
+            What::Issuer { name } => Target::Issuer { issuer: iss(snapshot, chosen(users(snapshot), Some(name))?) },
         };
         let tenant = match &target {
             Target::Tenant { id } => Some(*id),
@@ -267,28 +260,39 @@ impl What {
     }
 }
 
-/// The `iss` of an issuer by its name, or of the only one that is not us; of whoever else says who somebody is, the name.
-fn of<'a>(active: &'a Active, name: Option<&'a str>) -> Result<&'a str, String> {
-    if let Some(name) = name {
-        return match active.snapshot.issuers.iter().find(|issuer| &*issuer.rules.name == name) {
-            Some(issuer) => Ok(&issuer.rules.issuer),
-            None if vouches(&active.snapshot, name) => Ok(name),
-            None => Err(format!("there is no issuer `{name}`")),
-        };
-    }
-    let mut known = theirs(active);
-    match (known.next(), known.next()) {
-        (Some(only), None) => Ok(&only.rules.issuer),
-        (Some(_), Some(_)) => Err("there are several issuers: name one".to_owned()),
-        (None, _) => Err("there is no issuer".to_owned()),
+/// The names of all who can say who a user is: issuers but our own, and ways in without tokens.
+fn users(snapshot: &Snapshot) -> Vec<&str> {
+    let issuers = snapshot.issuers.iter().map(|issuer| &*issuer.rules.name).filter(|name| *name != OURS);
+    let grant = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
+    let grant = grant.map(|grant| &*grant.issuer);
+    let certificates = snapshot.client_certificates.keys().map(|name| &**name);
+    let stores = snapshot.app_sessions.iter().map(|store| &*store.sessions.name);
+    let services = snapshot.ext_auth.iter().map(|service| &*service.name);
+    issuers.chain(grant).chain(certificates).chain(stores).chain(services).collect()
+}
+
+/// The names of all whose keys or token ids there may be: them, and ourselves where we sign tokens.
+fn signers(snapshot: &Snapshot) -> Vec<&str> {
+    let ours = snapshot.issuers.iter().map(|issuer| &*issuer.rules.name).find(|name| *name == OURS);
+    users(snapshot).into_iter().chain(ours).collect()
+}
+
+/// The one that is named, or the only one. A wrong guess would end nobody, and say that it had.
+fn chosen<'a>(known: Vec<&'a str>, name: Option<&str>) -> Result<&'a str, String> {
+    let listed = || known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match (name, known.as_slice()) {
+        (_, []) => Err("there is no issuer".to_owned()),
+        (None, [only]) => Ok(*only),
+        (None, _) => Err(format!("there is not just one issuer\n  hint: name one of {}", listed())),
+        (Some(name), _) => known.iter().copied().find(|known| *known == name).ok_or_else(|| {
+            let hint = nearest(name, known.iter().copied()).unwrap_or_else(|| format!("there are {}", listed()));
+            format!("there is no issuer `{name}`\n  hint: {hint}")
+        }),
     }
 }
 
-/// Whether it is the name of a way in without tokens, which is known by the name itself.
-fn vouches(snapshot: &Snapshot, name: &str) -> bool {
-    let grant = snapshot.sessions.browser.as_ref().and_then(|browser| browser.grant.as_ref());
-    grant.is_some_and(|grant| *grant.issuer == *name)
-        || snapshot.client_certificates.contains_key(name)
-        || snapshot.app_sessions.iter().any(|store| *store.sessions.name == *name)
-        || snapshot.ext_auth.iter().any(|service| *service.name == *name)
+/// The `iss` of an issuer; of whoever else says who somebody is, the name.
+fn iss<'a>(snapshot: &'a Snapshot, name: &'a str) -> &'a str {
+    let found = snapshot.issuers.iter().find(|issuer| &*issuer.rules.name == name);
+    found.map_or(name, |issuer| &issuer.rules.issuer)
 }

@@ -111,3 +111,22 @@ async fn a_token_that_comes_back_closes_what_its_family_has_open_and_no_other() 
     echoes(&mut kept, &app).await;
     assert_eq!(held(&gateway, &text(&other, "access_token")).await, "200");
 }
+
+/// A token of ours by its `jti`: beside an issuer it has to be said whose it is, or the order would end nobody's.
+#[tokio::test]
+async fn an_operator_ends_one_token_of_ours_and_says_that_it_is() {
+    let (gateway, _upstream) = start("").await;
+    let reply = open(&gateway, &Token::of("acme", &["cashier"])).await;
+    let access = text(&reply, "access_token");
+    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&access).unwrap().claims;
+    let token = ["--token-id", claims["jti"].as_str().unwrap()];
+    let unsaid = crate::revocation::revoke(&gateway, &token);
+    assert!(unsaid.code == Some(1) && unsaid.stderr.contains("name one of `workforce`, `moat`"), "{unsaid:?}");
+    assert_eq!(held(&gateway, &access).await, "200");
+    crate::revocation::ended(&gateway, &[&token[..], &["--issuer", "moat"]].concat());
+    assert_eq!(held(&gateway, &access).await, "401 session.revoked");
+    // People have a name with their own issuer only.
+    let nobody = crate::revocation::revoke(&gateway, &["--subject", "someone@acme", "--issuer", "moat"]);
+    assert!(nobody.code == Some(1) && nobody.stderr.contains("there is no issuer `moat`"), "{nobody:?}");
+    crate::revocation::ended(&gateway, &["--subject", "someone@acme"]);
+}

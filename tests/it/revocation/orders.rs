@@ -144,7 +144,10 @@ async fn orders_that_cannot_be_meant_are_refused_with_a_reason() {
     for (args, words) in [
         (&[][..], "nothing is named"),
         (&["--tenant", "acmee", "--yes"], "there is no tenant `acmee`"),
-        (&["--subject", "ann", "--issuer", "workforse"], "there is no issuer `workforse`"),
+        (
+            &["--subject", "ann", "--issuer", "workforse"],
+            "there is no issuer `workforse`\n  hint: did you mean `workforce`?",
+        ),
         (&["--session", "s", "--tenant", "acme"], "`--tenant` goes alone or with `--subject`"),
         (&["--tenant", "acme", "--issuer", "workforce"], "leave `--issuer` out"),
     ] {

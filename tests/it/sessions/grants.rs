@@ -99,3 +99,27 @@ async fn operators_end_the_sessions_of_the_applications_users() {
     crate::revocation::ended(&gateway, &["--issuer", "shop", "--yes"]);
     assert_eq!(me(&gateway, &bob).send().await.verdict(), "401 session.revoked");
 }
+
+/// Who is taken for another issuer's user would go on, and the operator would have read that all is done.
+#[tokio::test]
+async fn an_operator_says_whose_user_it_is_where_an_application_vouches_too() {
+    let (gateway, _upstream) = granting().await;
+    let ada = cookie(&login(&gateway, r#"{"subject":"ada"}"#).send().await).unwrap();
+    let admin = gateway.address("admin").to_string();
+    let moat = |args: &[&str]| {
+        crate::harness::moat(gateway.bundle.root(), &[args, &["--admin", &admin, "--subject", "ada"]].concat())
+    };
+    for (args, said) in [
+        (&["sessions", "revoke"][..], "there is not just one issuer\n  hint: name one of `workforce`, `shop`"),
+        (&["sessions", "list"], "there is not just one issuer\n  hint: name one of `workforce`, `shop`"),
+        (&["sessions", "list", "--issuer", "shp"], "there is no issuer `shp`\n  hint: did you mean `shop`?"),
+        (&["sessions", "list", "--issuer", "moat"], "there is no issuer `moat`\n  hint: there are `workforce`, `shop`"),
+        (&["sessions", "revoke", "--issuer", "nobody"], "no issuer `nobody`\n  hint: there are `workforce`, `shop`"),
+    ] {
+        let output = moat(args);
+        assert!(output.code == Some(1) && output.stderr.contains(said), "{args:?}: {output:?}");
+        assert_eq!(me(&gateway, &ada).send().await.verdict(), "200", "{args:?}");
+    }
+    let listed = moat(&["sessions", "list", "--issuer", "shop", "--tenant", "acme"]);
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 1), "{listed:?}");
+}

@@ -206,7 +206,12 @@ async fn an_operator_takes_a_factor_away_and_sessions_lose_what_it_added() {
     for (args, code, said) in [
         (&["remove", "someone@acme"][..], 1, "has no second factor"),
         (&["remove", "someone@acme", "--tenant", "acne"], 1, "there is no tenant `acne`"),
-        (&["remove", "someone@acme", "--tenant", "acme", "--issuer", "nobody"], 1, "has no second factor"),
+        (
+            &["remove", "someone@acme", "--tenant", "acme", "--issuer", "workforse"],
+            1,
+            "there is no issuer `workforse`\n  hint: did you mean `workforce`?",
+        ),
+        (&["show", "someone@acme", "--issuer", "nobody"], 1, "no issuer `nobody`\n  hint: there are `workforce`"),
         (&["remove", "else@acme", "--tenant", "acme"], 1, "has no second factor"),
     ] {
         let output = factors(args);

@@ -187,6 +187,8 @@ async fn cookies_of_express_are_checked_before_anybody_is_asked() {
     let told = crate::revocation::ended(&gateway, &["--session", &session, "--issuer", "shop"]);
     assert!(told.starts_with("ended: 1 tokens seen here lately"), "{told}");
     assert_eq!(verdict(&gateway, &signed("one", "luna")).await, "401 session.revoked");
+    let unsaid = crate::revocation::revoke(&gateway, &["--subject", "user-two"]);
+    assert!(unsaid.code == Some(1) && unsaid.stderr.contains("name one of `workforce`, `shop`"), "{unsaid:?}");
     crate::revocation::ended(&gateway, &["--subject", "user-two", "--issuer", "shop"]);
     assert_eq!(verdict(&gateway, &signed("two", "luna")).await, "401 session.revoked");
     assert_eq!(verdict(&gateway, &signed("three", "luna")).await, "200");

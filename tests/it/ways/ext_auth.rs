@@ -134,6 +134,9 @@ async fn a_service_is_asked_as_nginx_asks_and_believed_in_what_it_was_told_to_sa
     assert_eq!(upstream.seen().len(), before, "a refused request reached the application");
     assert_eq!(gateway.post(PAGE, "{}").header("authorization", "Bearer opaque").send().await.verdict(), "200");
 
+    let unsaid = crate::revocation::revoke(&gateway, &["--subject", "ann"]);
+    assert!(unsaid.code == Some(1) && unsaid.stderr.contains("one of `workforce`, `app-login`"), "{unsaid:?}");
+
     let metrics = gateway.metrics().await;
     let line = |result: &str| {
         metrics.lines().any(|l| l.starts_with("moat_authn_total{") && l.contains("\"asked\"") && l.contains(result))

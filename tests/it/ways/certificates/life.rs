@@ -170,6 +170,10 @@ async fn an_operator_ends_a_certificate_by_its_fingerprint() {
         Caller::new(&gateway, Some(client), true).once("GET", SHOWN, &[]).await.unwrap().verdict()
     };
     assert_eq!(verdict(&client).await, "200");
+    for whose in [["--key", &client.fingerprint()], ["--subject", "acme.partner.example"]] {
+        let unsaid = crate::revocation::revoke(&gateway, &[&whose[..], &["--yes"]].concat());
+        assert!(unsaid.code == Some(1) && unsaid.stderr.contains("name one of `workforce`, `partners`"), "{unsaid:?}");
+    }
     let admin = gateway.address("admin").to_string();
     let end = |args: &[&str]| {
         let output = moat(gateway.bundle.root(), &[&["sessions", "revoke", "--admin", &admin], args].concat());
