@@ -1,7 +1,7 @@
 //! Sessions of browsers: opened durably, used from memory, written down behind the requests, ended durably.
 //!
-//! A use is judged by what this process knows of the session, where it has read it within [`FRESH_MS`]; else it is read, which
-//! waits for no write. What a use changes (a handle was replaced, or came back; the session was used) is written behind the
+//! A use is judged by what this process knows of the session, where it has read it within [`FRESH_MS`], and within the leeway of
+//! a handle that was replaced; else it is read, which waits for no write. What a use changes (a handle was replaced, or came back; the session was used) is written behind the
 //! answer, and merged with whatever other replicas have written: should it be lost, the next use heals it
 //! (`decide::session::browser`). Nobody is refused by what may be old, with one exception: that a handle came back after its
 //! time, this process has seen with its own eyes.
@@ -25,10 +25,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a process goes by what it has read of a session, milliseconds.
+/// How long a process goes by what it has read of a session, milliseconds; no longer than a replaced handle is good.
 pub const FRESH_MS: u64 = 5_000;
 /// Sessions that a process remembers; each takes about a kilobyte. More are read for each use.
-const REMEMBERED: u64 = 100_000;
+pub const REMEMBERED: u64 = 100_000;
 /// How long it goes by that while the store is silent, milliseconds.
 pub const GRACE_MS: u64 = 60_000;
 /// How long what was read stays in memory.
@@ -185,7 +185,9 @@ impl Sessions {
         }
         let key = handle.key(&realm.tenant);
         let old = self.known.get(&key);
-        let mut known = old.clone().filter(|known| known.is_within(FRESH_MS, now_ms));
+        // Were it older than the leeway, a copy would be served here while its successor is in use elsewhere.
+        let fresh_ms = FRESH_MS.min(realm.rules.leeway_ms);
+        let mut known = old.clone().filter(|known| known.is_within(fresh_ms, now_ms));
         let (mut read, mut silence) = (known.is_none(), None);
         loop {
             let session = match known.take() {

@@ -59,14 +59,18 @@ impl World {
 }
 
 async fn present(at: &Arc<Sessions>, text: &str, after_ms: u64) -> (String, Option<String>) {
+    present_in(&realm("acme"), at, text, after_ms).await
+}
+
+async fn present_in(realm: &Realm, at: &Arc<Sessions>, text: &str, after_ms: u64) -> (String, Option<String>) {
     let client = IpAddr::from([192, 0, 2, 1]);
-    match at.present(&realm("acme"), text, client, AT + after_ms).await.unwrap() {
+    match at.present(realm, text, client, AT + after_ms).await.unwrap() {
         Presented::Good { identity, hand, .. } => (format!("good {}", identity.subject.0), hand),
         Presented::Foreign(_) => ("foreign".to_owned(), None),
         Presented::Unknown => ("unknown".to_owned(), None),
         Presented::Over(over) => (format!("{over:?}"), None),
         Presented::Reused { key, .. } => {
-            assert!(at.end(&realm("acme"), key, Ending::Reused).await.unwrap());
+            assert!(at.end(realm, key, Ending::Reused).await.unwrap());
             ("reused".to_owned(), None)
         }
     }
@@ -92,6 +96,23 @@ async fn what_is_made_up_asks_no_store() {
     for text in ["", "x", &"A".repeat(71), &world.handle.replace(&world.handle[60..], "AAAAAAAAAAA")] {
         assert_eq!(present(&world.here, text, 0).await.0, "foreign", "{text}");
     }
+}
+
+/// Else a copy would be served at a replica that read the session before its successor came back.
+#[tokio::test]
+async fn what_was_read_is_gone_by_no_longer_than_a_replaced_handle_is_good() {
+    let world = World::new().await;
+    let realm = Realm { rules: Rules { leeway_ms: 1_000, every_ms: None, ..RULES }, ..realm("acme") };
+    let shown = async |at, text: &str, after_ms| present_in(&realm, at, text, after_ms).await;
+    assert_eq!(shown(&world.here, &world.handle, 0).await.1, None);
+    world.writes().await;
+    let next = shown(&world.here, &world.handle, 2_000).await.1.unwrap();
+    world.writes().await;
+    assert_eq!(shown(&world.there, &world.handle, 2_001).await.1.as_ref(), Some(&next), "read here");
+    assert_eq!(shown(&world.here, &next, 2_002).await.0, "good ada");
+    world.writes().await;
+    assert_eq!(shown(&world.there, &world.handle, 3_001).await.0, "good ada");
+    assert_eq!(shown(&world.there, &world.handle, 3_002).await.0, "reused");
 }
 
 #[tokio::test]

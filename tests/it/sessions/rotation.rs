@@ -1,7 +1,8 @@
 //! Handles that are replaced: the same successor for all who ask at once, and the end for who comes late.
 use super::*;
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, Redis};
 use crate::live::{App, echoes, websocket};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -69,6 +70,36 @@ async fn a_copy_that_comes_back_late_ends_the_session_for_both() {
     let metrics = gateway.metrics().await;
     assert!(metrics.contains("moat_session_events_total{event=\"reused\"} 1"));
     assert!(metrics.contains("moat_session_reuse_total{tenant=\"acme\"} 1"));
+}
+
+/// What another replica has read goes by no longer than a replaced handle is good.
+#[tokio::test]
+async fn a_copy_is_found_as_early_at_another_replica() {
+    let (upstream, redis) = (Upstream::start().await, Redis::start(&[]).await);
+    let here = Gateway::start(shared(&upstream, &redis, "")).await;
+    let there = Gateway::start(shared(&upstream, &redis, &here.bundle.read("jwks.json"))).await;
+    let stolen = open(&here).await;
+    let own = next(&here, &stolen).await;
+    assert_eq!(me(&there, &stolen).send().await.verdict(), "200", "its successor has not come back");
+    assert_eq!(me(&here, &own).send().await.verdict(), "200");
+    let in_use = Instant::now();
+    let thief = until_refused(&there, &stolen).await;
+    assert_eq!(thief.verdict(), "401 session.reused");
+    let late = in_use.elapsed();
+    assert!(late < Duration::from_secs(3), "the copy was served for {late:?}");
+    assert_eq!(until_refused(&here, &own).await.verdict(), "401 session.revoked");
+}
+
+/// One of two that share a Redis and believe one issuer.
+fn shared(upstream: &Upstream, redis: &Redis, key_set: &str) -> Bundle {
+    let mut bundle = Bundle::standard(upstream.address);
+    held(&mut bundle, QUICK);
+    bundle.share(redis.address, "revocations, sessions");
+    if !key_set.is_empty() {
+        bundle.write("jwks.json", key_set);
+        bundle.replace("instance: test-1", "instance: test-2");
+    }
+    bundle
 }
 
 #[tokio::test]
