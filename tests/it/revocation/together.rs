@@ -1,10 +1,11 @@
-//! Five gateways that share one store, a Redis or a PostgreSQL, under load, while it is killed and stalled, links fail and
+//! Five gateways that share one store, a Redis or a PostgreSQL, or have one of each, under load, while it is killed and stalled, links fail and
 //! clocks are off: nobody who was ended is served beyond the bound, at any of them, ever, and nobody else is out.
 use super::history::{Ask, End, History, Stream};
 use crate::harness::{Bundle, Gateway, OWNER, PATIENCE, Postgres, Redis, Token, Weather, Wire, now};
 use crate::live::{App, websocket};
 use crate::sessions::cookie;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,63 +22,79 @@ const SLACK: Duration = Duration::from_secs(2);
 /// How far the clocks of replicas and issuer are apart, in seconds.
 const SKEWS: [i64; REPLICAS] = [0, 3, -3, 0, 2];
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// Each of the two proofs takes both cores.
+/// Each of the proofs takes both cores.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What the gateways share.
 enum Store {
     Redis(Redis),
     Postgres(Postgres),
+    /// The Redis keeps who was ended, and is behind the wires; the PostgreSQL keeps the sessions.
+    Both(Redis, Postgres),
 }
 
 impl Store {
     fn address(&self) -> SocketAddr {
         match self {
-            Store::Redis(redis) => redis.address,
+            Store::Redis(redis) | Store::Both(redis, _) => redis.address,
             Store::Postgres(postgres) => postgres.address,
         }
     }
 
     /// `storage:` for a gateway that reaches it here.
     fn storage(&self, at: SocketAddr) -> String {
-        let kept = "use_for: [revocations, sessions]";
+        let in_redis = |kinds: &str| {
+            format!(
+                "redis: {{url: \"redis://{at}\", hash_key: {{file: hash-key}}, use_for: [{kinds}], command_timeout: 1s}}"
+            )
+        };
+        let in_postgres = |at: SocketAddr, kinds: &str| {
+            let password = "password: {file: postgres-password}";
+            format!("postgres: {{url: \"postgresql://{}@{at}/postgres\", {password}, use_for: [{kinds}]}}", OWNER.0)
+        };
         match self {
-            Store::Redis(_) => {
-                format!("redis: {{url: \"redis://{at}\", hash_key: {{file: hash-key}}, {kept}, command_timeout: 1s}}")
+            Store::Redis(_) => in_redis("revocations, sessions"),
+            Store::Postgres(_) => in_postgres(at, "revocations, sessions"),
+            Store::Both(_, postgres) => {
+                format!("{}\n  {}", in_redis("revocations"), in_postgres(postgres.address, "sessions"))
             }
-            Store::Postgres(_) => format!(
-                "postgres: {{url: \"postgresql://{}@{at}/postgres\", password: {{file: postgres-password}}, {kept}}}",
-                OWNER.0
-            ),
+        }
+    }
+
+    fn each(&mut self) -> (Option<&mut Redis>, Option<&mut Postgres>) {
+        match self {
+            Store::Redis(redis) => (Some(redis), None),
+            Store::Postgres(postgres) => (None, Some(postgres)),
+            Store::Both(redis, postgres) => (Some(redis), Some(postgres)),
         }
     }
 
     fn kill(&mut self) {
-        match self {
-            Store::Redis(redis) => redis.kill(),
-            Store::Postgres(postgres) => postgres.kill(),
-        }
+        let (redis, postgres) = self.each();
+        redis.into_iter().for_each(|redis| redis.kill());
+        postgres.into_iter().for_each(|postgres| postgres.kill());
     }
 
     async fn restart(&mut self) {
-        match self {
-            Store::Redis(redis) => redis.restart().await,
-            Store::Postgres(postgres) => postgres.restart().await,
+        let (redis, postgres) = self.each();
+        if let Some(redis) = redis {
+            redis.restart().await;
+        }
+        if let Some(postgres) = postgres {
+            postgres.restart().await;
         }
     }
 
-    fn stall(&self) {
-        match self {
-            Store::Redis(redis) => redis.stall(),
-            Store::Postgres(postgres) => postgres.stall(),
-        }
+    fn stall(&mut self) {
+        let (redis, postgres) = self.each();
+        redis.into_iter().for_each(|redis| redis.stall());
+        postgres.into_iter().for_each(|postgres| postgres.stall());
     }
 
-    fn resume(&self) {
-        match self {
-            Store::Redis(redis) => redis.resume(),
-            Store::Postgres(postgres) => postgres.resume(),
-        }
+    fn resume(&mut self) {
+        let (redis, postgres) = self.each();
+        redis.into_iter().for_each(|redis| redis.resume());
+        postgres.into_iter().for_each(|postgres| postgres.resume());
     }
 }
 
@@ -155,19 +172,20 @@ async fn replica(app: &App, store: &Store, wire: &Wire, number: usize, keys: Opt
         bundle.write("jwks.json", &first.bundle.read("jwks.json"));
     }
     let skew = SKEWS[number];
-    if let Some(library) = faketime().filter(|_| skew != 0) {
-        bundle.environment.push(("LD_PRELOAD".to_owned(), library));
+    if skew != 0 {
+        bundle.environment.push(("LD_PRELOAD".to_owned(), faketime()));
         bundle.environment.push(("FAKETIME".to_owned(), format!("{skew:+}s")));
         bundle.environment.push(("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()));
     }
     Gateway::start(bundle).await
 }
 
-/// The library of the package `faketime`, which scripts/test installs.
-fn faketime() -> Option<String> {
-    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
-    let paths = folders.map(|folder| format!("{folder}/faketime/libfaketime.so.1"));
-    paths.into_iter().find(|path| std::path::Path::new(path).exists())
+/// The library that sets a clock off; the program of that name stays between us and the gateway, its library does not.
+fn faketime() -> String {
+    let library = Command::new("faketime").args(["-m", "-f", "+0s", "printenv", "LD_PRELOAD"]).output();
+    let library = library.expect("faketime (scripts/test installs it)");
+    assert!(library.status.success(), "faketime: {}", String::from_utf8_lossy(&library.stderr));
+    String::from_utf8(library.stdout).unwrap().trim().to_owned()
 }
 
 /// The order at a replica; whether it says that it was done.
@@ -364,4 +382,11 @@ async fn nobody_who_was_ended_is_served_beyond_the_bound_whatever_fails() {
 async fn nor_where_a_postgresql_keeps_who_was_ended() {
     let _alone = ALONE.lock().await;
     nobody_is_served_beyond_the_bound(Store::Postgres(Postgres::start(&[]).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_where_a_redis_keeps_who_was_ended_and_a_postgresql_the_sessions() {
+    let _alone = ALONE.lock().await;
+    let redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    nobody_is_served_beyond_the_bound(Store::Both(redis, Postgres::start(&[]).await)).await;
 }
