@@ -9,6 +9,8 @@
 //!   acknowledged is there.
 //! - **There is no file until something is kept**: a gateway without sessions has none.
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use super::{Cause, EngineName, Expect, Found, Kind, MOST, News, Position, Put, Record, Scan, Silent};
@@ -20,7 +22,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use tables::Swept;
@@ -119,6 +121,8 @@ struct Shared {
     database: ArcSwapOption<Database>,
     /// Why it could not be opened, and until when that is not tried again. Held by whoever opens it.
     closed: Mutex<Option<(Silent, Instant)>>,
+    /// Counts commits: each is forced to the disk once.
+    commits: AtomicU64,
     /// Counts commits that told something.
     told: watch::Sender<u64>,
     /// The file is being made, for the first write: nothing is kept yet.
@@ -129,7 +133,8 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+        let Shared { options, commits, .. } = self;
+        f.debug_struct("Shared").field("options", options).field("commits", commits).finish_non_exhaustive()
     }
 }
 
@@ -152,6 +157,7 @@ impl Embedded {
             options,
             database,
             closed: Mutex::default(),
+            commits: AtomicU64::new(0),
             told: watch::Sender::new(0),
             making: AtomicBool::new(false),
             trouble: Mutex::default(),

@@ -4,6 +4,7 @@ use super::tables::{self, Swept};
 use super::{Shared, guarded};
 use redb::{Database, WriteTransaction};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -82,7 +83,7 @@ impl Writer {
             Some((_, times, _)) => *times,
             None => 0,
         };
-        let result = self.shared.made().and_then(|database| guarded(|| commit(&database, orders)));
+        let result = self.shared.made().and_then(|database| guarded(|| commit(&self.shared, &database, orders)));
         if let Err(silent) = &result {
             tracing::error!(path = %self.shared.options.path.display(), "state cannot be written: {}", silent.text);
             let pause = PAUSES.0.saturating_mul(1 << times.min(10)).min(PAUSES.1);
@@ -97,7 +98,7 @@ impl Writer {
 }
 
 /// All of them in one transaction. Nothing is written where nothing changes.
-fn commit(database: &Database, orders: &[Order]) -> Result<Vec<Done>, redb::Error> {
+fn commit(shared: &Shared, database: &Database, orders: &[Order]) -> Result<Vec<Done>, redb::Error> {
     let writer = database.begin_write()?;
     let done: Vec<Done> = orders.iter().map(|order| carry_out(&writer, order)).collect::<Result<_, _>>()?;
     let changed = done.iter().any(|done| match done {
@@ -106,9 +107,10 @@ fn commit(database: &Database, orders: &[Order]) -> Result<Vec<Done>, redb::Erro
         Done::Swept(swept) => swept.some,
     });
     if changed {
-        writer.commit()?
+        writer.commit()?;
+        shared.commits.fetch_add(1, Ordering::Relaxed);
     } else {
-        writer.abort()?
+        writer.abort()?;
     }
     Ok(done)
 }
