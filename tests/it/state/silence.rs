@@ -38,6 +38,8 @@ fn come_again(what: &str, reply: &Reply) {
 /// Every cell of the column "gone while the gateway runs".
 async fn without_its_store(gateway: &Gateway, held: &Holdings) {
     let bearer = gateway.token("acme", &["cashier"]);
+    let listed = gateway.get("https://acme.localhost/.moat/sessions").header("cookie", &held.cookie).send().await;
+    come_again("a list of sessions, by one that was read a moment ago", &listed);
     // What was read a moment ago is as good as ever; what was read before is good on ordinary routes.
     gateway
         .until("a session goes on by what was read before", async |gateway| {
