@@ -1,8 +1,9 @@
-//! What connections, requests and answers can cost in memory at the worst, against what the process may have.
+//! What connections, requests, answers and tables can cost in memory at the worst, against what the process may have.
 //!
 //! The figures are measured by `benches/floods.py` and explained in `docs/limits.md`.
 use crate::config::settings::{Listener, ListenerKind, Snapshot};
 use crate::serve::http2;
+use crate::store::sessions::REMEMBERED;
 use decide::facts::Protocol;
 use std::path::Path;
 
@@ -16,17 +17,35 @@ const REQUEST: u64 = 32 * KIB;
 /// An answer that waits for its client: buffers of ours and of the kernel on both sides.
 const UNREAD: u64 = 400 * KIB;
 
-/// The worst case, in bytes: each connection is one of HTTP/2, where a listener speaks it, and holds most of a header block
+/// A mark of a revocation: its place in a table that is half full at the worst, and what the allocator adds.
+const MARK: u64 = 64;
+/// A session that is remembered.
+const SESSION: u64 = KIB;
+
+/// What is there at the worst, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorstCase {
+    /// With all that clients can have under way, which takes them seconds.
+    pub busy: u64,
+    /// What comes on top where the tables are full, which takes as many revocations and sessions: only those that are there
+    /// need memory.
+    pub tables: u64,
+}
+
+/// The worst case: each connection is one of HTTP/2, where a listener speaks it, and holds most of a header block
 /// that does not end, bodies that nobody takes and answers that are over; each request that may be under way is, and as
 /// many answers wait as may.
-pub fn worst_case(snapshot: &Snapshot) -> u64 {
+pub fn worst_case(snapshot: &Snapshot) -> WorstCase {
     let held = snapshot.listeners.iter().map(|listener| held(listener)).max().unwrap_or_default();
     let each = |count: usize, bytes: u64| (count as u64).saturating_mul(bytes);
     let server = &snapshot.server;
     let connections = each(server.max_connections, CONNECTION.saturating_add(held));
     let streams = snapshot.listeners.iter().map(|listener| streams(listener)).max().unwrap_or_default();
     let requests = each(server.requests_under_way.min(server.max_connections.saturating_mul(streams)), REQUEST);
-    [connections, requests, each(server.unread_answers, UNREAD)].into_iter().fold(BASE, u64::saturating_add)
+    let busy = [connections, requests, each(server.unread_answers, UNREAD)].into_iter().fold(BASE, u64::saturating_add);
+    let marks = snapshot.revocation.max_marks.saturating_mul(MARK);
+    let sessions = if snapshot.sessions.browser.is_some() { REMEMBERED * SESSION } else { 0 };
+    WorstCase { busy, tables: marks.saturating_add(sessions) }
 }
 
 fn speaks_http2(listener: &Listener) -> bool {
@@ -78,14 +97,22 @@ fn strictest(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64
 
 /// What to tell the operator, where the worst case does not fit into what is allowed.
 pub fn doubt(snapshot: &Snapshot, allowed: Option<u64>) -> Option<String> {
-    let (worst, allowed) = (worst_case(snapshot), allowed?);
+    let (WorstCase { busy, tables }, allowed) = (worst_case(snapshot), allowed?);
     let mib = |bytes: u64| bytes / KIB / KIB;
-    (worst > allowed).then(|| {
+    let (has, tables_mib) = (format!("the control group of this process has {} MiB", mib(allowed)), mib(tables));
+    if busy > allowed {
+        return Some(format!(
+            "the limits admit {} MiB of memory at the worst, and {tables_mib} MiB more where the tables of revocations and \
+             sessions are full, and {has}: lower `server.max_connections`, `server.requests_under_way` or \
+             `server.unread_answers` (docs/limits.md)",
+            mib(busy),
+        ));
+    }
+    // Full tables beside a gateway that nobody uses.
+    (BASE.saturating_add(tables) > allowed).then(|| {
         format!(
-            "the limits admit {} MiB of memory at the worst, and the control group of this process has {} MiB: lower \
-             `server.max_connections`, `server.requests_under_way` or `server.unread_answers` (docs/limits.md)",
-            mib(worst),
-            mib(allowed)
+            "the tables of revocations and sessions take {tables_mib} MiB of memory where they are full, and {has}: lower \
+             `sessions.revocation.max_marks` (docs/limits.md)"
         )
     })
 }
@@ -93,6 +120,36 @@ pub fn doubt(snapshot: &Snapshot, allowed: Option<u64>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::{example, load};
+
+    /// The repository's own bundle with another line in `sessions`.
+    fn with(sessions: &str) -> Snapshot {
+        let folder = example();
+        let path = folder.path().join("gateway.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("\nsessions:\n", &format!("\nsessions:\n  {sessions}\n"), 1)).unwrap();
+        load(folder.path()).unwrap().snapshot
+    }
+
+    #[test]
+    fn full_tables_are_counted_and_doubted_only_where_they_alone_do_not_fit() {
+        const MIB: u64 = KIB * KIB;
+        let marks = |most: u64| with(&format!("revocation: {{max_marks: {most}}}"));
+        let (some, more) = (worst_case(&marks(1_000_000)), worst_case(&marks(11_000_000)));
+        assert_eq!((more.busy, more.tables - some.tables), (some.busy, 640_000_000));
+        assert_eq!(some.tables, 64_000_000);
+        let held = with("browser: {cookie: __Host-sid, exchange: [workforce]}");
+        assert_eq!(worst_case(&held).tables, 640_000_000 + 100_000 * KIB);
+        // What fits does not begin to be doubted for tables that are empty.
+        let fits = |snapshot: &Snapshot, bytes: u64| doubt(snapshot, Some(bytes)).is_none();
+        let usual = marks(10_000_000);
+        assert!(fits(&usual, worst_case(&usual).busy) && !fits(&usual, worst_case(&usual).busy - 1));
+        let mut small = marks(100_000_000);
+        (small.server.max_connections, small.server.requests_under_way, small.server.unread_answers) = (100, 100, 100);
+        assert!(worst_case(&small).busy < 512 * MIB);
+        let said = doubt(&small, Some(512 * MIB)).unwrap();
+        assert!(said.starts_with("the tables of revocations and sessions take 6103 MiB"), "{said}");
+    }
 
     #[test]
     fn the_strictest_group_counts_in_both_versions() {
