@@ -144,7 +144,8 @@ pub fn loader(config: &Path) -> Loader {
     })
 }
 
-fn refused(problems: &Problems) -> Refused {
+/// What is told of files with problems.
+pub(super) fn refused(problems: &Problems) -> Refused {
     Refused {
         problems: problems.0.len() as u64,
         text: problems.text(),

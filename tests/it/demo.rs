@@ -1,5 +1,5 @@
 //! The demo as a newcomer meets it: started, its lines pasted into a shell, its page opened in a browser, ended.
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, moat};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -142,6 +142,37 @@ fn without_a_configuration_of_its_own_the_folder_keeps_nothing_but_the_log() {
     assert_eq!(demo.interrupt(), Some(0));
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["state"]);
+}
+
+/// A newcomer edits what runs and sees it: files of their own, and those that come with the program.
+#[test]
+fn what_is_changed_in_its_files_is_in_force() {
+    for folder in [clone(), tempfile::tempdir().unwrap()] {
+        let demo = Demo::start(folder.path());
+        let said = |before: &str| demo.said.iter().find_map(|line| line.strip_prefix(before)).unwrap();
+        let config = folder.path().join(said("# configuration ").split(", ").next().unwrap());
+        let admin = said("curl -s http://").strip_suffix("/metrics").unwrap();
+        let reload = || moat(folder.path(), &["reload", "--admin", admin, "--timeout", "10"]);
+        let curl = format!("curl -s -o page -w '%{{http_code}}' --cacert {} {}/leaky", said("CA="), said("ACME="));
+        let page = || {
+            let run = Command::new("sh").args(["-c", &curl]).current_dir(folder.path()).output().unwrap();
+            String::from_utf8(run.stdout).unwrap()
+        };
+        let first = reload();
+        assert_eq!((first.code, first.stdout.as_str()), (Some(0), "nothing has changed\n"), "{first:?}");
+        assert_eq!(page(), "200");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replacen("\nversion: 1", "\nversio: 1", 1)).unwrap();
+        let broken = reload();
+        assert!(broken.code == Some(78) && broken.stdout.contains("did you mean `version`?"), "{broken:?}");
+        assert_eq!(page(), "200");
+        fs::write(&config, text.replacen("paths: [/, /login, /leaky]", "paths: [/, /login]", 1)).unwrap();
+        // The watch may be faster than the command.
+        let done = reload();
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(page(), "404", "{done:?}");
+        assert_eq!(demo.interrupt(), Some(0));
+    }
 }
 
 #[test]

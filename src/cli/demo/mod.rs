@@ -6,13 +6,14 @@ mod lines;
 mod page;
 
 use crate::cli::certs::{self, Existing, Files};
-use crate::cli::check;
 use crate::cli::token::{DEV_AUDIENCE, DevKey};
+use crate::cli::{check, run};
 use crate::config::problem::Problems;
 use crate::config::settings::Snapshot;
-use crate::config::{Loaded, Purpose, World, process_env};
+use crate::config::{Loaded, Parsed, Purpose, World, process_env};
 use crate::serve::ending::Reason;
 use crate::serve::inherited::Inherited;
+use crate::serve::reload::{Hangups, Loader, supervise};
 use crate::serve::run::Running;
 use crate::serve::tls;
 use anyhow::{Context, Result, anyhow};
@@ -54,6 +55,7 @@ async fn demo(bundle: &Bundle, began: Instant) -> Result<ExitCode> {
     // Before anything else, so that an interrupt never finds the default handler.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let hangups = Hangups::new()?;
     let files = Files::below(&bundle.folder().join("certs"));
 
     let app = bind("MOAT_APP", &process_env("MOAT_APP").unwrap_or_else(|| "127.0.0.1:0".to_owned())).await?;
@@ -74,16 +76,19 @@ async fn demo(bundle: &Bundle, began: Instant) -> Result<ExitCode> {
     let (tls, key, issuer_url, over) = (idp_tls(&files)?, DevKey::load(&files.idp_key)?, issuer.clone(), stopped());
     programs.spawn(async move { idp::serve(idp, tls, &issuer_url, DEV_AUDIENCE, key, over).await });
 
-    let snapshot = match load(bundle, address, &authority) {
-        Ok(loaded) => quiet(loaded.snapshot),
+    let load = load(bundle, address, authority);
+    let snapshot = match load() {
+        Ok(loaded) => loaded.snapshot,
         Err(problems) => return check::report(&problems, check::Format::Text),
     };
     let audit = snapshot.audit.directory.clone();
     let running = Running::start(snapshot, None, Inherited::none()).await.map_err(hinted)?;
     let place = place(&running, &files, &audit, issuer)?;
-    greet(&place, began)?;
+    greet(&place, &bundle.config, began)?;
 
+    let load: Loader = Arc::new(move || load().map_err(|problems| run::refused(&problems)));
     tokio::select! {
+        ended = supervise(&running, load, hangups) => ended?,
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         Some(ended) = programs.join_next() => {
@@ -98,25 +103,25 @@ async fn demo(bundle: &Bundle, began: Instant) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads the bundle for the addresses that were really bound.
-fn load(bundle: &Bundle, app: SocketAddr, idp: &str) -> Result<Loaded, Problems> {
+/// How the bundle is loaded, for the addresses that were really bound: at the start, and again when it has changed.
+fn load(bundle: &Bundle, app: SocketAddr, idp: String) -> impl Fn() -> Result<Loaded, Problems> + Send + Sync + use<> {
     let state = std::env::current_dir().map(|here| here.join("state").to_string_lossy().into_owned());
-    let env = |name: &str| match name {
-        "MOAT_APP" => Some(app.to_string()),
-        "MOAT_IDP" => Some(idp.to_owned()),
-        // A temporary configuration must not take the log away with it.
-        "MOAT_STATE_DIR" => {
-            process_env(name).or_else(|| state.as_ref().ok().filter(|_| bundle.is_temporary()).cloned())
-        }
-        _ => process_env(name),
-    };
-    Snapshot::load(&bundle.config, &World { env: &env, certificates: &check::certificates, purpose: Purpose::Run })
-}
-
-/// The terminal belongs to the lines; what happened is in the audit log.
-fn quiet(mut snapshot: Snapshot) -> Snapshot {
-    snapshot.telemetry.access_share = 0.0;
-    snapshot
+    // A temporary configuration must not take the log away with it.
+    let state = state.ok().filter(|_| bundle.is_temporary());
+    let (config, parsed) = (bundle.config.clone(), Parsed::default());
+    move || {
+        let env = |name: &str| match name {
+            "MOAT_APP" => Some(app.to_string()),
+            "MOAT_IDP" => Some(idp.clone()),
+            "MOAT_STATE_DIR" => process_env(name).or_else(|| state.clone()),
+            _ => process_env(name),
+        };
+        let world = World { env: &env, certificates: &check::certificates, purpose: Purpose::Run };
+        let mut loaded = Snapshot::load_again(&config, &world, &parsed)?;
+        // The terminal belongs to the lines; what happened is in the audit log.
+        loaded.snapshot.telemetry.access_share = 0.0;
+        Ok(loaded)
+    }
 }
 
 async fn bind(variable: &str, address: &str) -> Result<TcpListener> {
@@ -187,10 +192,16 @@ fn shown(path: &Path) -> String {
     quoted(&short.to_string_lossy())
 }
 
-fn greet(place: &Place, began: Instant) -> Result<()> {
+fn greet(place: &Place, config: &Path, began: Instant) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "# ready after {} ms; Ctrl-C ends it", began.elapsed().as_millis())?;
     writeln!(out, "# gateway https://acme.localhost:{}, metrics http://{}/metrics", place.public, place.admin)?;
+    let (moat, admin) = (&place.moat, &place.admin);
+    writeln!(
+        out,
+        "# configuration {}, taken over when it is changed; what is wrong says {moat} reload --admin {admin}",
+        shown(config)
+    )?;
     if std::env::var("SHELL").is_ok_and(|shell| shell.ends_with("zsh")) {
         writeln!(out, "# zsh reads the comments at the ends of the lines after: setopt interactivecomments")?;
     }
