@@ -25,6 +25,7 @@ struct Setup {
     permission: bool,
     step_up_age_s: Option<u64>,
     step_up_acr: bool,
+    step_up_amr: Vec<&'static str>,
     when: Option<&'static str>,
     csrf: Csrf,
     isolation: Isolation,
@@ -75,7 +76,14 @@ fn setup() -> impl Strategy<Value = Setup> {
     let when =
         prop::sample::select(vec!["request.method == \"GET\"", "session.subject == \"u1\"", "tenant.id == \"acme\""]);
     (
-        (mostly(0.8), mostly(0.6), age(), mostly(0.2), prop::option::weighted(0.3, when)),
+        (
+            mostly(0.8),
+            mostly(0.6),
+            age(),
+            mostly(0.2),
+            prop::option::weighted(0.3, when),
+            prop::sample::select(vec![vec![], vec![], vec!["pwd"], vec!["otp"], vec!["pwd", "otp"]]),
+        ),
         (
             prop::sample::select(vec![Csrf::Strict, token(), Csrf::Off, Csrf::Off]),
             mostly(0.5),
@@ -106,6 +114,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             step_up_age_s: access.2,
             step_up_acr: access.3,
             when: access.4,
+            step_up_amr: access.5,
             csrf: checks.0,
             isolation: checks.4,
             address_limit: checks.1,
@@ -145,7 +154,7 @@ fn credential() -> impl Strategy<Value = Credential> {
                 session: None,
                 auth_time: age.map(|age| NOW - age),
                 acr: strong.then(|| "mfa".into()),
-                amr: vec![if strong { "otp" } else { "pwd" }.into()],
+                amr: if strong { vec!["pwd".into(), "otp".into()] } else { vec!["pwd".into()] },
                 issued_at: NOW - 60,
                 not_before: 0,
                 expires_at: if alive { NOW + 600 } else { NOW },
@@ -223,10 +232,12 @@ fn world(setup: &Setup, seated: bool) -> World {
             limits.push(Arc::new(Limit::new(name, vec![key], vec![Rate { count: 1, period_s: 1, burst: 1 }])));
         }
     }
-    let step_up = (setup.step_up_age_s.is_some() || setup.step_up_acr).then(|| StepUp {
+    let asks = setup.step_up_age_s.is_some() || setup.step_up_acr || !setup.step_up_amr.is_empty();
+    let step_up = asks.then(|| StepUp {
         name: "fresh".into(),
         max_age_s: setup.step_up_age_s,
         acr: if setup.step_up_acr { vec!["mfa".into()] } else { Vec::new() },
+        amr: setup.step_up_amr.iter().map(|method| (*method).into()).collect(),
     });
     let access = if setup.session {
         Access::Session(Box::new(SessionRules {

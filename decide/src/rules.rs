@@ -254,6 +254,8 @@ pub struct StepUp {
     pub max_age_s: Option<u64>,
     /// Acceptable `acr` values; empty for any.
     pub acr: Vec<String>,
+    /// `amr` values that the authentication must all have; empty for any.
+    pub amr: Vec<String>,
 }
 
 /// `csrf:`

@@ -296,7 +296,8 @@ fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: 
     let arc = |text: &String| Arc::from(text.as_str());
     let auth_time = caller.auth_age.map(|age| now_s.saturating_sub(age.seconds()));
     let by_permission = session.permission.as_ref().and_then(|p| rules.policy.step_up(p.id));
-    let usual_acr = session.step_up.iter().chain(by_permission).find_map(|step_up| step_up.acr.first());
+    let asked = || session.step_up.iter().chain(by_permission);
+    let usual_acr = asked().find_map(|step_up| step_up.acr.first());
     Identity {
         issuer: issuer.clone(),
         subject: Person(caller.subject.as_ref().map_or_else(|| Arc::from("user-1"), arc)),
@@ -307,7 +308,11 @@ fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: 
         acr: caller.acr.as_ref().or(usual_acr).map(arc),
         amr: match &caller.amr {
             Some(methods) => methods.iter().map(arc).collect(),
-            None => vec![Arc::from("pwd"), Arc::from("mfa")],
+            None => ["pwd", "mfa"]
+                .into_iter()
+                .chain(asked().flat_map(|step_up| &step_up.amr).map(String::as_str))
+                .map(Arc::from)
+                .collect(),
         },
         issued_at: auth_time.unwrap_or(now_s),
         not_before: 0,

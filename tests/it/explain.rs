@@ -36,6 +36,24 @@ fn it_names_the_rules_and_where_they_stand() {
 }
 
 #[test]
+fn it_says_which_method_is_missing() {
+    let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+    bundle.replace("recent-mfa: {max_age: 15m}", "recent-mfa: {max_age: 15m, amr: [pwd, otp]}");
+    let line = "POST https://acme.localhost/api/refunds --role finance --tenant acme --auth-age 1m";
+    for (methods, end) in [
+        ("", "=> permit, to upstream `app`\n"),
+        (" --amr pwd --amr otp", "=> permit, to upstream `app`\n"),
+        (
+            " --amr pwd --amr mfa",
+            "=> 401 session.step-up: step-up `recent-mfa`: the authentication did not use `otp`\n",
+        ),
+    ] {
+        let (_, text) = explain(&bundle, &format!("{line}{methods}"));
+        assert!(text.ends_with(end), "{methods}: {text}");
+    }
+}
+
+#[test]
 fn it_ends_with_the_decision_and_its_exit_code() {
     let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
     for (line, code, end) in [

@@ -35,6 +35,32 @@ async fn challenges_say_what_would_help() {
     );
 }
 
+/// RFC 9470 has no word for methods: the answer says that the authentication does not do, and what else is asked of it.
+#[tokio::test]
+async fn a_method_that_is_missing_has_no_parameter_in_the_challenge() {
+    let (gateway, _upstream) = with(|bundle| {
+        bundle.replace("recent-mfa: {max_age: 15m}", "recent-mfa: {max_age: 15m, acr: [mfa], amr: [otp]}");
+    })
+    .await;
+    let refund = async |amr: serde_json::Value| {
+        let token = Token::of("acme", &["finance"]).claim("acr", "mfa").claim("amr", amr).auth_age(1);
+        let token = token.signed(&gateway.bundle.key);
+        gateway.post("https://acme.localhost/api/refunds", "{}").bearer(&token).send().await
+    };
+    assert_eq!(refund(serde_json::json!(["pwd", "otp"])).await.verdict(), "200");
+    let reply = refund(serde_json::json!(["pwd", "mfa"])).await;
+    assert_eq!(reply.verdict(), "401 session.step-up");
+    assert_eq!(
+        reply.header("www-authenticate").as_deref(),
+        Some(
+            "Bearer error=\"insufficient_user_authentication\", error_description=\"A fresh authentication is required\", \
+             acr_values=\"mfa\", max_age=\"900\""
+        )
+    );
+    let entry = gateway.audit_entry(|entry| entry["verdict"] == "session.step-up").await;
+    assert_eq!(entry["cause"], "step-up `recent-mfa`: the authentication did not use `otp`", "{entry}");
+}
+
 /// One challenge for each scheme that the route takes (RFC 9110, 11.6.1), each on a line of its own.
 #[tokio::test]
 async fn a_challenge_names_each_way_in() {

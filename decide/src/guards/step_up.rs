@@ -3,9 +3,13 @@ use crate::facts::Identity;
 use crate::refusal::{Challenge, Code, Refusal};
 use crate::rules::{Access, Route, Rules, Seat, StepUp};
 use crate::sign_in::Purpose;
+use std::sync::Arc;
 
 /// `amr` values that show a second factor or a key (RFC 8176).
 const STRONG: [&str; 6] = ["mfa", "otp", "hwk", "swk", "fido", "phr"];
+
+/// `amr` values that a session has besides, once a code of the gateway's own second factor was shown in it.
+pub const OF_A_CODE: [&str; 2] = ["otp", "mfa"];
 
 /// How far the issuer's clock may run ahead of ours, in seconds.
 const SKEW_S: u64 = 60;
@@ -25,9 +29,11 @@ pub fn unmet(rules: &Rules, route: &Route, seat: Option<&Seat>, identity: &Ident
 }
 
 /// What a provider is to be asked for, so that the sign-in will do for a route: the least of all ages, and the classes of
-/// the first step-up that names any.
+/// the first step-up that names any. For methods there is no parameter: who needs some authenticates anew, since the session
+/// that the provider has may be without them.
 pub fn purpose(rules: &Rules, route: &Route, seat: Option<&Seat>, again: bool) -> Purpose {
-    let mut purpose = Purpose { again, ..Purpose::default() };
+    let methods = asked(rules, route).any(|step_up| !step_up.amr.is_empty());
+    let mut purpose = Purpose { again: again || methods, ..Purpose::default() };
     let ages = asked(rules, route).filter_map(|step_up| step_up.max_age_s);
     purpose.max_age_s = ages.chain(seat.and_then(|seat| seat.tenant.max_auth_age_s)).min();
     if let Some(step_up) = asked(rules, route).find(|step_up| !step_up.acr.is_empty()) {
@@ -39,10 +45,17 @@ pub fn purpose(rules: &Rules, route: &Route, seat: Option<&Seat>, again: bool) -
 }
 
 /// Whether a code of the gateway's own second factor does for whatever a route asks. It is as young as can be and shows two
-/// factors; what is left is the class, which is `acr` where the configuration says one.
-pub fn code_does(rules: &Rules, route: &Route, acr: Option<&str>) -> bool {
-    let named = |step_up: &StepUp| step_up.acr.is_empty() || step_up.acr.iter().any(|wanted| Some(&**wanted) == acr);
-    asked(rules, route).all(named)
+/// factors; what is left is the class, which is `acr` where the configuration says one, and the methods that a code is not
+/// one of, which must be among `used`, those of the sign-in.
+pub fn code_does(rules: &Rules, route: &Route, acr: Option<&str>, used: &[Arc<str>]) -> bool {
+    asked(rules, route).all(|step_up| {
+        let named = step_up.acr.is_empty() || step_up.acr.iter().any(|wanted| Some(&**wanted) == acr);
+        named && step_up.amr.iter().all(|wanted| OF_A_CODE.contains(&&**wanted) || has(used, wanted))
+    })
+}
+
+fn has(used: &[Arc<str>], wanted: &str) -> bool {
+    used.iter().any(|method| **method == *wanted)
 }
 
 /// The step-ups that a route asks for: its own, and that of its permission.
@@ -57,14 +70,16 @@ fn asked<'a>(rules: &'a Rules, route: &'a Route) -> impl Iterator<Item = &'a Ste
     })
 }
 
-/// The authentication is too old, or of a class that is not accepted.
+/// The authentication is too old, of a class that is not accepted, or without a method that is asked for.
 fn stale(rule: &StepUp, identity: &Identity, now_s: u64) -> Option<Refusal> {
     let old = rule.max_age_s.is_some_and(|max| older_than(identity, now_s, max));
     let weak = !rule.acr.is_empty() && !identity.acr.as_ref().is_some_and(|acr| rule.acr.iter().any(|a| **a == **acr));
-    if !old && !weak {
-        return None;
-    }
-    let cause = format!("step-up `{}`: the authentication is too {}", rule.name, if old { "old" } else { "weak" });
+    let missing = || rule.amr.iter().find(|wanted| !has(&identity.amr, wanted));
+    let cause = match (old, weak) {
+        (true, _) => format!("step-up `{}`: the authentication is too old", rule.name),
+        (false, true) => format!("step-up `{}`: the authentication is too weak", rule.name),
+        (false, false) => format!("step-up `{}`: the authentication did not use `{}`", rule.name, missing()?),
+    };
     Some(refuse(cause, rule.max_age_s, rule.acr.clone()))
 }
 

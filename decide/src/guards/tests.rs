@@ -88,7 +88,7 @@ fn world() -> World {
             accept: vec![Accept::Bearer { issuer: "idp".into() }],
             proofs: "ES256 EdDSA".into(),
             permission: Some(permission),
-            step_up: Some(StepUp { name: "recent-mfa".into(), max_age_s: Some(900), acr: Vec::new() }),
+            step_up: Some(StepUp { name: "recent-mfa".into(), max_age_s: Some(900), acr: Vec::new(), amr: Vec::new() }),
             on_missing: OnMissing::Refuse,
             when: None,
         })),
@@ -177,6 +177,15 @@ impl World {
     fn when(&mut self, source: &str) {
         match &mut self.route().access {
             Access::Session(rules) => rules.when = Some(crate::condition::Condition::compile(source).unwrap()),
+            Access::Public { .. } => unreachable!("the world's route has a session"),
+        }
+    }
+
+    fn methods(&mut self, wanted: &[&str]) {
+        match &mut self.route().access {
+            Access::Session(rules) => {
+                rules.step_up.as_mut().unwrap().amr = wanted.iter().map(|method| (*method).into()).collect();
+            }
             Access::Public { .. } => unreachable!("the world's route has a session"),
         }
     }
@@ -290,6 +299,22 @@ fn one_line_per_case() {
         |w| w.caller(|i| i.auth_time = Some(NOW + 3600)),
         "401 session.step-up: step-up `recent-mfa`: the authentication is too old",
     );
+    check(|w| w.methods(&["pwd"]), "permit api");
+    check(
+        |w| w.methods(&["pwd", "otp"]),
+        "401 session.step-up: step-up `recent-mfa`: the authentication did not use `otp`",
+    );
+    check(
+        |w| w.methods(&["OTP", "pwd"]),
+        "401 session.step-up: step-up `recent-mfa`: the authentication did not use `OTP`",
+    );
+    check(
+        |w| {
+            w.methods(&["otp"]);
+            w.caller(|i| i.auth_time = None);
+        },
+        "401 session.step-up: step-up `recent-mfa`: the authentication is too old",
+    );
     check(|w| w.seat(|t| t.mfa_required = true), "401 session.step-up: the tenant requires a second factor");
     check(
         |w| w.seat(|t| t.max_auth_age_s = Some(30)),
@@ -396,4 +421,33 @@ fn stricter_never_admits_more() {
             assert!(matches!(world.run().0, Step::Refuse(_)));
         }
     }
+}
+
+/// Browsers are sent to show a code where that will do, and only there: else they would go round for ever.
+#[test]
+fn a_code_is_asked_for_exactly_where_it_will_do() {
+    let lists: [&[&str]; 7] = [&[], &["otp"], &["mfa"], &["pwd"], &["pwd", "otp"], &["otp", "hwk"], &["hwk", "pwd"]];
+    for wanted in lists {
+        for used in lists {
+            let mut world = world();
+            world.methods(wanted);
+            let mut who = identity();
+            who.amr = used.iter().map(|method| (*method).into()).collect();
+            let does = step_up::code_does(&world.rules, &world.found.route, None, &who.amr);
+            who.amr.extend(step_up::OF_A_CODE.map(Arc::from));
+            let after = step_up::unmet(&world.rules, &world.found.route, None, &who, NOW);
+            assert_eq!(does, after.is_none(), "{wanted:?} after {used:?}");
+        }
+    }
+}
+
+/// There is no parameter for methods: a provider is asked to authenticate anew, or may go on with a session without them.
+#[test]
+fn a_provider_is_asked_anew_for_methods() {
+    let mut world = world();
+    let asked = |world: &World| step_up::purpose(&world.rules, &world.found.route, None, false);
+    assert!(!asked(&world).again);
+    world.methods(&["hwk"]);
+    let purpose = asked(&world);
+    assert_eq!((purpose.again, purpose.max_age_s, purpose.acr.len()), (true, Some(900), 0));
 }

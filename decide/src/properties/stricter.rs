@@ -13,6 +13,14 @@ pub(super) fn stricter(setup: &Setup) -> Vec<(&'static str, Setup)> {
         ("a permission", with(&|s| s.permission = true)),
         ("a younger authentication", with(&|s| s.step_up_age_s = less(s.step_up_age_s, 10))),
         ("a stronger authentication", with(&|s| s.step_up_acr = true)),
+        (
+            "one more method",
+            with(&|s| {
+                if !s.step_up_amr.contains(&"otp") {
+                    s.step_up_amr.push("otp");
+                }
+            }),
+        ),
         ("proof of origin", with(&|s| s.csrf = Csrf::Strict)),
         (
             "proof of origin or a token",

@@ -135,6 +135,7 @@ pub(super) fn weaker_step_up(old: Option<&StepUp>, new: Option<&StepUp>) -> bool
         (Some(old), Some(new)) => {
             longer(old.max_age_s, new.max_age_s)
                 || (!old.acr.is_empty() && (new.acr.is_empty() || new.acr.iter().any(|acr| !old.acr.contains(acr))))
+                || old.amr.iter().any(|method| !new.amr.contains(method))
         }
     }
 }

@@ -20,9 +20,13 @@ impl Compiler<'_> {
     /// Reads and compiles the roles.
     pub(super) fn roles(&self) -> Roles {
         for (name, options) in self.options.sessions.step_up.iter() {
-            if options.max_age.is_none() && options.acr.is_empty() && !self.report.is_tainted(name.at) {
+            let nothing = options.max_age.is_none() && options.acr.is_empty() && options.amr.is_none();
+            if nothing && !self.report.is_tainted(name.at) {
                 let message = format!("step-up `{}` asks for nothing", name.value);
-                self.report.hinted(name.at, message, Some("give it `max_age` or `acr`"));
+                self.report.hinted(name.at, message, Some("give it `max_age`, `acr` or `amr`"));
+            }
+            if let Some(methods) = &options.amr {
+                self.methods(methods);
             }
         }
         let Some(name) = &self.options.policies.roles else { return Roles::default() };
@@ -62,6 +66,7 @@ impl Compiler<'_> {
                     name: Arc::from(name.as_str()),
                     max_age_s: None,
                     acr: Vec::new(),
+                    amr: Vec::new(),
                 });
                 (rule, permissions.iter().map(|p| p.value.clone()).collect())
             })
@@ -115,7 +120,23 @@ impl Compiler<'_> {
             name: Arc::from(name),
             max_age_s: options.max_age.map(|age| age.seconds()),
             acr: options.acr.clone(),
+            amr: options.amr.iter().flat_map(|methods| methods.iter().map(|method| method.value.clone())).collect(),
         })
+    }
+
+    /// Reports a list of methods that asks for nothing, or for what no authentication can have used.
+    fn methods(&self, methods: &Spanned<Vec<Spanned<String>>>) {
+        if methods.is_empty() {
+            self.report.hinted(methods.at, "`amr` is empty", Some("name a method such as `otp`, or remove it"));
+        }
+        for (i, method) in methods.iter().enumerate() {
+            if method.is_empty() || method.contains(char::is_whitespace) {
+                let hint = "RFC 8176 has `otp`, `hwk`, `pwd` and others; write each as an item of its own";
+                self.report.hinted(method.at, format!("`{}` cannot be a method", method.value), Some(hint));
+            } else if methods.iter().take(i).any(|other| other.value == method.value) {
+                self.report.hinted(method.at, format!("`{}` stands twice", method.value), Some("remove one of them"));
+            }
+        }
     }
 
     /// The names of `sessions.step_up`, of those that could not be read too.

@@ -344,7 +344,7 @@ pub struct CaseCaller {
     /// Class of the authentication. Default: the first that the route's step-up accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
-    /// Methods of the authentication. Default: `[pwd, mfa]`.
+    /// Methods of the authentication. Default: `[pwd, mfa]`, and those that the route's step-up asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amr: Option<Vec<String>>,
     /// The issuer. Default: the first that the route accepts.

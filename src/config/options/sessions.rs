@@ -82,7 +82,7 @@ impl Default for SessionsOptions {
     }
 }
 
-/// A fresh authentication. At least one of both.
+/// A fresh authentication. At least one of the three.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepUpOptions {
@@ -92,6 +92,10 @@ pub struct StepUpOptions {
     /// Accepted authentication context classes. Default: any.
     #[serde(default)]
     pub acr: Vec<String>,
+    /// Methods that the authentication must have used, all of them (RFC 8176: `otp`, `hwk`, `pwd`). A code of `sessions.totp`
+    /// is `otp` and `mfa`. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amr: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// Sessions that the gateway holds for browsers.

@@ -197,7 +197,18 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "fresh: {max_age: 15m}",
         "fresh: {}",
-        "gateway.yaml:14:22 step-up `fresh` asks for nothing (give it `max_age` or `acr`)",
+        "gateway.yaml:14:22 step-up `fresh` asks for nothing (give it `max_age`, `acr` or `amr`)",
+    ),
+    (
+        "fresh: {max_age: 15m}",
+        "fresh: {max_age: 15m, amr: []}",
+        "gateway.yaml:14:49 `amr` is empty (name a method such as `otp`, or remove it)",
+    ),
+    (
+        "fresh: {max_age: 15m}",
+        "fresh: {amr: [otp, pwd, otp, \"hwk swk\"]}",
+        "gateway.yaml:14:46 `otp` stands twice (remove one of them)\n\
+         gateway.yaml:14:51 `hwk swk` cannot be a method (RFC 8176 has `otp`, `hwk`, `pwd` and others; write each as an item of its own)",
     ),
     ("roles: roles.yaml", "roles: rolls.yaml", "gateway.yaml:15:19 `rolls.yaml` does not exist"),
     (

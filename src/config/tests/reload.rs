@@ -85,6 +85,22 @@ fn what_a_reload_loosens_is_named() {
 }
 
 #[test]
+fn a_method_that_is_no_longer_asked_for_is_named() {
+    let fewer = "route `orders` asks for a less fresh authentication; permission `orders.read` asks for a less fresh authentication";
+    let base = [("fresh: {max_age: 15m}", "fresh: {amr: [pwd, otp]}")];
+    for (to, expected) in [
+        ("fresh: {amr: [pwd, otp, hwk]}", ""),
+        ("fresh: {amr: [otp, pwd]}", ""),
+        ("fresh: {amr: [otp]}", fewer),
+        ("fresh: {max_age: 1m}", fewer),
+        ("fresh: {amr: [hwk, otp]}", fewer),
+    ] {
+        let (loosened, _) = differences_of(&base, &[("fresh: {amr: [pwd, otp]}", to)]);
+        assert_eq!(loosened.join("; "), expected, "{to}");
+    }
+}
+
+#[test]
 fn what_a_reload_cannot_change_is_named_and_the_rest_is_loosened_or_not() {
     for (from, to, loosens, restarts) in [
         ("127.0.0.1:8443", "127.0.0.1:8444", "listener `public` is on 127.0.0.1:8444 instead of 127.0.0.1:8443", ""),

@@ -61,9 +61,10 @@ pub(super) fn again(visit: &Visit<'_>, target: &str) -> Option<String> {
     issuers(visit, visit.seat.as_ref()).next().map(|_| login::again(target))
 }
 
-/// Whether, for this page, the gateway's own second factor is asked and not the provider's.
-fn code_does(visit: &Visit<'_>, route: &Route) -> bool {
-    sign_in::code_does(&visit.active.snapshot, route)
+/// Whether, for this page, the gateway's own second factor is asked and not the provider's, where the sign-in used these
+/// methods.
+fn code_does(visit: &Visit<'_>, route: &Route, used: &[Arc<str>]) -> bool {
+    sign_in::code_does(&visit.active.snapshot, route, used)
 }
 
 /// The issuer of this name, its provider and its keys; `None` where nobody may sign in with it for this tenant any more.

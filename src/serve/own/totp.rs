@@ -18,6 +18,7 @@ use crate::store::seal::Keyring;
 use crate::store::sessions::{Presented, Realm};
 use decide::body::form_field;
 use decide::facts::{Answer, Carrier, Credential, Identity};
+use decide::guards::step_up::OF_A_CODE;
 use decide::refusal::{Challenge, Code, Refusal};
 use decide::sign_in::return_to;
 use decide::totp::{Check, Factor, RECOVERY_CODES, Secret, recovery_code};
@@ -166,7 +167,7 @@ async fn check(visit: &mut Visit<'_>, caller: &Caller, code: &str, back: &str) -
 async fn promote(visit: &mut Visit<'_>, caller: &Caller, now_s: u64) -> Result<(), Refusal> {
     let mut identity = (*caller.identity).clone();
     identity.auth_time = Some(now_s);
-    for method in ["otp", "mfa"] {
+    for method in OF_A_CODE {
         if !identity.amr.iter().any(|known| &**known == method) {
             identity.amr.push(method.into());
         }

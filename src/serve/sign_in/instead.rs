@@ -39,10 +39,10 @@ pub fn providers<'a>(issuers: &'a [Arc<Issuer>], tenant: Option<&'a Tenant>) -> 
     issuers.iter().filter(speaks)
 }
 
-/// Whether a code of the gateway's own second factor does for whatever a route asks.
-pub fn code_does(snapshot: &Snapshot, route: &Route) -> bool {
+/// Whether a code of the gateway's own second factor does for whatever a route asks, after a sign-in that used these methods.
+pub fn code_does(snapshot: &Snapshot, route: &Route, used: &[Arc<str>]) -> bool {
     let totp = snapshot.sessions.totp.as_ref();
-    totp.is_some_and(|totp| step_up::code_does(&snapshot.rules, route, totp.acr.as_deref()))
+    totp.is_some_and(|totp| step_up::code_does(&snapshot.rules, route, totp.acr.as_deref(), used))
 }
 
 /// The redirect to sign in, where this refusal calls for it; the client's fields are `fields`.
@@ -53,11 +53,12 @@ pub fn instead(refusal: &Refusal, fields: &HeaderMap, ctx: &Context) -> Option<M
     }
     let cookies = || fields.get_all(COOKIE).iter().flat_map(|line| pairs(line.as_bytes()));
     let (snapshot, tenant) = (&ctx.active.snapshot, ctx.seat().map(|seat| &*seat.tenant));
+    let used = ctx.findings.identity.as_ref().map(|identity| &*identity.amr).unwrap_or_default();
     let hints = Hints {
         page: respond::wants_html(fields),
         just_signed_in: cookies().any(|(name, _)| name == JUST.as_bytes()),
         provider: providers(&snapshot.issuers, tenant).next().is_some(),
-        code: ctx.findings.carrier == Some(Carrier::Session) && code_does(snapshot, &found.route),
+        code: ctx.findings.carrier == Some(Carrier::Session) && code_does(snapshot, &found.route, used),
     };
     let to = login_instead(refusal, &found.route, request, facts, hints)?;
     let made = redirect(HeaderValue::try_from(to).ok()?);

@@ -54,7 +54,7 @@ async fn land(visit: &mut Visit<'_>, held: &Held, callback: Callback, flow: &Flo
         && let Some(refusal) =
             unmet(&visit.active.snapshot.rules, route, page.seat.as_ref(), &identity, visit.facts.at_s())
     {
-        if !code_does(visit, route) {
+        if !code_does(visit, route, &identity.amr) {
             // Asked for and not given: to send the browser round once more would never end.
             visit.shared.metrics.step_up(StepUp::Unmet);
             return Err(refusal);

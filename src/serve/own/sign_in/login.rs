@@ -30,8 +30,8 @@ pub(in crate::serve::own) async fn answer(visit: &mut Visit<'_>) -> Result<Made,
     let rules = &visit.active.snapshot.rules;
     let again = prompt.as_deref() == Some("login");
     let purpose = match &page.route {
-        // The provider is not asked for what the gateway asks for by itself.
-        Some(route) if code_does(visit, route) => Purpose { again, ..Purpose::default() },
+        // The provider is not asked for what the gateway asks for by itself. Of the methods, none is known yet.
+        Some(route) if code_does(visit, route, &[]) => Purpose { again, ..Purpose::default() },
         Some(route) => purpose(rules, route, page.seat.as_ref(), again),
         None => Purpose { again, ..Purpose::default() },
     };
