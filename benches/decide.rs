@@ -106,6 +106,7 @@ fn identity(tenant: &str) -> Arc<Identity> {
         expires_at: NOW_S + 600,
         handles: Handles::of(&Source { issuer: "https://idp.test/", tenant: Some(tenant), ..Source::default() }),
         bound_to: None,
+        scopes: None,
     })
 }
 

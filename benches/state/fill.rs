@@ -173,6 +173,7 @@ fn somebody(number: usize, at_ms: u64) -> Identity {
         not_before: 0,
         expires_at: at_ms / 1000 + 600,
         bound_to: None,
+        scopes: None,
         handles,
     }
 }

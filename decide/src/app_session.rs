@@ -162,6 +162,7 @@ impl AppSessions {
             not_before: 0,
             expires_at: now_s.saturating_add(self.max_age_s),
             bound_to: None,
+            scopes: None,
             handles,
         }))
     }

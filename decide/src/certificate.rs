@@ -123,6 +123,7 @@ impl Holders {
             not_before: shown.not_before_s,
             expires_at: shown.expires_at_s,
             bound_to: None,
+            scopes: None,
             handles,
         })
     }

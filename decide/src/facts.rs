@@ -244,6 +244,8 @@ pub struct Identity {
     pub expires_at: u64,
     /// What the credential is bound to by its `cnf`. Without proof of it, the credential is not valid.
     pub bound_to: Option<Bound>,
+    /// The permissions that the credential is good for, of those that the roles grant; `None` for all of them.
+    pub scopes: Option<Box<[Arc<str>]>>,
     /// By what it can be ended before that.
     pub handles: Handles,
 }
@@ -261,6 +263,11 @@ impl Identity {
     /// When the user signed in, as far as it is told, seconds since the epoch (see [`began_s`]).
     pub fn began_s(&self) -> u64 {
         began_s(self.auth_time, self.issued_at)
+    }
+
+    /// Whether the credential may be used for a permission: scopes take away from what roles grant, and never add to it.
+    pub fn covers(&self, permission: &str) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| **scope == *permission))
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Args {
     /// A role of the caller; may be repeated
     #[arg(long, value_name = "ROLE", value_delimiter = ',')]
     role: Vec<String>,
+    /// A permission that the caller's API key is good for; may be repeated
+    #[arg(long, value_name = "PERMISSION", value_delimiter = ',')]
+    scope: Vec<String>,
     /// The tenant of the caller's session
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
@@ -51,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "HOW")]
     by: Option<By>,
     /// PEM file with the certificate that the client shows, and those behind it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["role", "tenant", "subject", "auth_age", "acr", "amr", "by"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["role", "scope", "tenant", "subject", "auth_age", "acr", "amr", "by"])]
     certificate: Option<PathBuf>,
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]
@@ -116,6 +119,7 @@ impl Args {
     fn request(&self) -> Result<CaseRequest> {
         let spanned = |value: &str| Spanned { value: value.to_owned(), at: At::default() };
         let anybody = !self.role.is_empty()
+            || !self.scope.is_empty()
             || self.tenant.is_some()
             || self.subject.is_some()
             || self.auth_age.is_some()
@@ -124,6 +128,7 @@ impl Args {
             || self.by.is_some();
         let caller = CaseCaller {
             roles: self.role.iter().map(|role| spanned(role)).collect(),
+            scopes: (!self.scope.is_empty()).then(|| self.scope.iter().map(|scope| spanned(scope)).collect()),
             tenant: self.tenant.clone(),
             auth_age: self.auth_age.as_deref().map(period).transpose()?,
             subject: self.subject.clone(),

@@ -69,6 +69,9 @@ pub struct Who {
     /// A role that it has; may be repeated
     #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
     roles: Vec<String>,
+    /// A permission that it is good for, of those that its roles grant; may be repeated [default: all of them]
+    #[arg(long = "scope", value_name = "PERMISSION", value_delimiter = ',')]
+    scopes: Vec<String>,
     /// Whom the application is told of [default: `key:` and the id]
     #[arg(long)]
     subject: Option<String>,
@@ -301,6 +304,8 @@ impl Who {
             subject: self.subject.clone(),
             tenant: self.tenant.clone().map(Spanned::from),
             roles: self.roles.iter().cloned().map(Spanned::from).collect(),
+            scopes: (!self.scopes.is_empty())
+                .then(|| Spanned::from(self.scopes.iter().cloned().map(Spanned::from).collect::<Vec<_>>())),
             hash: hash.into(),
             created: text(now).into(),
             expires,

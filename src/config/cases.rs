@@ -104,6 +104,12 @@ fn misnamed(snapshot: &Snapshot, case: &CaseOptions) -> Option<(At, String, Opti
             return Some((role.at, format!("unknown role `{}`", role.value), hint));
         }
     }
+    for scope in caller.scopes.iter().flatten() {
+        if policy.permission(scope).is_none() {
+            let hint = nearest(&scope.value, policy.permissions().iter().map(|name| &**name));
+            return Some((scope.at, format!("unknown permission `{}`", scope.value), hint));
+        }
+    }
     let issuer = caller.issuer.as_ref()?;
     let by_certificate = snapshot.client_certificates.contains_key(issuer.value.as_str());
     if by_certificate || snapshot.issuers.iter().any(|known| *known.rules.name == issuer.value) {
@@ -319,5 +325,6 @@ fn identity(rules: &Rules, caller: &CaseCaller, session: &SessionRules, issuer: 
         expires_at: now_s + 300,
         handles: Handles::of(&Source { issuer, tenant: caller.tenant.as_deref(), ..Source::default() }),
         bound_to: None,
+        scopes: caller.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| arc(&scope.value)).collect()),
     }
 }

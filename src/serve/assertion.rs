@@ -92,6 +92,9 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
     roles: &'a [Arc<str>],
+    /// What the credential is good for of what the roles grant, separated by spaces (RFC 8693, 4.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     /// A hash of the session's id, never the id.
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
@@ -216,6 +219,7 @@ impl Signer {
             idp: &identity.issuer,
             tenant: about.tenant.as_deref(),
             roles: &identity.roles,
+            scope: identity.scopes.as_ref().map(|scopes| scopes.join(" ")),
             sid: identity.session.as_deref(),
             auth_time: identity.auth_time,
             acr: identity.acr.as_deref(),
@@ -260,6 +264,7 @@ mod tests {
             expires_at,
             handles: Handles::of(&Source { subject, ..Source::default() }),
             bound_to: None,
+            scopes: None,
         })
     }
 
@@ -343,11 +348,16 @@ mod tests {
         assert!(first.is_some());
         let mut promoted = (*ada).clone();
         promoted.roles.push("admin".into());
+        let mut narrowed = (*ada).clone();
+        narrowed.scopes = Some(Box::from(["orders.read".into(), "orders.list".into()]));
+        let told = at(&Arc::new(narrowed.clone()), &acme, &api, 1000).unwrap();
+        assert_eq!(check(&told, &assertions.jwks(), "api").unwrap()["scope"], "orders.read orders.list");
         for (what, other, same) in [
             ("a second later", at(&ada, &acme, &api, 1001), true),
             ("an equal identity", at(&identity("ada", 5000), &acme, &api, 1029), true),
             ("another caller", at(&identity("bob", 5000), &acme, &api, 1000), false),
             ("other roles", at(&Arc::new(promoted), &acme, &api, 1000), false),
+            ("scopes", at(&Arc::new(narrowed), &acme, &api, 1000), false),
             ("another tenant", at(&ada, &globex, &api, 1000), false),
             ("another upstream", at(&ada, &acme, &web, 1000), false),
             ("after half its life", at(&ada, &acme, &api, 1030), false),

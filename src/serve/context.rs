@@ -277,6 +277,7 @@ impl Context {
             facts.issuer = Some(&identity.issuer);
             facts.subject = Some(Person(&identity.subject.0));
             facts.roles = &identity.roles;
+            facts.scopes = identity.scopes.as_deref();
             facts.session = identity.session.as_deref();
             facts.auth_age_s = identity.auth_time.map(|t| (self.stamp.at_ms / 1000).saturating_sub(t));
         }

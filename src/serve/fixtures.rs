@@ -17,6 +17,7 @@ pub(super) fn identity(issuer: &str, subject: &str, expires_at: u64) -> Identity
         not_before: 0,
         expires_at,
         bound_to: None,
+        scopes: None,
         handles: Handles::of(&Source::default()),
     }
 }

@@ -144,6 +144,7 @@ fn read(line: &[u8], issuer: &Arc<str>, tenant: Option<&str>, now_s: u64) -> Res
         not_before: 0,
         expires_at: u64::MAX,
         bound_to: None,
+        scopes: None,
     })
 }
 

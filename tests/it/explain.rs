@@ -54,6 +54,24 @@ fn it_says_which_method_is_missing() {
 }
 
 #[test]
+fn it_tells_a_role_that_is_missing_from_a_scope() {
+    let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
+    let line = "GET https://acme.localhost/api/bookings --tenant acme";
+    for (who, code, end) in [
+        ("--role viewer --scope bookings.read,bookings.write", 0, "=> permit, to upstream `app`\n"),
+        (
+            "--role viewer --scope bookings.write",
+            1,
+            "=> 403 access.denied: role `viewer` grants `bookings.read`, and no scope of the key names it\n",
+        ),
+        ("--scope bookings.read", 1, "=> 403 access.denied: no role of the caller grants `bookings.read`\n"),
+    ] {
+        let (came, text) = explain(&bundle, &format!("{line} {who}"));
+        assert_eq!((came, text.ends_with(end)), (Some(code), true), "{who}\n{text}");
+    }
+}
+
+#[test]
 fn it_ends_with_the_decision_and_its_exit_code() {
     let bundle = Bundle::standard("127.0.0.1:9".parse().unwrap());
     for (line, code, end) in [

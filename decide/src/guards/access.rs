@@ -20,7 +20,11 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings) -> Outcome {
     }
     if let Some(permission) = &rules.permission {
         match case.rules.policy.grantor(&identity.roles, permission.id) {
-            Some(role) => findings.granted_by = Some(role.clone()),
+            Some(role) if identity.covers(&permission.name) => findings.granted_by = Some(role.clone()),
+            Some(role) => {
+                let cause = format!("role `{role}` grants `{}`, and no scope of the key names it", permission.name);
+                return Outcome::Refuse(Refusal::new(Code::AccessDenied, cause));
+            }
             None => {
                 let cause = format!("no role of the caller grants `{}`", permission.name);
                 return Outcome::Refuse(Refusal::new(Code::AccessDenied, cause));

@@ -63,6 +63,7 @@ fn identity() -> Identity {
         expires_at: NOW + 600,
         handles: Handles::of(&Source::default()),
         bound_to: None,
+        scopes: None,
     }
 }
 
@@ -298,6 +299,18 @@ fn one_line_per_case() {
     check(
         |w| w.caller(|i| i.auth_time = Some(NOW + 3600)),
         "401 session.step-up: step-up `recent-mfa`: the authentication is too old",
+    );
+    let scopes = |named: &[&str]| Some(named.iter().map(|scope| Arc::from(*scope)).collect());
+    check(|w| w.caller(|i| i.scopes = scopes(&["accounts.post", "accounts.refund"])), "permit api");
+    for narrow in [&["accounts.post"][..], &["accounts"], &["accounts.*"], &[]] {
+        check(
+            |w| w.caller(|i| i.scopes = scopes(narrow)),
+            "403 access.denied: role `finance` grants `accounts.refund`, and no scope of the key names it",
+        );
+    }
+    check(
+        |w| w.caller(|i| (i.roles, i.scopes) = (Vec::new(), scopes(&["accounts.refund"]))),
+        "403 access.denied: no role of the caller grants `accounts.refund`",
     );
     check(|w| w.methods(&["pwd"]), "permit api");
     check(

@@ -86,6 +86,8 @@ pub struct Circumstances<'a> {
     pub subject: Option<Person<&'a str>>,
     /// The caller's roles.
     pub roles: &'a [Arc<str>],
+    /// The permissions that the credential is good for, where it has such bounds.
+    pub scopes: Option<&'a [Arc<str>]>,
     /// Keyed hash of the session id.
     pub session: Option<&'a str>,
     /// How the credential came.
@@ -113,6 +115,7 @@ impl<'a> Circumstances<'a> {
             issuer: None,
             subject: None,
             roles: &[],
+            scopes: None,
             session: None,
             carrier: None,
             auth_age_s: None,
@@ -321,6 +324,9 @@ impl Circumstances<'_> {
         if !self.roles.is_empty() {
             json::list(out, ",\"roles\":", self.roles);
         }
+        if let Some(scopes) = self.scopes {
+            json::list(out, ",\"scopes\":", scopes);
+        }
         json::optional(out, ",\"session\":\"", self.session);
         match self.carrier {
             Some(Carrier::Bearer) => out.extend_from_slice(b",\"carrier\":\"bearer\""),
@@ -409,6 +415,12 @@ mod tests {
         );
         assert_eq!(written(Kind::Request(&exchange)), expected);
         assert_eq!(written(Kind::Intent(&exchange)), expected.replace("\"request\"", "\"intent\""));
+        // The bounds of a key stand beside its roles: without them, the same caller would seem to be permitted more.
+        for (scopes, said) in [(&roles[..1], r#""scopes":["buyer"],"session""#), (&[], r#""scopes":[],"session""#)] {
+            let facts = Circumstances { scopes: Some(scopes), ..exchange.facts };
+            let narrowed = written(Kind::Request(&Exchange { facts, ..exchange }));
+            assert_eq!(narrowed, expected.replace("\"session\"", said));
+        }
     }
 
     #[test]

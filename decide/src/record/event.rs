@@ -136,6 +136,8 @@ pub enum Event<'a> {
         tenant: Option<&'a str>,
         /// Its roles.
         roles: &'a [String],
+        /// The permissions that it is good for, where not for all that its roles grant.
+        scopes: Option<&'a [String]>,
         /// Id of the key that takes its place.
         successor: Option<&'a str>,
     },
@@ -297,11 +299,14 @@ impl Event<'_> {
                 json::text(out, ",\"subject\":\"", subject.0);
                 json::optional(out, ",\"tenant\":\"", tenant);
             }
-            Event::ApiKey { actor: _, change: _, set, id, tenant, roles, successor } => {
+            Event::ApiKey { actor: _, change: _, set, id, tenant, roles, scopes, successor } => {
                 json::text(out, ",\"detail\":{\"set\":\"", set);
                 json::text(out, ",\"id\":\"", id);
                 json::optional(out, ",\"tenant\":\"", tenant);
                 json::list(out, ",\"roles\":", roles);
+                if let Some(scopes) = scopes {
+                    json::list(out, ",\"scopes\":", scopes);
+                }
                 json::optional(out, ",\"successor\":\"", successor);
             }
             Event::Recovered { file, bytes } => {
@@ -385,6 +390,7 @@ mod tests {
                 id: "ak_\"1",
                 tenant: None,
                 roles: some,
+                scopes: Some(some),
                 successor: Some("4f7Ka91BxQ"),
             },
             Event::Recovered { file: "x", bytes: 7 },

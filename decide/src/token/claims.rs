@@ -147,6 +147,7 @@ pub(super) fn identity(
         not_before: times.not_before,
         expires_at: times.expires_at,
         bound_to: confirmation(claims)?,
+        scopes: None,
         handles,
     };
     if now_s >= identity.expires_at {

@@ -71,6 +71,7 @@ impl Holder {
             not_before: 0,
             expires_at,
             bound_to: self.bound_to.clone().map(Bound::Key),
+            scopes: None,
             handles: self.handles.clone(),
         }
     }

@@ -61,7 +61,8 @@ impl Who {
     /// As a gateway is asked for it.
     pub(super) fn wished(self) -> Result<desk::Who> {
         let expires_s = self.expires.as_deref().map(period).transpose()?.map(|period| period.seconds());
-        let Who { name, tenant, roles, subject, expires: _ } = self;
-        Ok(desk::Who { name, tenant, roles, subject, expires_s })
+        let Who { name, tenant, roles, scopes, subject, expires: _ } = self;
+        let scopes = Some(scopes).filter(|scopes| !scopes.is_empty());
+        Ok(desk::Who { name, tenant, roles, scopes, subject, expires_s })
     }
 }

@@ -41,10 +41,11 @@ pub(super) fn run(args: List) -> Result<ExitCode> {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?,
         Format::Text => {
             writeln!(out, "{:<12} {:<8} {:<14} {:<21} {:<21} NAME", "ID", "STATE", "TENANT", "EXPIRES", "LAST USED")?;
-            for Row { id, name, state, tenant, expires, last_used, .. } in &rows {
+            for Row { id, name, state, tenant, expires, last_used, scopes, .. } in &rows {
                 let tenant = tenant.as_deref().unwrap_or("-");
+                let only = scopes.as_ref().map(|scopes| format!(" (only {})", scopes.join(", "))).unwrap_or_default();
                 let [expires, last] = [expires, last_used].map(|at| at.as_deref().unwrap_or("never"));
-                writeln!(out, "{id:<12} {state:<8} {tenant:<14} {expires:<21} {last:<21} {name}")?;
+                writeln!(out, "{id:<12} {state:<8} {tenant:<14} {expires:<21} {last:<21} {name}{only}")?;
             }
         }
     }
@@ -65,6 +66,7 @@ fn rows(file: &KeyFile) -> Result<Vec<Row>> {
         subject: key.subject.clone(),
         tenant: key.tenant.as_ref().map(|tenant| tenant.value.clone()),
         roles: key.roles.iter().map(|role| role.value.clone()).collect(),
+        scopes: key.scopes.as_ref().map(|scopes| scopes.iter().map(|scope| scope.value.clone()).collect()),
         state: state(key, now).to_owned(),
         created: key.created.value.clone(),
         expires: key.expires.as_ref().map(|at| at.value.clone()),

@@ -23,6 +23,12 @@ fn compare(id: &str, before: &ApiKeys, key: &ApiKey, lines: &mut Lines) {
     lines.when(was.revoked && !key.revoked, || format!("API key `{id}` is no longer revoked"));
     lines.when(new.expires_at > old.expires_at, || format!("API key `{id}` lives longer"));
     lines.when(new.roles.iter().any(|role| !old.roles.contains(role)), || format!("API key `{id}` has more roles"));
+    let wider = match (&old.scopes, &new.scopes) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => new.iter().any(|scope| !old.contains(scope)),
+    };
+    lines.when(wider, || format!("API key `{id}` has more scopes"));
     lines.when(new.tenant != old.tenant, || format!("API key `{id}` belongs to another tenant"));
     lines.when(new.subject != old.subject, || format!("API key `{id}` speaks for somebody else"));
 }

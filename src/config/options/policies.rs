@@ -332,6 +332,9 @@ pub struct CaseCaller {
     pub role: Option<Spanned<String>>,
     /// Several roles.
     pub roles: Vec<Spanned<String>>,
+    /// Permissions that the credential is good for, as scopes of an API key. Default: all that the roles grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Spanned<String>>>,
     /// The tenant of the session. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,

@@ -65,9 +65,13 @@ pub struct ApiKeyOptions {
     /// The tenant that it belongs to. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Spanned<String>>,
-    /// Roles of `policies.roles`: what it may do. A key with few permissions has a role of its own. Default: none.
+    /// Roles of `policies.roles`: what it may do. `scopes` leaves out what the key does not need. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Spanned<String>>,
+    /// Permissions of `policies.roles` that it is good for, `area.name`, of those that its roles grant. They add nothing. Default:
+    /// all that its roles grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Spanned<Vec<Spanned<String>>>>,
     /// `hmac-sha256:` and the keyed hash of the whole key in hex; of imported keys `bcrypt:` and the hash, at most of
     /// cost 14.
     pub hash: Spanned<String>,

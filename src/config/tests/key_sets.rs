@@ -1,4 +1,5 @@
-//! Mistakes in where API keys are, one each: with their messages and places.
+//! Mistakes in where API keys are and in what they may do, one each: with their messages and places.
+use super::{SOUND, lines, load, sound, whole};
 
 const ROUTE: &str = "auth: {bearer: login}";
 const SHARED: &str =
@@ -67,5 +68,53 @@ fn every_mistake_in_a_set_has_its_message_and_place() {
         let row = super::SOUND.lines().position(|line| line.contains(ROUTE)).unwrap() + 1;
         let column = 4 + line(&auth).find(at).unwrap() + 1;
         assert_eq!(told(&auth, storage), format!("gateway.yaml:{row}:{column} {said}"), "{auth}");
+    }
+}
+
+/// The sound bundle with a key in a file, which says this of its scopes.
+fn with_key(scopes: &str) -> tempfile::TempDir {
+    let mut files = sound().to_vec();
+    files[0].1 = SOUND.replace(ROUTE, &line("{api_key: {prefix: nlk_, keys: {file: keys.yaml}}}"));
+    let hash = "0".repeat(64);
+    let key = format!(
+        "version: 1\nkeys:\n  4f7Ka91BxQ:\n    name: a test\n    tenant: acme\n    roles: [clerk]\n    {scopes}\n    \
+         hash: hmac-sha256:{hash}\n    created: 2026-11-21T12:00:00Z\n"
+    );
+    files.push(("keys.yaml", key));
+    whole(&files)
+}
+
+#[test]
+fn scopes_name_permissions_each_once() {
+    for (scopes, expected) in [
+        ("# none", "ok"),
+        ("scopes: [orders.read]", "ok"),
+        (
+            "scopes: []",
+            "keys.yaml:7:13 `scopes` is empty (name permissions, or remove it: then the key is good for all that its roles grant)",
+        ),
+        ("scopes: [orders.red]", "keys.yaml:7:14 unknown permission `orders.red` (did you mean `orders.read`?)"),
+        (
+            "scopes: [\"orders.*\", orders.read, orders.read]",
+            "keys.yaml:7:14 unknown permission `orders.*` (did you mean `orders.read`?)\n\
+             keys.yaml:7:39 `orders.read` stands twice (remove one of them)",
+        ),
+    ] {
+        let found = load(with_key(scopes).path()).map_or_else(|problems| lines(&problems), |_| "ok".to_owned());
+        assert_eq!(found, expected, "{scopes}");
+    }
+}
+
+#[test]
+fn a_key_that_gains_scopes_is_named() {
+    let more = "API key `4f7Ka91BxQ` has more scopes";
+    let snapshot = |scopes: &str| load(with_key(scopes).path()).unwrap_or_else(|p| panic!("{}", p.text())).snapshot;
+    for (old, new, expected) in [
+        ("scopes: [orders.read]", "scopes: [orders.read]", None),
+        ("# all", "scopes: [orders.read]", None),
+        ("scopes: [orders.read]", "# all", Some(more)),
+    ] {
+        let all = crate::config::compare::loosened(&snapshot(old), &snapshot(new));
+        assert_eq!(all.iter().find(|line| line.starts_with("API key")).map(String::as_str), expected, "{all:?}");
     }
 }

@@ -86,6 +86,9 @@ pub struct Who {
     pub tenant: Option<String>,
     /// What it may do.
     pub roles: Vec<String>,
+    /// The permissions that it is good for, of those that its roles grant; all of them where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
     /// Whom the application is told of; `key:` and the id where nobody says.
     pub subject: Option<String>,
     /// How long it works, in seconds; until it is revoked where nobody says.
@@ -136,6 +139,9 @@ pub struct Row {
     pub tenant: Option<String>,
     /// What it may do.
     pub roles: Vec<String>,
+    /// The permissions that it is good for, of those that its roles grant; `None` for all of them.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
     /// `active`, `expired` or `revoked`.
     pub state: String,
     /// When it was made.

@@ -105,6 +105,7 @@ fn identity(settings: &ExtAuth, headers: &HeaderMap, now_s: u64) -> Result<Ident
         not_before: 0,
         expires_at: now_s.saturating_add(settings.max_age_s),
         bound_to: None,
+        scopes: None,
         handles: Handles::of(&source),
     })
 }

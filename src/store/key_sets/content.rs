@@ -25,6 +25,9 @@ pub struct Content {
     pub tenant: Option<String>,
     /// What it may do.
     pub roles: Vec<String>,
+    /// The permissions that it is good for, of those that its roles grant; all of them where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
     /// By what it is recognised.
     pub hash: Hash,
     /// Whether another program made it.
@@ -110,6 +113,7 @@ impl Content {
             not_before: 0,
             expires_at: self.expires_s.unwrap_or(u64::MAX),
             bound_to: None,
+            scopes: self.scopes.as_ref().map(|all| all.iter().map(|scope| scope.as_str().into()).collect()),
             handles: Handles::of(&source),
         }
     }
@@ -119,5 +123,22 @@ impl Key {
     pub(super) fn new(shelf: &Shelf, content: Content) -> Key {
         let identity = Arc::new(content.identity(&shelf.set));
         Key { content, identity, seen: OnceLock::new(), used_s: AtomicU64::new(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a build without scopes has kept, byte for byte.
+    #[test]
+    fn a_key_without_scopes_is_kept_as_ever_and_one_with_them_says_so() {
+        let kept = r#"{"id":"4f7Ka91BxQ","name":"a test","subject":"key:4f7Ka91BxQ","tenant":"acme","roles":["viewer"],"hash":{"bcrypt":"$2b$"},"imported":true,"created_s":7,"expires_s":null,"revoked_s":null,"successor":null}"#;
+        let mut content: Content = serde_json::from_str(kept).unwrap();
+        assert_eq!(content.identity("machines").scopes, None);
+        assert_eq!(serde_json::to_string(&content).unwrap(), kept);
+        content.scopes = Some(vec!["bookings.read".to_owned()]);
+        let again: Content = serde_json::from_str(&serde_json::to_string(&content).unwrap()).unwrap();
+        assert_eq!(again.identity("machines").scopes, Some(Box::from([Arc::from("bookings.read")])));
     }
 }

@@ -51,6 +51,7 @@ fn identity(subject: &str, issued_at: u64) -> Identity {
         issued_at,
         not_before: 0,
         bound_to: None,
+        scopes: None,
         expires_at: NOW_S + 600,
         handles: Handles::of(&source),
     }

@@ -126,6 +126,7 @@ impl Content {
             not_before: 0,
             expires_at: expires_at_ms / 1000,
             bound_to: None,
+            scopes: None,
         }
     }
 

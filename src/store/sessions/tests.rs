@@ -25,6 +25,7 @@ fn ada() -> Identity {
         not_before: 0,
         expires_at: AT / 1000 + 60,
         bound_to: None,
+        scopes: None,
         handles: Handles::of(&Source {
             issuer: "workforce",
             subject: "ada",

@@ -156,6 +156,7 @@ async fn a_session_goes_on_for_a_minute_after_it_was_read_and_no_longer() {
         not_before: 0,
         expires_at: AT / 1000 + 60,
         bound_to: None,
+        scopes: None,
         handles: Handles::of(&source),
     };
     let mut redis = Redis::start(&[]).await;

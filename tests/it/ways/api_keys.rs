@@ -182,6 +182,69 @@ async fn keys_are_rotated_with_an_overlap_and_revoked_without_a_restart() {
     assert!(!text.stdout.contains("hmac"), "{text:?}");
 }
 
+/// The claims of the assertion that came last; the application's own check of it is elsewhere.
+pub fn claims(upstream: &Upstream) -> Value {
+    let assertion = upstream.last().header("moat-assertion").expect("an assertion");
+    let part = assertion.split('.').nth(1).unwrap();
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, part).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_key_with_scopes_may_do_only_those_of_what_its_roles_grant() {
+    const WRITE: &str = "https://acme.localhost/ledger";
+    let (bundle, upstream) = bundle().await;
+    bundle.route(&format!(
+        "  ledger:\n    match: {{hosts: [\"*.localhost\"], paths: [/ledger], methods: [GET]}}\n    upstream: app\n    {AUTH}\n    \
+         require: {{permission: bookings.write}}"
+    ));
+    let who = ["--tenant", "acme", "--role", "cashier"];
+    let (all, _) = new(&bundle, &who);
+    let (reads, id) = new(&bundle, &[&who[..], &["--scope", "bookings.read", "--scope", "accounts.refund"]].concat());
+    let (writes, _) = new(&bundle, &["--tenant", "acme", "--role", "viewer", "--scope", "bookings.write"]);
+    assert_eq!(row(&bundle, &id)["scopes"], serde_json::json!(["bookings.read", "accounts.refund"]));
+    assert_eq!(row(&bundle, &all[4..14])["scopes"], Value::Null);
+    let text = keys(&bundle, &["list"]).stdout;
+    assert!(text.contains("a test (only bookings.read, accounts.refund)\n") && text.contains("a test\n"), "{text}");
+    let unknown = keys(&bundle, &["new", "--name", "x", "--role", "viewer", "--scope", "bookings.raed"]);
+    assert!(unknown.code == Some(78) && unknown.stderr.contains("did you mean `bookings.read`?"), "{unknown:?}");
+
+    let gateway = Gateway::start(bundle).await;
+    for (key, read, write) in [
+        (&all, "200", "200"),
+        (&reads, "200", "403 access.denied"),
+        (&writes, "403 access.denied", "403 access.denied"),
+    ] {
+        assert_eq!(verdict(&gateway, ROOT, key).await, read);
+        assert_eq!(verdict(&gateway, WRITE, key).await, write);
+    }
+    let refused = gateway.get(WRITE).header("x-api-key", &reads).send().await;
+    assert_eq!(refused.header("www-authenticate"), None, "another key is no better, the same one with more scopes is");
+    let of = |entry: &Value, key: &str| entry["kind"] == "request" && entry["facts"]["session"] == key[4..14];
+    let entry = gateway.audit_entry(|e| of(e, &reads) && e["verdict"] == "access.denied").await;
+    assert_eq!(entry["cause"], "role `cashier` grants `bookings.write`, and no scope of the key names it");
+    assert_eq!(entry["facts"]["scopes"], serde_json::json!(["bookings.read", "accounts.refund"]), "{entry:#}");
+    let entry = gateway.audit_entry(|e| of(e, &all)).await;
+    assert!(entry["facts"].get("scopes").is_none(), "{entry:#}");
+    assert_eq!(verdict(&gateway, ROOT, &all).await, "200");
+    assert!(claims(&upstream).get("scope").is_none());
+    assert_eq!(verdict(&gateway, ROOT, &reads).await, "200");
+    assert_eq!(claims(&upstream)["scope"], "bookings.read accounts.refund");
+
+    // A successor has the scopes of its predecessor; what a key gains by an edit is told.
+    let rotated = keys(&gateway.bundle, &["rotate", &id]);
+    let successor = rotated.stdout.trim().to_owned();
+    becomes(&gateway, &successor, "200").await;
+    assert_eq!(verdict(&gateway, WRITE, &successor).await, "403 access.denied");
+    let file = gateway.bundle.read("keys.yaml");
+    let wider = file.replace("accounts.refund", "bookings.write");
+    assert_ne!(file, wider);
+    gateway.bundle.write("keys.yaml", &wider);
+    gateway.until("the edit holds", async |g: &Gateway| verdict(g, WRITE, &successor).await == "200").await;
+    let told = format!("API key `{}` has more scopes", &successor[4..14]);
+    gateway.audit_entry(|entry| entry["event"] == "config.load" && entry.to_string().contains(&told)).await;
+}
+
 #[tokio::test]
 async fn a_key_of_another_program_is_taken_over_by_its_bcrypt_hash() {
     let (bundle, _upstream) = bundle().await;

@@ -218,6 +218,58 @@ async fn a_file_keeps_them_over_a_restart_and_a_reload_takes_their_roles_away() 
     becomes(&gateway, &key, "200").await;
 }
 
+#[tokio::test]
+async fn scopes_of_a_key_in_the_state_hold_over_a_rotation_and_a_restart() {
+    let upstream = Upstream::start().await;
+    let bundle = bundle(upstream.address, "");
+    for (name, permission) in [("reading", "bookings.read"), ("writing", "bookings.write")] {
+        bundle.route(&format!(
+            "  {name}:\n    match: {{hosts: [\"*.localhost\"], paths: [/{name}], methods: [GET]}}\n    upstream: app\n    {AUTH}\n    \
+             require: {{permission: {permission}}}"
+        ));
+    }
+    let gateway = Gateway::start(bundle).await;
+    let may = async |gateway: &Gateway, key: &str| {
+        let of = async |path: &str| {
+            let url = format!("https://acme.localhost/{path}");
+            gateway.get(&url).header("x-api-key", key).send().await.verdict()
+        };
+        (of("reading").await, of("writing").await)
+    };
+    let read_only = ("200".to_owned(), "403 access.denied".to_owned());
+    let who = ["--tenant", "acme", "--role", "cashier", "--scope", "bookings.read"];
+    let (key, id) = new(&gateway, &who);
+    assert_eq!(may(&gateway, &key).await, read_only);
+    assert_eq!(verdict(&gateway, &key).await, "200", "any session will do there");
+    assert_eq!(super::api_keys::claims(&upstream)["scope"], "bookings.read");
+    let entry = gateway.audit_entry(|e| e["event"] == "api_key.new").await;
+    assert_eq!(entry["detail"]["scopes"], serde_json::json!(["bookings.read"]), "{entry:#}");
+    let rotated = keys(&gateway, &["rotate", &id]);
+    let successor = rotated.stdout.trim().to_owned();
+    assert_eq!(row(&gateway, &successor[4..14])["scopes"], serde_json::json!(["bookings.read"]));
+    let foreign = "ak_live_Q7c1f0e2a9b84d55";
+    let hash = bcrypt::hash(foreign, 5).unwrap();
+    let import = ["import", "--name", "an older one", "--id", "ak_live_Q7c1", "--hash", &hash];
+    assert_eq!(keys(&gateway, &[&import, &who[..]].concat()).code, Some(0));
+    let (all, _) = new(&gateway, &["--tenant", "acme", "--role", "cashier"]);
+    assert_eq!(row(&gateway, &all[4..14])["scopes"], Value::Null);
+
+    let gateway = gateway.restart().await;
+    for narrow in [&*key, &*successor, foreign] {
+        assert_eq!(may(&gateway, narrow).await, read_only, "{narrow}");
+    }
+    assert_eq!(may(&gateway, &all).await, ("200".to_owned(), "200".to_owned()));
+    // A permission that is gone is granted to nobody, and leaves the others as they were.
+    let text = gateway.bundle.read("gateway.yaml");
+    gateway.bundle.write("gateway.yaml", &text.replace("permission: bookings.read", "permission: bookings.see"));
+    let roles = gateway.bundle.read("policies/roles.yaml");
+    let renamed = roles.replace("[read, write]", "[see, write]").replace("bookings.read", "bookings.see");
+    gateway.bundle.write("policies/roles.yaml", &renamed);
+    let neither = ("403 access.denied".to_owned(), "403 access.denied".to_owned());
+    gateway.until("nothing is left", async |g: &Gateway| may(g, &successor).await == neither).await;
+    assert_eq!(may(&gateway, &all).await.0, "200");
+}
+
 /// How often the store was asked for a key.
 async fn asked(gateway: &Gateway) -> f64 {
     let metrics = gateway.metrics().await;
@@ -275,6 +327,8 @@ async fn orders_about_a_set_say_what_is_wrong_and_change_nothing() {
     let long = "x".repeat(300);
     for (args, code, message) in [
         (&["new", "--name", "x", "--role", "viewr"][..], 1, "did you mean `viewer`?"),
+        (&["new", "--name", "x", "--scope", "bookings.raed"], 1, "did you mean `bookings.read`?"),
+        (&["new", "--name", "x", "--scope", "bookings.read,bookings.read"], 1, "`bookings.read` stands twice"),
         (&["new", "--name", "x", "--tenant", "acne"], 1, "unknown tenant `acne`"),
         (&["new", "--name", "x", "--expires", "0s"], 1, "is no duration"),
         (&["new", "--name", &long], 1, "name and subject have 1 to 256 bytes"),

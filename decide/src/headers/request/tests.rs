@@ -20,6 +20,7 @@ fn identity(subject: &str, roles: &[&str]) -> Identity {
         expires_at: 1,
         handles: Handles::of(&Source::default()),
         bound_to: None,
+        scopes: None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! `auth: {api_key: …}`, the files that it names, and the sets.
-use crate::config::compile::Compiler;
+use crate::config::compile::{Compiler, list};
 use crate::config::options::{ApiKeyAuth, ApiKeyOptions, ApiKeysFile, UseOption};
 use crate::config::problem::At;
 use crate::config::read::Spanned;
@@ -8,6 +8,7 @@ use crate::config::{Purpose, pepper};
 use aws_lc_rs::hmac;
 use decide::api_key;
 use decide::facts::{Identity, Person};
+use decide::policy::nearest;
 use decide::revocation::{Handles, Source};
 use decide::rules::{API_KEY, Accept, Keys, Rules, is_tenant_id};
 use std::collections::HashMap;
@@ -178,6 +179,9 @@ impl Compiler<'_> {
             None => None,
         };
         self.known_roles(&options.roles, rules);
+        if let Some(scopes) = &options.scopes {
+            self.known_scopes(scopes, rules);
+        }
         let created_s = self.instant(&options.created)?;
         let expires_s = match &options.expires {
             Some(expires) => self.instant(expires)?,
@@ -209,9 +213,27 @@ impl Compiler<'_> {
             not_before: 0,
             expires_at: expires_s,
             bound_to: None,
+            scopes: options.scopes.as_ref().map(|all| all.iter().map(|scope| Arc::from(scope.as_str())).collect()),
             handles,
         };
         Some(ApiKey { identity: Arc::new(identity), hash, revoked, used_s: Default::default() })
+    }
+
+    /// Reports scopes that leave nothing, or that name what nobody can be permitted.
+    fn known_scopes(&self, scopes: &Spanned<Vec<Spanned<String>>>, rules: &Rules) {
+        if scopes.is_empty() {
+            let hint = "name permissions, or remove it: then the key is good for all that its roles grant";
+            self.report.hinted(scopes.at, "`scopes` is empty", Some(hint));
+        }
+        for (i, scope) in scopes.iter().enumerate() {
+            if rules.policy.permission(scope).is_none() {
+                let known = || rules.policy.permissions().iter().map(|name| &**name);
+                let hint = nearest(&scope.value, known()).or_else(|| list(known()));
+                self.report.hinted(scope.at, format!("unknown permission `{}`", scope.value), hint);
+            } else if scopes.iter().take(i).any(|other| other.value == scope.value) {
+                self.report.hinted(scope.at, format!("`{}` stands twice", scope.value), Some("remove one of them"));
+            }
+        }
     }
 
     fn key_hash(&self, id: &Spanned<String>, hash: &Spanned<String>) -> Option<KeyHash> {

@@ -20,6 +20,8 @@ use http::StatusCode;
 const LONGEST: usize = 256;
 /// Most roles of a key.
 const MOST_ROLES: usize = 64;
+/// Most scopes of a key.
+const MOST_SCOPES: usize = 64;
 
 /// Why an order was not carried out: the status, and words for the operator.
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Desk<'_> {
             subject: Some(key.subject),
             tenant: key.tenant,
             roles: key.roles,
+            scopes: key.scopes,
             successor: key.successor,
         };
         Ok(Receipt::Keys(all.into_iter().map(row).collect()))
@@ -195,6 +198,7 @@ impl Desk<'_> {
             id: &content.id,
             tenant: content.tenant.as_deref(),
             roles: &content.roles,
+            scopes: content.scopes.as_deref(),
             successor,
         };
         let cannot =
@@ -227,6 +231,9 @@ impl Desk<'_> {
             let hint = hint(nearest(role, rules.policy.roles().map(|(known, _)| known)));
             return Err(bad(format!("unknown role `{role}`{hint}")));
         }
+        if let Some(scopes) = &who.scopes {
+            sound(scopes, rules)?;
+        }
         let now_s = self.now_ms / 1000;
         Ok(Content {
             id: id.to_owned(),
@@ -234,6 +241,7 @@ impl Desk<'_> {
             subject: who.subject.clone().unwrap_or_else(|| format!("key:{id}")),
             tenant: who.tenant.clone(),
             roles: who.roles.clone(),
+            scopes: who.scopes.clone(),
             hash,
             imported: false,
             created_s: now_s,
@@ -246,6 +254,23 @@ impl Desk<'_> {
     fn unknown(self, id: &str) -> Undone {
         bad(format!("the set `{}` has no key `{id}`\n  hint: `moat keys list` shows all", self.named.shelf.set))
     }
+}
+
+/// Whether scopes name permissions, each once.
+fn sound(scopes: &[String], rules: &Rules) -> Result<(), Undone> {
+    if scopes.is_empty() || scopes.len() > MOST_SCOPES {
+        return Err(bad(format!("a key has 1 to {MOST_SCOPES} scopes, or none and may do what its roles grant")));
+    }
+    for (i, scope) in scopes.iter().enumerate() {
+        if rules.policy.permission(scope).is_none() {
+            let hint = hint(nearest(scope, rules.policy.permissions().iter().map(|name| &**name)));
+            return Err(bad(format!("unknown permission `{scope}`{hint}")));
+        }
+        if scopes.iter().take(i).any(|other| other == scope) {
+            return Err(bad(format!("the scope `{scope}` stands twice")));
+        }
+    }
+    Ok(())
 }
 
 fn bad(why: String) -> Undone {
