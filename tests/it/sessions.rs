@@ -26,7 +26,7 @@ pub fn held(bundle: &mut Bundle, browser: &str) {
 }
 
 /// Lets one address ask the gateway itself as often as a test does that asks until something has changed.
-pub fn unhurried(bundle: &mut Bundle) {
+pub fn unhurried(bundle: &Bundle) {
     let limits = bundle.read("policies/rate-limits.yaml");
     let many = "  moat-own: {key: [client.ip_prefix], rate: 100000/m, burst: 10000}\n";
     bundle.write("policies/rate-limits.yaml", &format!("{limits}{many}"));

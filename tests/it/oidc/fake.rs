@@ -207,6 +207,7 @@ pub fn configure(bundle: &Bundle, provider: &Provider) {
     );
     bundle.replace("issuers:\n", &issuer);
     bundle.replace("sessions:\n", "sessions:\n  browser: {}\n");
+    crate::sessions::unhurried(bundle);
     for (name, paths, require) in [
         ("board", "[/board, \"/board/{id}\"]", "{session: any}"),
         ("fresh", "[/fresh]", "{session: any, step_up: recent-mfa}"),

@@ -17,6 +17,7 @@ fn content(id: &str, at_s: u64) -> Content {
         subject: format!("key:{id}"),
         tenant: Some("acme".to_owned()),
         roles: vec!["viewer".to_owned()],
+        scopes: None,
         hash: Hash::Hmac([1; 32]),
         imported: false,
         created_s: at_s,
