@@ -6,11 +6,11 @@ pub use key::KeyPattern;
 use crate::facts::{Identity, Person};
 use crate::revocation::{Handles, Source};
 use crate::token::claims::{self, ClaimName, ClaimNames};
+use crate::token::json::{Map, Value};
 use crate::token::strict_object;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Longest value of a cookie that is looked at, in bytes.
@@ -122,7 +122,7 @@ impl AppSessions {
         }
     }
 
-    fn identity(&self, members: &Map<String, Value>, id: &str, now_s: u64) -> Result<Option<Identity>, &'static str> {
+    fn identity(&self, members: &Map<'_>, id: &str, now_s: u64) -> Result<Option<Identity>, &'static str> {
         let Some(subject) = name(self.subject.find(members), "the session's user is not a short name")? else {
             return Ok(None);
         };
@@ -169,17 +169,17 @@ impl AppSessions {
 }
 
 /// A name, or a number as databases give users: by its digits.
-fn name(value: Option<&Value>, cause: &'static str) -> Result<Option<String>, &'static str> {
+fn name(value: Option<&Value<'_>>, cause: &'static str) -> Result<Option<String>, &'static str> {
     match value {
         None => Ok(None),
-        Some(Value::String(name)) if claims::is_plain(name) => Ok(Some(name.clone())),
+        Some(Value::String(name)) if claims::is_plain(name) => Ok(Some(name.to_string())),
         Some(Value::Number(number)) if number.is_u64() || number.is_i64() => Ok(Some(number.to_string())),
         Some(_) => Err(cause),
     }
 }
 
 /// Seconds since the epoch, or milliseconds as JavaScript counts.
-fn moment(value: Option<&Value>) -> Result<Option<u64>, &'static str> {
+fn moment(value: Option<&Value<'_>>) -> Result<Option<u64>, &'static str> {
     const NO_TIME: &str = "the session's time of authentication is not a number of seconds or milliseconds since 1970";
     let Some(value) = value else { return Ok(None) };
     let number = value.as_f64().filter(|number| (0.0..=1e15).contains(number)).ok_or(NO_TIME)?;
@@ -209,7 +209,7 @@ fn unescape(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const NOW: u64 = 1_800_000_000;
 

@@ -3,7 +3,7 @@ use super::fold::fold;
 use super::invalid;
 use crate::refusal::Refusal;
 use crate::token::json::object;
-use serde_json::{Map, Value};
+use crate::token::json::{Map, Value};
 
 /// The value of the member to which these names lead, joined by dots.
 pub(super) fn value(body: &[u8], path: &str) -> Result<String, Refusal> {
@@ -17,7 +17,7 @@ pub(super) fn value(body: &[u8], path: &str) -> Result<String, Refusal> {
         }
     }
     match member(object, last)? {
-        Value::String(text) => Ok(text.clone()),
+        Value::String(text) => Ok(text.to_string()),
         // What many applications take for its digits; other numbers have more than one spelling.
         Value::Number(number) if number.is_u64() => Ok(number.to_string()),
         Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
@@ -27,9 +27,9 @@ pub(super) fn value(body: &[u8], path: &str) -> Result<String, Refusal> {
 }
 
 /// The member of this name, where no other looks like it: some parsers do not mind the case of names.
-fn member<'v>(object: &'v Map<String, Value>, name: &str) -> Result<&'v Value, Refusal> {
+fn member<'v>(object: &'v Map<'v>, name: &str) -> Result<&'v Value<'v>, Refusal> {
     let folded = fold(name);
-    if object.keys().any(|other| other != name && fold(other) == folded) {
+    if object.iter().any(|(other, _)| other != name && fold(other) == folded) {
         return Err(invalid("a member looks like the field that is asked for"));
     }
     object.get(name).ok_or_else(|| invalid("the field that is asked for is missing"))

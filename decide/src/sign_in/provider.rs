@@ -1,6 +1,6 @@
 //! What an OpenID provider says of itself (OpenID Connect Discovery 1.0, 3; RFC 8414), as far as a sign-in needs it.
+use crate::token::json::{Map, Value};
 use crate::token::strict_object;
-use serde_json::{Map, Value};
 
 /// Largest discovery document that is read, in bytes.
 pub const MAX_DISCOVERY_BYTES: usize = 256 * 1024;
@@ -76,10 +76,10 @@ impl Provider {
     }
 }
 
-fn endpoint(members: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+fn endpoint(members: &Map<'_>, name: &str) -> Result<Option<String>, String> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(url)) if Provider::is_endpoint(url) => Ok(Some(url.clone())),
+        Some(Value::String(url)) if Provider::is_endpoint(url) => Ok(Some(url.to_string())),
         Some(_) => Err(format!("`{name}` is not a plain https URL")),
     }
 }

@@ -1,9 +1,10 @@
 //! What a verified token says (RFC 7519, 4; RFC 9068): each claim checked, and turned into an [`Identity`].
+use super::json::{Map, Value};
 use super::{IssuerRules, TokenError, dpop, json, parse};
+use crate::digits::hex;
 use crate::facts::{Bound, Identity, Person};
 use crate::revocation::{FAMILIES, Handles, Source};
 use aws_lc_rs::hmac;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Longest subject, tenant, role, session id and the like, in bytes.
@@ -34,7 +35,7 @@ impl ClaimName {
     }
 
     /// The claim; `null` counts as absent.
-    pub(crate) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+    pub(crate) fn find<'a>(&self, claims: &'a Map<'a>) -> Option<&'a Value<'a>> {
         let found = match self.0.strip_prefix('/') {
             None if self.0.is_empty() => None,
             None => claims.get(&self.0),
@@ -47,7 +48,7 @@ impl ClaimName {
                 })
             }
         };
-        found.filter(|value| !value.is_null())
+        found.filter(|value| !matches!(value, Value::Null))
     }
 }
 
@@ -84,8 +85,8 @@ impl Default for ClaimNames {
 
 /// Checks the claims of a payload whose signature has verified under the key of this id.
 pub fn check(payload: &str, rules: &IssuerRules, key: Option<&str>, now_s: u64) -> Result<Identity, TokenError> {
-    let claims = json::object(&parse::decode(payload)?)
-        .ok_or(TokenError::Invalid("the claims are not one strict JSON object"))?;
+    let claims = parse::decode(payload)?;
+    let claims = json::object(&claims).ok_or(TokenError::Invalid("the claims are not one strict JSON object"))?;
     addressed(&claims, rules)?;
     identity(&claims, rules, key, now_s, Dated::Always)
 }
@@ -101,7 +102,7 @@ pub(super) enum Dated {
 
 /// Whom claims name that are addressed to us.
 pub(super) fn identity(
-    claims: &Map<String, Value>,
+    claims: &Map<'_>,
     rules: &IssuerRules,
     key: Option<&str>,
     now_s: u64,
@@ -158,7 +159,7 @@ pub(super) fn identity(
 
 /// The key of `cnf.jkt` (RFC 9449, 6.1) or the certificate of `cnf.x5t#S256` (RFC 8705, 3.1), and never both: one
 /// confirmation is for one key (RFC 7800, 3.1). Other methods are not ours to check.
-fn confirmation(claims: &Map<String, Value>) -> Result<Option<Bound>, TokenError> {
+fn confirmation(claims: &Map<'_>) -> Result<Option<Bound>, TokenError> {
     const NOT_BOUND: TokenError = TokenError::Invalid("`cnf` is not a confirmation");
     let methods = match claims.get("cnf") {
         None => return Ok(None),
@@ -167,16 +168,16 @@ fn confirmation(claims: &Map<String, Value>) -> Result<Option<Bound>, TokenError
     };
     match (methods.get("jkt"), methods.get("x5t#S256")) {
         (None, None) => Ok(None),
-        (Some(Value::String(key)), None) if dpop::is_thumbprint(key) => Ok(Some(Bound::Key(key.as_str().into()))),
+        (Some(Value::String(key)), None) if dpop::is_thumbprint(key) => Ok(Some(Bound::Key((&**key).into()))),
         (None, Some(Value::String(certificate))) if dpop::is_thumbprint(certificate) => {
-            Ok(Some(Bound::Certificate(certificate.as_str().into())))
+            Ok(Some(Bound::Certificate((&**certificate).into())))
         }
         (Some(_), _) | (_, Some(_)) => Err(NOT_BOUND),
     }
 }
 
 /// The issuer made it, and for us.
-pub(super) fn addressed(claims: &Map<String, Value>, rules: &IssuerRules) -> Result<(), TokenError> {
+pub(super) fn addressed(claims: &Map<'_>, rules: &IssuerRules) -> Result<(), TokenError> {
     if claims.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
         return Err(TokenError::Invalid("`iss` is not this issuer"));
     }
@@ -186,7 +187,7 @@ pub(super) fn addressed(claims: &Map<String, Value>, rules: &IssuerRules) -> Res
 /// Whom a token of a security event names: the user, the session, or both.
 #[expect(clippy::type_complexity, reason = "two names of which each may be absent")]
 pub(super) fn whom(
-    claims: &Map<String, Value>,
+    claims: &Map<'_>,
     rules: &IssuerRules,
 ) -> Result<(Option<Person<Arc<str>>>, Option<Arc<str>>), TokenError> {
     let subject = text(claims.get("sub"), "`sub` is not a short string")?.map(Person);
@@ -195,11 +196,7 @@ pub(super) fn whom(
 }
 
 /// `iat`, which is not in the future, and `exp` where it is there; seconds since the epoch.
-pub(super) fn moments(
-    claims: &Map<String, Value>,
-    rules: &IssuerRules,
-    now_s: u64,
-) -> Result<(u64, Option<u64>), TokenError> {
+pub(super) fn moments(claims: &Map<'_>, rules: &IssuerRules, now_s: u64) -> Result<(u64, Option<u64>), TokenError> {
     let issued_at = date(claims.get("iat"))?.ok_or(TokenError::Invalid("`iat` is missing"))?;
     if issued_at.ceiling > now_s.saturating_add(rules.clock_skew_s) {
         return Err(TokenError::Invalid("`iat` is in the future"));
@@ -220,16 +217,18 @@ pub fn keyed_hash(pepper: &[u8; 32], whose: &str, id: &str) -> Arc<str> {
     context.update(&[0]);
     context.update(id.as_bytes());
     let tag = context.sign();
-    tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let mut name = [0; 32];
+    hex(tag.as_ref(), &mut name);
+    String::from_utf8_lossy(&name).into()
 }
 
 /// `aud` is one string or several, and one of them is ours.
-pub(super) fn audience(claims: &Map<String, Value>, rules: &IssuerRules) -> Result<(), TokenError> {
+pub(super) fn audience(claims: &Map<'_>, rules: &IssuerRules) -> Result<(), TokenError> {
     let ours = |name: &str| rules.audiences.iter().any(|a| a == name);
     let names_us = match claims.get("aud") {
         Some(Value::String(name)) => ours(name),
         Some(Value::Array(names)) => {
-            if names.iter().any(|n| !n.is_string()) {
+            if names.iter().any(|n| n.as_str().is_none()) {
                 return Err(TokenError::Invalid("`aud` is not made of strings"));
             }
             names.iter().filter_map(Value::as_str).any(ours)
@@ -248,7 +247,7 @@ struct Times {
 }
 
 impl Times {
-    fn check(claims: &Map<String, Value>, rules: &IssuerRules, now_s: u64, dated: Dated) -> Result<Times, TokenError> {
+    fn check(claims: &Map<'_>, rules: &IssuerRules, now_s: u64, dated: Dated) -> Result<Times, TokenError> {
         let latest_start = now_s.saturating_add(rules.clock_skew_s);
         let expires_at = date(claims.get("exp"))?.ok_or(TokenError::Invalid("`exp` is missing"))?.floor;
         let not_before = date(claims.get("nbf"))?.map_or(0, |d| d.ceiling);
@@ -288,7 +287,7 @@ struct Date {
     ceiling: u64,
 }
 
-fn date(value: Option<&Value>) -> Result<Option<Date>, TokenError> {
+fn date(value: Option<&Value<'_>>) -> Result<Option<Date>, TokenError> {
     const NOT_A_DATE: TokenError = TokenError::Invalid("a date is not a number of seconds since 1970");
     let Some(value) = value else { return Ok(None) };
     let Value::Number(number) = value else { return Err(NOT_A_DATE) };
@@ -304,7 +303,7 @@ fn date(value: Option<&Value>) -> Result<Option<Date>, TokenError> {
 }
 
 /// Roles are forwarded to the application in one header: what could be read as two of them is refused.
-pub fn roles(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
+pub fn roles(value: Option<&Value<'_>>) -> Result<Vec<Arc<str>>, TokenError> {
     const NOT_ROLES: TokenError = TokenError::Invalid("the roles claim is not a short list of names");
     let names: Vec<&str> = match value {
         None => Vec::new(),
@@ -318,7 +317,7 @@ pub fn roles(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
     Ok(names.into_iter().map(Arc::from).collect())
 }
 
-pub fn methods(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
+pub fn methods(value: Option<&Value<'_>>) -> Result<Vec<Arc<str>>, TokenError> {
     const NOT_METHODS: TokenError = TokenError::Invalid("the `amr` claim is not a short list of names");
     let names: Vec<&str> = match value {
         None => Vec::new(),
@@ -333,20 +332,20 @@ pub fn methods(value: Option<&Value>) -> Result<Vec<Arc<str>>, TokenError> {
 }
 
 /// `jti`, of whatever length: it is only hashed. Issuers that write a number are known by its digits.
-fn token_id(value: Option<&Value>) -> Result<Option<String>, TokenError> {
+fn token_id(value: Option<&Value<'_>>) -> Result<Option<String>, TokenError> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(id)) => Ok(Some(id.clone())),
+        Some(Value::String(id)) => Ok(Some(id.to_string())),
         Some(Value::Number(id)) => Ok(Some(id.to_string())),
         Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(TokenError::Invalid("`jti` is not a string")),
     }
 }
 
-fn required_text<'a>(value: Option<&'a Value>, cause: &'static str) -> Result<&'a str, TokenError> {
+fn required_text<'a>(value: Option<&'a Value<'_>>, cause: &'static str) -> Result<&'a str, TokenError> {
     value.and_then(Value::as_str).filter(|t| is_plain(t)).ok_or(TokenError::Invalid(cause))
 }
 
-pub fn text(value: Option<&Value>, cause: &'static str) -> Result<Option<Arc<str>>, TokenError> {
+pub fn text(value: Option<&Value<'_>>, cause: &'static str) -> Result<Option<Arc<str>>, TokenError> {
     match value {
         None => Ok(None),
         Some(_) => required_text(value, cause).map(|t| Some(t.into())),

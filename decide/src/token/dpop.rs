@@ -1,12 +1,12 @@
 //! Proof of possession (RFC 9449): a JWT by which a client shows, for one request, that it holds the private key that its
 //! tokens are bound to.
+use super::json::{Map, Value};
 use super::{Algorithm, json, keys, parse};
 use crate::authority::Authority;
 use crate::path;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Largest proof that is looked at, in bytes: room for an RSA key of 4096 bits and its signature.
@@ -89,9 +89,9 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, ProofError>
         return Err(Invalid("it is larger than 4 KiB"));
     }
     let compact = parse::Compact::split(proof)?;
-    let header =
-        json::object(&parse::decode(compact.header)?).ok_or(Invalid("its header is not one strict JSON object"))?;
-    if REFUSED_PARAMETERS.iter().any(|name| header.contains_key(*name)) {
+    let header = parse::decode(compact.header)?;
+    let header = json::object(&header).ok_or(Invalid("its header is not one strict JSON object"))?;
+    if REFUSED_PARAMETERS.iter().any(|name| header.contains_key(name)) {
         return Err(Invalid("its header holds a parameter that no proof needs"));
     }
     match header.get("typ") {
@@ -105,8 +105,8 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<Proof, ProofError>
     if !key.verifies(compact.signed, &parse::decode(compact.signature)?) {
         return Err(Invalid("the signature does not verify"));
     }
-    let claims =
-        json::object(&parse::decode(compact.payload)?).ok_or(Invalid("its claims are not one strict JSON object"))?;
+    let claims = parse::decode(compact.payload)?;
+    let claims = json::object(&claims).ok_or(Invalid("its claims are not one strict JSON object"))?;
     let text = |name: &str, most: usize| {
         claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty() && text.len() <= most)
     };
@@ -181,7 +181,7 @@ fn names(uri: &str, expected: &Expected<'_>) -> bool {
 }
 
 /// A NumericDate (RFC 7519, 2) in whole seconds.
-fn seconds(value: &Value) -> Option<u64> {
+fn seconds(value: &Value<'_>) -> Option<u64> {
     let Value::Number(number) = value else { return None };
     let fraction = || number.as_f64().filter(|s| (0.0..=1e11).contains(s)).map(|s| s.floor() as u64);
     number.as_u64().or_else(fraction)
@@ -189,7 +189,7 @@ fn seconds(value: &Value) -> Option<u64> {
 
 /// RFC 7638 over the members that its section 3.2 and RFC 8037 name. Only for a key that [`keys::single`] has read: its
 /// members need no escaping.
-fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
+fn thumbprint(jwk: &Map<'_>) -> Option<String> {
     let member = |name: &str| jwk.get(name).and_then(Value::as_str);
     let text = match member("kty")? {
         "EC" => {

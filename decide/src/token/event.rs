@@ -4,9 +4,9 @@
 //! An issuer speaks for its own users only: a subject that names another issuer is refused, and so is one by which no user
 //! or session of ours could be told (an e-mail address, a telephone number), since the sender would else believe that the
 //! user is out. The `sub` of the token itself means nothing, so that no access token can pass as an event.
+use super::json::{Map, Value};
 use super::{IssuerRules, KeySet, TokenError, json, parse};
 use crate::revocation::{Target, Within};
-use serde_json::{Map, Value};
 
 /// Most events of one token.
 const MAX_EVENTS: usize = 16;
@@ -137,11 +137,11 @@ pub fn verify_events(token: &str, rules: &EventRules<'_>, keys: &KeySet, now_s: 
     read(&claims, rules, now_s)
 }
 
-fn read(claims: &Map<String, Value>, rules: &EventRules<'_>, now_s: u64) -> Result<Events, EventError> {
+fn read(claims: &Map<'_>, rules: &EventRules<'_>, now_s: u64) -> Result<Events, EventError> {
     if claims.get("iss").and_then(Value::as_str) != Some(rules.transmitter) {
         return Err(EventError::Issuer);
     }
-    let ours = |name: &Value| name.as_str().is_some_and(|name| rules.audiences.iter().any(|known| known == name));
+    let ours = |name: &Value<'_>| name.as_str().is_some_and(|name| rules.audiences.iter().any(|known| known == name));
     let names_us = match claims.get("aud") {
         Some(Value::Array(names)) => names.iter().any(ours),
         Some(name) => ours(name),
@@ -158,7 +158,7 @@ fn read(claims: &Map<String, Value>, rules: &EventRules<'_>, now_s: u64) -> Resu
     let Some(Value::Object(events)) = claims.get("events") else {
         return Err(EventError::Request("`events` is not an object"));
     };
-    if events.is_empty() || events.len() > MAX_EVENTS {
+    if !(1..=MAX_EVENTS).contains(&events.len()) {
         return Err(EventError::Request("`events` holds none, or more than 16"));
     }
     let whole = Whole { rules, issued_at, subject: claims.get("sub_id"), happened: seconds(claims.get("toe")) };
@@ -170,12 +170,12 @@ fn read(claims: &Map<String, Value>, rules: &EventRules<'_>, now_s: u64) -> Resu
 struct Whole<'a> {
     rules: &'a EventRules<'a>,
     issued_at: u64,
-    subject: Option<&'a Value>,
+    subject: Option<&'a Value<'a>>,
     happened: Option<u64>,
 }
 
 impl Whole<'_> {
-    fn event(&self, uri: &str, event: &Value) -> Result<Event, EventError> {
+    fn event(&self, uri: &str, event: &Value<'_>) -> Result<Event, EventError> {
         let Value::Object(event) = event else { return Err(EventError::Request("an event is not an object")) };
         let (name, ends) = meaning(uri, event);
         if !ends {
@@ -199,7 +199,7 @@ impl Whole<'_> {
 }
 
 /// What an event is called, and whether it puts somebody out.
-fn meaning(uri: &str, event: &Map<String, Value>) -> (&'static str, bool) {
+fn meaning(uri: &str, event: &Map<'_>) -> (&'static str, bool) {
     let is = |name: &str, value: &str| event.get(name).and_then(Value::as_str) == Some(value);
     if let Some(name) = uri.strip_prefix(CAEP) {
         return match name {
@@ -234,13 +234,13 @@ fn meaning(uri: &str, event: &Map<String, Value>) -> (&'static str, bool) {
 }
 
 /// Whom a subject names: a user, a session, or a complex one with both.
-fn whom(subject: &Value, issuer: &str, at_s: u64) -> Result<Ends, EventError> {
+fn whom(subject: &Value<'_>, issuer: &str, at_s: u64) -> Result<Ends, EventError> {
     const NO_SUBJECT: EventError = EventError::Request("the subject is not an object");
     let Value::Object(members) = subject else { return Err(NO_SUBJECT) };
     let mut ends = Ends { session: None, user: None, tenant: None, at_s };
     let parts = ["user", "session", "tenant"];
     let complex = format(members).as_deref() == Some("complex")
-        || (format(members).is_none() && parts.iter().any(|part| members.contains_key(*part)));
+        || (format(members).is_none() && parts.iter().any(|part| members.contains_key(part)));
     if !complex {
         ends.user = Some(id_of(members, issuer)?.to_owned());
         return Ok(ends);
@@ -260,13 +260,13 @@ fn whom(subject: &Value, issuer: &str, at_s: u64) -> Result<Ends, EventError> {
 }
 
 /// `format` (RFC 9493, 3), or `subject_type` of older senders.
-fn format(members: &Map<String, Value>) -> Option<String> {
+fn format(members: &Map<'_>) -> Option<String> {
     let name = members.get("format").or_else(|| members.get("subject_type"))?.as_str()?;
     Some(name.replace('-', "_"))
 }
 
 /// The id in a simple subject.
-fn id_of<'a>(members: &'a Map<String, Value>, issuer: &str) -> Result<&'a str, EventError> {
+fn id_of<'a>(members: &'a Map<'_>, issuer: &str) -> Result<&'a str, EventError> {
     const NO_ID: EventError = EventError::Request("an id in the subject is not a short string");
     let text = |name: &str| members.get(name).and_then(short).ok_or(NO_ID);
     match format(members).as_deref() {
@@ -275,7 +275,7 @@ fn id_of<'a>(members: &'a Map<String, Value>, issuer: &str) -> Result<&'a str, E
         Some("opaque") => text("id"),
         Some("aliases") => {
             let Some(Value::Array(names)) = members.get("identifiers") else { return Err(NO_ID) };
-            let known = |name: &'a Value| match name {
+            let known = |name: &'a Value<'_>| match name {
                 // Aliases of aliases are forbidden (RFC 9493, 3.2.8).
                 Value::Object(one) if format(one).as_deref() != Some("aliases") => id_of(one, issuer).ok(),
                 _ => None,
@@ -290,12 +290,12 @@ const UNKNOWN_FORMAT: EventError = EventError::Request(
     "no user or session is known by a subject of this format: send `iss_sub`, or `opaque` with its id",
 );
 
-fn short(value: &Value) -> Option<&str> {
+fn short<'a>(value: &'a Value<'_>) -> Option<&'a str> {
     value.as_str().filter(|text| (1..=MAX_ID_BYTES).contains(&text.len()))
 }
 
 /// A number of seconds since the epoch, or of milliseconds.
-fn seconds(value: Option<&Value>) -> Option<u64> {
+fn seconds(value: Option<&Value<'_>>) -> Option<u64> {
     let number = value?.as_f64().filter(|number| (0.0..1e15).contains(number))?;
     Some(if number >= MILLISECONDS { (number / 1000.0) as u64 } else { number as u64 })
 }

@@ -3,9 +3,9 @@
 //! The answer came from the issuer itself, over TLS, so nothing in it is signed. What it says is checked all the same: a
 //! token that is active may be meant for somebody else, be a refresh token, or be bound to a key.
 use super::claims::{self, Dated};
+use super::json::{Map, Value};
 use super::{IssuerRules, MAX_TOKEN_BYTES, TokenError, json, parse};
 use crate::facts::{Bound, Identity};
-use serde_json::{Map, Value};
 
 /// A member of an answer that some endpoints leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Introspected {
 /// Whether the issuer must be asked what a token means: it is no signed token in compact form (RFC 7515, 7.1).
 pub fn is_opaque(token: &str) -> bool {
     let header = parse::Compact::split(token).ok().and_then(|compact| parse::decode(compact.header).ok());
-    header.and_then(|bytes| json::object(&bytes)).is_none()
+    header.is_none_or(|bytes| json::object(&bytes).is_none())
 }
 
 /// Whether a token can be one at all: 1 to 16,384 characters of a bearer token's alphabet (RFC 6750, 2.1).
@@ -62,12 +62,7 @@ pub fn introspected(answer: &[u8], rules: &IssuerRules, may_lack: &[Member], now
     }
 }
 
-fn identity(
-    members: &Map<String, Value>,
-    rules: &IssuerRules,
-    may_lack: &[Member],
-    now_s: u64,
-) -> Result<Identity, TokenError> {
+fn identity(members: &Map<'_>, rules: &IssuerRules, may_lack: &[Member], now_s: u64) -> Result<Identity, TokenError> {
     let lacks = |member: Member, name: &str| may_lack.contains(&member) && !members.contains_key(name);
     if !lacks(Member::Iss, "iss") && members.get("iss").and_then(Value::as_str) != Some(rules.issuer.as_str()) {
         return Err(TokenError::Invalid("`iss` is not this issuer"));
@@ -97,7 +92,7 @@ fn identity(
 
 /// Holds the token to be an access token, and says whether it needs proof of a key. Endpoints answer for refresh tokens
 /// too, and say so in members of their own (`token_use`, `typ`).
-fn kind(members: &Map<String, Value>, may_lack: &[Member]) -> Result<bool, TokenError> {
+fn kind(members: &Map<'_>, may_lack: &[Member]) -> Result<bool, TokenError> {
     const OTHER: TokenError = TokenError::Invalid("the token is no access token");
     for name in ["token_use", "typ"] {
         let access = |word: &str| {

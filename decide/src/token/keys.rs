@@ -1,4 +1,5 @@
 //! An issuer's public keys (RFC 7517), read once into verification keys that are fixed to one algorithm each.
+use super::json::{Map, Value};
 use super::{Algorithm, TokenError, json};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
@@ -7,7 +8,6 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
 
 /// Largest key set that is read, in bytes.
 pub const MAX_KEY_SET_BYTES: usize = 256 * 1024;
@@ -154,8 +154,8 @@ impl KeySet {
 }
 
 /// The verification keys that a JWK gives, or why it gives none.
-fn usable(jwk: &Map<String, Value>) -> Result<Vec<Key>, &'static str> {
-    if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+fn usable(jwk: &Map<'_>) -> Result<Vec<Key>, &'static str> {
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(name)) {
         return Err("private or symmetric key material");
     }
     match jwk.get("use") {
@@ -170,7 +170,7 @@ fn usable(jwk: &Map<String, Value>) -> Result<Vec<Key>, &'static str> {
     }
     let kid = match jwk.get("kid") {
         None => None,
-        Some(Value::String(kid)) if !kid.is_empty() && kid.len() <= 256 => Some(kid.clone()),
+        Some(Value::String(kid)) if !kid.is_empty() && kid.len() <= 256 => Some(kid.to_string()),
         Some(_) => return Err("`kid` is not a short string"),
     };
     let bound = match jwk.get("alg") {
@@ -188,13 +188,13 @@ fn usable(jwk: &Map<String, Value>) -> Result<Vec<Key>, &'static str> {
 }
 
 /// The key of a JWK that stands alone, for this algorithm.
-pub(super) fn single(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Key, &'static str> {
+pub(super) fn single(jwk: &Map<'_>, algorithm: Algorithm) -> Result<Key, &'static str> {
     let found = usable(jwk)?.into_iter().find(|key| key.algorithm == algorithm);
     found.ok_or("the algorithm does not belong to the key")
 }
 
 /// The algorithms that a key's type and curve can serve.
-fn fitting(jwk: &Map<String, Value>) -> Result<&'static [Algorithm], &'static str> {
+fn fitting(jwk: &Map<'_>) -> Result<&'static [Algorithm], &'static str> {
     match (text(jwk, "kty"), text(jwk, "crv")) {
         (Some("RSA"), _) => Ok(&[Algorithm::Rs256, Algorithm::Ps256]),
         (Some("EC"), Some("P-256")) => Ok(&[Algorithm::Es256]),
@@ -207,7 +207,7 @@ fn fitting(jwk: &Map<String, Value>) -> Result<&'static [Algorithm], &'static st
 }
 
 /// Builds the verification key; the parsed form is kept so that no request pays for parsing.
-fn material(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<ParsedPublicKey, &'static str> {
+fn material(jwk: &Map<'_>, algorithm: Algorithm) -> Result<ParsedPublicKey, &'static str> {
     const OFF_CURVE: &str = "not a point of its curve";
     match algorithm {
         Algorithm::Rs256 => rsa(jwk)?.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).map_err(|_| "not an RSA key"),
@@ -219,7 +219,7 @@ fn material(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<ParsedPubl
 }
 
 /// Modulus and exponent (RFC 7518, 6.3.1): 2048 to 8192 bits, an odd exponent of at most 33 bits.
-fn rsa(jwk: &Map<String, Value>) -> Result<RsaPublicKeyComponents<Vec<u8>>, &'static str> {
+fn rsa(jwk: &Map<'_>) -> Result<RsaPublicKeyComponents<Vec<u8>>, &'static str> {
     let n = decoded(jwk, "n")?;
     let e = decoded(jwk, "e")?;
     let bits = n.len() * 8 - n.first().map_or(0, |top| top.leading_zeros() as usize);
@@ -236,24 +236,24 @@ fn rsa(jwk: &Map<String, Value>) -> Result<RsaPublicKeyComponents<Vec<u8>>, &'st
 }
 
 /// The uncompressed point (SEC 1, 2.3.3) of coordinates that have their full length (RFC 7518, 6.2.1).
-fn point(jwk: &Map<String, Value>, length: usize) -> Result<Vec<u8>, &'static str> {
+fn point(jwk: &Map<'_>, length: usize) -> Result<Vec<u8>, &'static str> {
     let mut bytes = vec![4];
     bytes.extend(octets(jwk, "x", length)?);
     bytes.extend(octets(jwk, "y", length)?);
     Ok(bytes)
 }
 
-fn octets(jwk: &Map<String, Value>, name: &str, length: usize) -> Result<Vec<u8>, &'static str> {
+fn octets(jwk: &Map<'_>, name: &str, length: usize) -> Result<Vec<u8>, &'static str> {
     let bytes = decoded(jwk, name)?;
     if bytes.len() == length { Ok(bytes) } else { Err("a coordinate of the wrong length") }
 }
 
-fn decoded(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, &'static str> {
+fn decoded(jwk: &Map<'_>, name: &str) -> Result<Vec<u8>, &'static str> {
     let encoded = text(jwk, name).ok_or("a key member is missing")?;
     URL_SAFE_NO_PAD.decode(encoded).map_err(|_| "a key member is not canonical base64url")
 }
 
-fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+fn text<'a>(jwk: &'a Map<'_>, name: &str) -> Option<&'a str> {
     jwk.get(name).and_then(Value::as_str)
 }
 

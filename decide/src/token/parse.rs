@@ -1,8 +1,8 @@
 //! The outer form of a token: three segments, and the header that says how to read them (RFC 7515, 3 and 4).
+use super::json::Value;
 use super::{Algorithm, IssuerRules, MAX_TOKEN_BYTES, TokenError, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
 
 /// Largest header, encoded. Real ones hold three short members.
 const MAX_HEADER_BYTES: usize = 2048;
@@ -59,9 +59,9 @@ impl Header {
         if segment.len() > MAX_HEADER_BYTES {
             return Err(TokenError::Invalid("the header is larger than 2 KiB"));
         }
-        let members =
-            json::object(&decode(segment)?).ok_or(TokenError::Invalid("the header is not one strict JSON object"))?;
-        if REFUSED_PARAMETERS.iter().any(|name| members.contains_key(*name)) {
+        let header = decode(segment)?;
+        let members = json::object(&header).ok_or(TokenError::Invalid("the header is not one strict JSON object"))?;
+        if REFUSED_PARAMETERS.iter().any(|name| members.contains_key(name)) {
             return Err(TokenError::Invalid("a header parameter that is never accepted"));
         }
         let algorithm = match members.get("alg") {
@@ -71,7 +71,7 @@ impl Header {
         .ok_or(TokenError::Invalid("`alg` is missing or not one of ours"))?;
         let kid = match members.get("kid") {
             None => None,
-            Some(Value::String(kid)) if !kid.is_empty() && kid.len() <= MAX_KID_BYTES => Some(kid.clone()),
+            Some(Value::String(kid)) if !kid.is_empty() && kid.len() <= MAX_KID_BYTES => Some(kid.to_string()),
             Some(_) => return Err(TokenError::Invalid("`kid` is not a short string")),
         };
         let token_type = match members.get("typ") {
@@ -105,8 +105,6 @@ impl Header {
 /// nothing else. The chosen issuer's rules then demand the same `iss`.
 pub fn peek_issuer(token: &str) -> Option<String> {
     let compact = Compact::split(token).ok()?;
-    match json::object(&decode(compact.payload).ok()?)?.remove("iss")? {
-        Value::String(issuer) => Some(issuer),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
-    }
+    let payload = decode(compact.payload).ok()?;
+    json::object(&payload)?.get("iss")?.as_str().map(str::to_owned)
 }
