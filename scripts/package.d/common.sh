@@ -50,25 +50,31 @@ venv() {
 # Builds `moat` and prints where it is. `build static` links the C library too. Only the last step differs, so both
 # share every dependency.
 build() {
-  local how=$1 flags=() dir=$profile out
+  local how=$1 flags=() dir=$profile out objcopy=objcopy
   [ "$profile" = dev ] && dir=debug
   out=$target/package/$dir/moat-$how
   mkdir -p "$(dirname "$out")"
-  [ "$how" = static ] && flags=(-- -C target-feature=+crt-static)
+  [ "$how" = static ] && flags=(-C target-feature=+crt-static)
   if [ "$profile" != dev ]; then
     # Neither the place of the sources nor that of the registry may be in the binary.
     local prefix="--remap-path-prefix=$root=/moat --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     export RUSTFLAGS="${RUSTFLAGS:-} $prefix --remap-path-prefix=$target=/target"
     # A profile of real requests, where scripts/pgo has made one.
-    [ ! -f "$root/target/pgo/moat.profdata" ] || RUSTFLAGS="$RUSTFLAGS -Cprofile-use=$root/target/pgo/moat.profdata"
+    if [ -f "$root/target/pgo/moat.profdata" ]; then
+      RUSTFLAGS="$RUSTFLAGS -Cprofile-use=$root/target/pgo/moat.profdata"
+      flags+=(-C "link-arg=-Wl,--emit-relocs")
+      # The one of binutils damages what was laid out.
+      objcopy=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-objcopy
+    fi
     export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$root=/moat -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$target=/target"
   fi
-  nice cargo rustc --quiet --locked --profile "$profile" --bin moat "${flags[@]}" >&2
+  nice cargo rustc --quiet --locked --profile "$profile" --bin moat -- "${flags[@]}" >&2
   # The next build of the other kind takes the same place.
   cp -f "$target/$dir/moat" "$out"
+  [ "$objcopy" = objcopy ] || scripts/pgo layout "$out" >&2
   # Lines for backtraces are kept beside the binary, not in it.
-  objcopy --only-keep-debug "$out" "$out.debug"
-  objcopy --strip-debug --strip-unneeded --remove-section=.comment --add-gnu-debuglink="$out.debug" "$out"
+  "$objcopy" --only-keep-debug "$out" "$out.debug"
+  "$objcopy" --strip-debug --strip-unneeded --remove-section=.comment --add-gnu-debuglink="$out.debug" "$out"
   echo "$out"
 }
 
