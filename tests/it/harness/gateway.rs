@@ -145,6 +145,21 @@ impl Gateway {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap().success());
     }
 
+    /// Stops it where it stands, each of its threads; `CONT` lets it go on.
+    pub fn halt(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        // The letter behind the name, which stands in brackets.
+        let halted = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('T'))
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !std::fs::read_dir(&tasks).unwrap().all(|task| halted(task.unwrap())) {
+            assert!(Instant::now() < deadline, "it does not halt");
+        }
+    }
+
     /// Asks the gateway to stop and waits for its end.
     pub fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");

@@ -88,7 +88,7 @@ async fn answers_that_are_ready_together_leave_in_one_record() {
     };
     all(asked).await;
     // The gateway looks away, and finds all answers when it looks again.
-    gateway.signal("STOP");
+    gateway.halt();
     leave.add_permits(STREAMS as usize);
     all(answered).await;
     let before = heard.lock().unwrap().len();

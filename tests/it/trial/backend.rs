@@ -107,7 +107,9 @@ impl Recorder2 {
                 let all = all.clone();
                 let service = hyper::service::service_fn(move |request| remember(request, all.clone()));
                 tokio::spawn(async move {
-                    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    // Requests that clients break off are many here, and a server that is behind ends the connection over 20 of them.
+                    builder.max_pending_accept_reset_streams(100_000);
                     drop(builder.serve_connection(TokioIo::new(stream), service).await);
                 });
             }
