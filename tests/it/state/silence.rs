@@ -214,8 +214,8 @@ async fn where_only_the_revocations_are_gone_at_the_start_nobody_is_served_or_re
 async fn a_theft_whose_mark_is_missing_is_marked_with_the_next_token_that_is_shown() {
     let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let upstream = Upstream::start().await;
-    let mut bundle = stage::bundle(&upstream, &[in_redis(redis.address, "revocations")]);
-    unhurried(&mut bundle);
+    let bundle = stage::bundle(&upstream, &[in_redis(redis.address, "revocations")]);
+    unhurried(&bundle);
     let quick = "tokens: {exchange: [workforce], refresh: {reuse_leeway: 1s, clock_skew: 0s}}";
     bundle.replace("tokens: {exchange: [workforce]}", quick);
     let gateway = Gateway::start(bundle).await;
