@@ -62,9 +62,12 @@ build() {
     # A profile of real requests, where scripts/pgo has made one.
     if [ -f "$root/target/pgo/moat.profdata" ]; then
       RUSTFLAGS="$RUSTFLAGS -Cprofile-use=$root/target/pgo/moat.profdata"
-      flags+=(-C "link-arg=-Wl,--emit-relocs")
-      # The one of binutils damages what was laid out.
-      objcopy=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-objcopy
+      # BOLT 22 crashes at a function of the static C library, and without that one its counts are not written.
+      if [ "$how" = dynamic ]; then
+        flags+=(-C "link-arg=-Wl,--emit-relocs")
+        # The one of binutils damages what was laid out.
+        objcopy=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-objcopy
+      fi
     fi
     export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$root=/moat -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$target=/target"
   fi

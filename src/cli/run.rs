@@ -5,7 +5,7 @@ use crate::config::problem::Problems;
 use crate::config::settings::{Fallback, Snapshot};
 use crate::config::{Loaded, Parsed, Purpose, World, process_env};
 use crate::serve::ending::{Orders, Reason};
-use crate::serve::handover::{Predecessor, Program, Steward};
+use crate::serve::handover::{Predecessor, Program, Requests, Steward};
 use crate::serve::inherited::Inherited;
 use crate::serve::notify::Notifier;
 use crate::serve::reload::{self, Hangups, Loader, Refused, supervise};
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         .build()
         .context("cannot start the workers")?;
     let result = runtime.block_on(async {
-        let (mut orders, hangups) = (Orders::new()?, Hangups::new()?);
+        let (mut orders, hangups, upgrades) = (Orders::new()?, Hangups::new()?, Requests::new()?);
         let start = async {
             if args.take_over {
                 let (predecessor, sockets) = Predecessor::ask(&snapshot.server.state_dir)?;
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let reason = tokio::select! {
             ended = supervise(&running, loader(&args.config), hangups) => ended.map(|()| Reason::Asked)?,
             () = orders.next() => Reason::Asked,
-            pid = replaced(steward.as_ref().ok()) => pid.map(|_| Reason::Replaced)?,
+            pid = replaced(steward.as_ref().ok(), upgrades) => pid.map(|_| Reason::Replaced)?,
             () = running.notifier.watchdog(&running.listening) => Reason::Asked,
         };
         running.stop(reason).await;
@@ -127,9 +127,9 @@ fn instead(args: &Args, problems: &Problems) -> Option<Loaded> {
     }
 }
 
-async fn replaced(steward: Option<&Steward>) -> std::io::Result<u32> {
+async fn replaced(steward: Option<&Steward>, upgrades: Requests) -> std::io::Result<u32> {
     match steward {
-        Some(steward) => steward.replaced().await,
+        Some(steward) => steward.replaced(upgrades).await,
         None => std::future::pending().await,
     }
 }

@@ -11,7 +11,7 @@ mod post;
 mod taker;
 mod wire;
 
-pub use giver::{Program, Steward, ask_for_upgrade};
+pub use giver::{Program, Requests, Steward, ask_for_upgrade};
 pub use taker::Predecessor;
 
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How long the other side may take for a piece of what it says.
@@ -85,6 +85,16 @@ struct Business {
     reason: Option<String>,
 }
 
+/// SIGUSR2, from now on: without somebody who listens it ends the process, also one that has just said that it is ready.
+pub struct Requests(Signal);
+
+impl Requests {
+    /// Listens. What comes before anybody acts on it is not lost. Needs a tokio runtime.
+    pub fn new() -> io::Result<Requests> {
+        signal(SignalKind::user_defined2()).map(Requests)
+    }
+}
+
 impl Steward {
     /// Listens in the state folder, in place of any process before.
     pub fn bind(running: &Running, program: Program) -> Result<Steward> {
@@ -109,8 +119,7 @@ impl Steward {
     }
 
     /// Completes with the successor's process id, once it serves. SIGUSR2 asks for one too.
-    pub async fn replaced(&self) -> io::Result<u32> {
-        let mut asked = signal(SignalKind::user_defined2())?;
+    pub async fn replaced(&self, Requests(mut asked): Requests) -> io::Result<u32> {
         let mut replaced = self.office.replaced.subscribe();
         loop {
             tokio::select! {
