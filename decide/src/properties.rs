@@ -282,7 +282,7 @@ fn world(setup: &Setup, seated: bool) -> World {
     let seat = Some(seat).filter(|_| seated && !setup.tenant_by_session);
     World {
         rules: Rules {
-            tenants: HashMap::from([(tenant.id.clone(), tenant)]),
+            tenants: [(tenant.id.clone(), tenant)].into_iter().collect(),
             classes: vec!["standard".into()],
             policy,
             ..Rules::default()

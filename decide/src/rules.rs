@@ -8,8 +8,8 @@ use crate::policy::{PermissionId, Policy};
 use crate::refusal::{Code, Refusal};
 use crate::request::{Method, Methods, Request};
 use crate::router::{self, Match, Router};
+use foldhash::HashMap;
 use ipnet::IpNet;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -12,7 +12,8 @@ use crate::store::key_sets::{Shelf, is_of};
 use crate::store::quota::Quotas;
 use decide::facts::Identity;
 use decide::rules::{API_KEY, Accept, Access, Found};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A snapshot in force. A request takes one at its beginning and keeps it to its end.

@@ -6,9 +6,12 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// How often it is looked whether somebody still holds one.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often memory that is free is given back to the system. What is needed again sooner need not be asked for again.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 
 type Old = Arc<dyn Any + Send + Sync>;
 
@@ -37,11 +40,13 @@ impl Retired {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Frees what nobody holds, away from the workers. Never ends; to be spawned once.
+    /// Frees what nobody holds, and gives back what is free, away from the workers. Never ends; to be spawned once.
     pub async fn clear_out(&self) {
+        heap::keep();
         loop {
-            if self.is_empty() {
-                self.more.notified().await;
+            if self.is_empty() && timeout(GIVE_BACK_EVERY, self.more.notified()).await.is_err() {
+                let _ = tokio::task::spawn_blocking(heap::give_back).await;
+                continue;
             }
             tokio::time::sleep(PAUSE).await;
             let free = self.free();

@@ -8,7 +8,7 @@ use crate::request::{Method, Methods};
 use crate::revocation::{Handles, Source};
 use crate::rules::*;
 use core::net::IpAddr;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod cross_site;
@@ -109,7 +109,7 @@ fn world() -> World {
     World {
         rules: Rules {
             resolve: vec![Resolve::Host("localhost".into())],
-            tenants: HashMap::from([(acme.id.clone(), acme)]),
+            tenants: [(acme.id.clone(), acme)].into_iter().collect(),
             classes: vec!["standard".into()],
             policy,
             ..Rules::default()

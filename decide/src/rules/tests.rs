@@ -29,8 +29,8 @@ fn rules(routes: &[(&str, &str, RouteTenant)]) -> Rules {
             Resolve::Path(vec!["t".into()]),
             Resolve::Header(http::HeaderName::from_static("x-tenant")),
         ],
-        tenants: [tenant("acme"), tenant("globex")].into(),
-        custom_domains: [("booking.acme.test".into(), "acme".into())].into(),
+        tenants: [tenant("acme"), tenant("globex")].into_iter().collect(),
+        custom_domains: [("booking.acme.test".into(), "acme".into())].into_iter().collect(),
         ..Rules::default()
     };
     for (index, (host, path, tenant)) in routes.iter().enumerate() {
@@ -118,7 +118,7 @@ fn the_first_rule_that_yields_a_name_wins_and_no_other_may_disagree() {
 
 #[test]
 fn a_path_parameter_names_the_tenant_directly_or_by_a_map() {
-    let map = Some([("stripe".into(), "acme".into())].into());
+    let map = Some([("stripe".into(), "acme".into())].into_iter().collect());
     let rules = rules(&[
         ("hooks.example", "/in/{partner}", RouteTenant::Param { name: "partner".into(), map }),
         ("hooks.example", "/of/{id}/x", RouteTenant::Param { name: "id".into(), map: None }),

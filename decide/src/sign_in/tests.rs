@@ -231,7 +231,7 @@ fn rules() -> Rules {
     };
     let mut rules = Rules {
         resolve: vec![Resolve::Host("app.example".into()), Resolve::Path(vec!["t".into()])],
-        tenants: [tenant("acme"), tenant("globex")].into(),
+        tenants: [tenant("acme"), tenant("globex")].into_iter().collect(),
         ..Rules::default()
     };
     let methods = Methods::default().with(Method::Get);

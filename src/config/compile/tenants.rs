@@ -6,7 +6,7 @@ use crate::config::read::Spanned;
 use decide::policy::nearest;
 use decide::router::HostPattern;
 use decide::rules::{API_KEY, Resolve, Tenant, TenantStatus, UnknownTenant, is_tenant_id};
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use std::sync::Arc;
 
 /// Tenants as compiled.

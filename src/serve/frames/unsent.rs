@@ -1,5 +1,5 @@
 //! Bytes of answers that the codec holds for a client: a stream's answer is not over while a connection has too many of them.
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 

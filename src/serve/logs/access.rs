@@ -4,14 +4,20 @@ use crate::serve::context::micros;
 use decide::digits;
 use decide::facts::{Protocol, RequestId};
 use decide::record::is_plain;
+use std::cell::Cell;
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What is logged of a text that a client can make long, in bytes.
 const TEXT_MAX: usize = 2048;
+
+thread_local! {
+    /// The buffer of this thread's lines, to be used again.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// One request, as it is logged.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +63,12 @@ pub struct AccessLog {
     lines: Arc<Lines>,
     /// Of 2^32 requests that were not refused, so many are logged.
     sample: AtomicU64,
-    /// Buffers to be used again.
-    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl AccessLog {
     /// A log to `lines` with this share (0 to 1) of the requests that were not refused; refused ones are all logged.
     pub fn new(lines: Arc<Lines>, share: f64) -> AccessLog {
-        AccessLog { lines, sample: AtomicU64::new(sample(share)), spare: Mutex::default() }
+        AccessLog { lines, sample: AtomicU64::new(sample(share)) }
     }
 
     /// Changes the share.
@@ -79,23 +83,21 @@ impl AccessLog {
         if random >= self.sample.load(Ordering::Relaxed) && line.code.is_none() {
             return;
         }
-        let mut out = self.spare().pop().unwrap_or_else(|| Vec::with_capacity(512));
+        // A thread that ends has none any more, and needs none.
+        let mut out = SPARE.try_with(Cell::take).unwrap_or_default();
+        out.reserve(512);
         render(line, &mut out);
         self.lines.push(&out);
         out.clear();
         // Hostile lines may be long; such buffers are not kept.
         if out.capacity() <= TEXT_MAX {
-            self.spare().push(out);
+            let _ = SPARE.try_with(|spare| spare.set(out));
         }
     }
 
     /// The queue, for its count of dropped lines.
     pub fn lines(&self) -> &Lines {
         &self.lines
-    }
-
-    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
