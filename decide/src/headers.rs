@@ -68,7 +68,8 @@ pub trait Fields {
     fn say(&mut self, name: &HeaderName, said: Said<'_>, values: &mut Values) {
         let value = match said {
             Said::Value(value) => Some(value.clone()),
-            other => values.write(|out| other.write(out)),
+            Said::Policy(_) => values.write(|out| said.write(out)),
+            other => values.write(|out| other.write(out)).map(unindexed),
         };
         if let Some(value) = value {
             self.set(name, value);
@@ -100,6 +101,13 @@ impl Fields for HeaderMap {
     fn remove(&mut self, name: &HeaderName) {
         self.remove(name);
     }
+}
+
+/// A value that is another one next time, so that HTTP/2 keeps it out of the table that both sides share (RFC 7541, 6.2.3). In the
+/// table it would never be found again, would push out what is, and every later value of the field would be compared with it.
+fn unindexed(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Adds to `Vary` those of the names that it does not hold yet, all in one line; `*` holds them all.

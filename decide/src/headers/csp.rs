@@ -1,7 +1,7 @@
 //! `Content-Security-Policy` (CSP Level 3): load-time checks, and policies rendered but for the nonce.
-use super::Nonce;
 use super::options::{CspMode, CspOptions};
 use super::problems::Problems;
+use super::{Nonce, unindexed};
 use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, HeaderName};
 use lint::Lint;
@@ -125,7 +125,7 @@ impl Policy {
     /// The header's value; without a nonce, what needs one is blocked.
     pub(super) fn render(&self, nonce: Option<&Nonce>, origins: &[Box<str>]) -> HeaderValue {
         let rendered = match (nonce, &self.nonced) {
-            (Some(nonce), Some(nonced)) => nonced.render(nonce.as_str(), origins),
+            (Some(nonce), Some(nonced)) => nonced.render(nonce.as_str(), origins).map(unindexed),
             (_, _) => self.bare.render("", origins),
         };
         rendered.unwrap_or(NOTHING)
