@@ -1,7 +1,7 @@
 //! Applications behind TLS or HTTP/2, under authorities of the test's own, that count what they met.
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -191,7 +191,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(move |request: Request<Incoming>| {
         met.lock().unwrap().requests.push(format!("{:?} {}", request.version(), request.uri().path()));
         let response = answer(&request);
-        async move { Ok::<_, Infallible>(response) }
+        async move {
+            // Over HTTP/2 one that answers earlier ends the stream, in the middle of what is still being sent.
+            let _ = request.into_body().collect().await;
+            Ok::<_, Infallible>(response)
+        }
     });
     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
