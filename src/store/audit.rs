@@ -1,4 +1,5 @@
 //! The audit log: one chain of entries in append-only segment files, written by one thread, never losing one silently.
+//! Another waits for the disk meanwhile.
 //!
 //! A request takes a [`Slot`] before anything is decided and gives it back with its entry, also when its task is
 //! cancelled. Slots are bounded, which is the back pressure: when the writer cannot keep up or the disk refuses,
@@ -68,7 +69,8 @@ pub struct Options {
     pub capacity: usize,
     /// When requests that were refused early begin to share entries.
     pub folding: Folding,
-    /// How long a request waits for room, or for its intent to be written.
+    /// How long a request waits for room, or for its intent to be written; also how long something may have been written
+    /// and not be on the disk, with any durability that syncs, before nothing more is written.
     pub max_wait: Duration,
 }
 
@@ -96,7 +98,8 @@ impl Options {
 /// When what was written is synced to the disk (`fdatasync`). Signed heads and closed segments always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// At most 50 ms after it was written; a power failure can cost that much.
+    /// At most 50 ms after it was written, or as soon as the sync before has ended; a power failure can cost what came
+    /// since the last one that succeeded began, at most [`Options::max_wait`] of writing.
     Batch,
     /// Before anybody is told that it was written.
     Each,
@@ -121,12 +124,12 @@ impl AuditLog {
     /// Fails when another process has the folder, when the newest segment or the signed head beside it is not what was
     /// written, or when the disk refuses. It never repairs what it does not understand.
     pub fn open(options: Options, clock: Clock) -> Result<AuditLog, AuditFault> {
-        AuditLog::start(options, clock, Box::new(|file| Box::new(file)), &Opening::Start)
+        AuditLog::start(options, clock, Box::new(|file| Arc::new(file)), &Opening::Start)
     }
 
     /// Opens a log that another process has just left to this one.
     pub fn succeed(options: Options, clock: Clock) -> Result<AuditLog, AuditFault> {
-        AuditLog::start(options, clock, Box::new(|file| Box::new(file)), &Opening::Succession)
+        AuditLog::start(options, clock, Box::new(|file| Arc::new(file)), &Opening::Succession)
     }
 
     /// As [`AuditLog::open`], on files that a test may let fail.
@@ -216,4 +219,4 @@ impl Drop for AuditLog {
 }
 
 /// Makes what entries are written to out of a segment's file.
-type MediumMaker = Box<dyn Fn(File) -> Box<dyn Medium> + Send>;
+type MediumMaker = Box<dyn Fn(File) -> Arc<dyn Medium> + Send>;

@@ -177,7 +177,8 @@ impl Queue {
             state = self.wake.wait_timeout(state, limit - now).unwrap_or_else(PoisonError::into_inner).0;
         }
         if !state.batch.items.is_empty() {
-            let patient = |state: &mut State| !state.hurry && state.order.is_none() && state.closing.is_none();
+            let patient =
+                |state: &mut State| !state.hurry && !state.nudged && state.order.is_none() && state.closing.is_none();
             state = self.wait(state, LINGER, patient);
         }
         state.hurry = false;

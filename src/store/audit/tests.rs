@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod fold;
 mod handover;
+mod sync;
 
 fn options(folder: &Path) -> Options {
     Options {

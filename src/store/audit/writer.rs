@@ -1,5 +1,6 @@
 //! The one thread that writes: takes what requests left, chains it, and brings it to the disk.
 mod disk;
+mod syncer;
 
 use super::fault::AuditFault;
 use super::fold;
@@ -17,10 +18,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use syncer::Syncer;
 use tokio::sync::oneshot;
 
-/// Longest time that something written stays unsynced with [`Durability::Batch`].
+/// Time between the beginnings of two syncs with [`Durability::Batch`]; where one takes longer, the next follows it.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// Bytes that may be written and not synced: beyond, as for what is older than [`Options::max_wait`], the writer waits.
+const MOST_UNSYNCED: usize = 16 << 20;
 /// Time between attempts while the disk refuses.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Shortest time between heads put beside the log: each waits for the disk several times, and a busy log has many a second.
@@ -32,7 +36,8 @@ pub(super) struct Writer {
     options: Options,
     pub(super) shared: Arc<Shared>,
     medium: MediumMaker,
-    folder: Folder,
+    folder: Arc<Folder>,
+    syncer: Syncer,
     signer: Signer,
     chain: Chain,
     segment: Segment,
@@ -40,16 +45,18 @@ pub(super) struct Writer {
     body: Vec<u8>,
     /// Entries other than heads since the last head.
     since_head: u64,
-    /// A head that is in the log and not yet beside it.
+    /// A head that is in the log and neither beside it nor on its way there.
     unpublished: Option<String>,
     /// When a head was last put beside the log; `None` where the next one must not wait.
     published: Option<Instant>,
     /// Entries that were sealed and not yet written, and how many of them hold room.
     unwritten: (u64, usize),
     waiting_for_write: Vec<oneshot::Sender<()>>,
+    /// Without those for whom a sync is under way.
     waiting_for_sync: Vec<oneshot::Sender<()>>,
     last_head: Instant,
     last_entry: Instant,
+    /// When the last sync began.
     last_sync: Instant,
     last_retain: Instant,
     failing_since: Option<Instant>,
@@ -77,6 +84,7 @@ impl Writer {
             // Where the process died between two steps of rolling.
             folder.seal_segment(*first).map_err(AuditFault::io(&folder.segment(*first)))?;
         }
+        let syncer = Syncer::start(Arc::clone(&shared)).map_err(|source| AuditFault::Thread { source })?;
         let now = Instant::now();
         let mut writer = Writer {
             chain: found.chain,
@@ -98,7 +106,8 @@ impl Writer {
             options,
             shared,
             medium,
-            folder,
+            folder: Arc::new(folder),
+            syncer,
             signer,
         };
         if let Some((file, bytes)) = &found.torn {
@@ -116,7 +125,8 @@ impl Writer {
             writer.system(Event::KeysChange { owner: "audit", added: &[label], removed: &[] });
         }
         writer.seal_head();
-        writer.step().and_then(|()| writer.retain()).map_err(AuditFault::io(&newest))?;
+        let written = writer.step().and_then(|()| writer.sync_now()).and_then(|()| writer.retain());
+        written.map_err(AuditFault::io(&newest))?;
         Ok(writer)
     }
 
@@ -140,9 +150,9 @@ impl Writer {
             match self.shared.queue.take_order() {
                 Some(Order::Yield { successor, done }) => match self.leave(successor) {
                     Ok(chain) => {
-                        let Writer { options, shared, medium, folder, .. } = self;
+                        let Writer { options, shared, medium, folder, syncer, .. } = self;
                         // Unlocked before the successor may know of it.
-                        drop(folder);
+                        drop((syncer, folder));
                         let _ = done.send(Ok(chain));
                         return Away { options, shared, medium }.run();
                     }
@@ -182,8 +192,8 @@ impl Writer {
         self.account_for_folds(true);
         self.system(Event::HandOver { successor });
         self.seal_head();
-        self.published = None;
-        let left = self.step().and_then(|()| if self.segment.len() > 0 { self.roll() } else { Ok(()) });
+        let left = self.step().and_then(|()| self.sync_now());
+        let left = left.and_then(|()| if self.segment.len() > 0 { self.roll() } else { Ok(()) });
         left.inspect_err(|error| {
             self.shared.set_away(false);
             self.failed(error);
@@ -281,6 +291,10 @@ impl Writer {
         }
         if let Some(due) = self.shared.folds.due() {
             next = next.min(due);
+        }
+        // The end of a sync wakes the writer by itself.
+        if self.syncer.busy() {
+            return next;
         }
         if self.segment.unsynced() {
             next = next.min(self.last_sync + SYNC_EVERY);

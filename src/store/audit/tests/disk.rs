@@ -3,7 +3,7 @@ use super::*;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::sync::Condvar;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a failing disk does next; shared by a test and the writer.
 #[derive(Default)]
@@ -11,6 +11,8 @@ struct Disk {
     mode: Mutex<Mode>,
     changed: Condvar,
     appends: AtomicU64,
+    /// Syncs that succeeded.
+    syncs: AtomicU64,
     /// What the kernel need not keep in memory, as it was told.
     forgotten: Mutex<Vec<(u64, u64)>>,
 }
@@ -41,7 +43,7 @@ impl Disk {
 struct Faulty {
     file: File,
     disk: Arc<Disk>,
-    short: bool,
+    short: AtomicBool,
 }
 
 fn full() -> io::Error {
@@ -49,7 +51,7 @@ fn full() -> io::Error {
 }
 
 impl Medium for Faulty {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
         self.disk.appends.fetch_add(1, Ordering::SeqCst);
         let mut mode = self.disk.mode.lock().unwrap();
         while *mode == Mode::Stalled {
@@ -57,27 +59,28 @@ impl Medium for Faulty {
         }
         match *mode {
             Mode::Full | Mode::Dead => Err(full()),
-            Mode::Short(n) if !self.short => {
-                self.short = true;
-                self.file.write(&bytes[..n.min(bytes.len())])
+            Mode::Short(n) if !self.short.fetch_xor(true, Ordering::SeqCst) => {
+                (&self.file).write(&bytes[..n.min(bytes.len())])
             }
-            Mode::Short(_) => {
-                self.short = false;
-                Err(full())
-            }
-            Mode::Fine | Mode::NoSync | Mode::Stalled => self.file.write(bytes),
+            Mode::Short(_) => Err(full()),
+            Mode::Fine | Mode::NoSync | Mode::Stalled => (&self.file).write(bytes),
         }
     }
 
-    fn cut(&mut self, len: u64) -> io::Result<()> {
+    fn cut(&self, len: u64) -> io::Result<()> {
         if *self.disk.mode.lock().unwrap() == Mode::Dead { Err(full()) } else { self.file.set_len(len) }
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        if *self.disk.mode.lock().unwrap() == Mode::NoSync { Err(full()) } else { self.file.sync_data() }
+    fn sync(&self) -> io::Result<()> {
+        if *self.disk.mode.lock().unwrap() == Mode::NoSync {
+            return Err(full());
+        }
+        self.file.sync_data()?;
+        self.disk.syncs.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
-    fn forget(&mut self, from: u64, to: u64) {
+    fn forget(&self, from: u64, to: u64) {
         self.file.forget(from, to);
         self.disk.forgotten.lock().unwrap().push((from, to));
     }
@@ -87,7 +90,7 @@ fn open_faulty(options: &Options) -> (AuditLog, Arc<Disk>) {
     let disk = Arc::new(Disk::default());
     let maker: MediumMaker = Box::new({
         let disk = Arc::clone(&disk);
-        move |file| Box::new(Faulty { file, disk: Arc::clone(&disk), short: false })
+        move |file| Arc::new(Faulty { file, disk: Arc::clone(&disk), short: AtomicBool::new(false) })
     });
     (AuditLog::open_on(options.clone(), clock(), maker).unwrap(), disk)
 }
@@ -102,7 +105,10 @@ fn a_disk_that_refuses_refuses_requests_and_loses_nothing() {
             let folder = TempDir::new().unwrap();
             let options = Options { durability, ..options(folder.path()) };
             let (log, disk) = open_faulty(&options);
+            let syncs = disk.syncs.load(Ordering::SeqCst);
             record(&log, ["before".to_owned()]);
+            wait_until(|| log.state().backlog == 0);
+            wait_until(|| durability == Durability::Os || disk.syncs.load(Ordering::SeqCst) > syncs);
             disk.set(mode);
             record(&log, ["during".to_owned()]);
             wait_until(|| log.state().failing_since_ms.is_some());
@@ -191,7 +197,7 @@ fn a_disk_that_never_comes_back_ends_in_a_fault() {
 fn a_device_without_room_refuses_the_start() {
     let folder = TempDir::new().unwrap();
     let options = options(folder.path());
-    let maker: MediumMaker = Box::new(|_| Box::new(OpenOptions::new().append(true).open("/dev/full").unwrap()));
+    let maker: MediumMaker = Box::new(|_| Arc::new(OpenOptions::new().append(true).open("/dev/full").unwrap()));
     assert!(matches!(AuditLog::open_on(options, clock(), maker), Err(AuditFault::Io { .. })));
 }
 
