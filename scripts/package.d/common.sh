@@ -22,17 +22,6 @@ part() {
   . "scripts/package.d/$1.sh"
 }
 
-# Installs Debian packages by the program that each brings: `need lintian:lintian man:man-db`.
-need() {
-  local missing=() tool
-  for tool in "$@"; do command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}"); done
-  ((${#missing[@]})) || return 0
-  [ "$(id -u)" = 0 ] || fail "please install: ${missing[*]}"
-  say "installing ${missing[*]}"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-}
-
 # A Python environment below target/ with exactly these packages: `venv NAME PACKAGE==VERSION…`; prints its folder.
 venv() {
   local place=$tools/$1 stamp
@@ -41,7 +30,7 @@ venv() {
   if [ ! -f "$place/.made-$stamp" ]; then
     rm -rf "$place"
     python3 -m venv "$place" >&2
-    "$place/bin/pip" -q install --disable-pip-version-check "$@" >&2
+    scripts/again "$place/bin/pip" -q install --disable-pip-version-check "$@" >&2
     touch "$place/.made-$stamp"
   fi
   echo "$place"

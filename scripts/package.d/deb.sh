@@ -1,7 +1,7 @@
 # The Debian package, made with dpkg-deb alone, read by lintian, and lived with in a root of its own.
 # shellcheck shell=bash
 
-need dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev lintian:lintian debootstrap:debootstrap
+scripts/install dpkg-deb:dpkg dpkg-shlibdeps:dpkg-dev lintian:lintian debootstrap:debootstrap
 [ -f "$dist/man/moat.1" ] || part man
 [ -f "$dist/moat.cdx.json" ] || part sbom
 binary=$(build dynamic)

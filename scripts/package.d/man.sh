@@ -1,7 +1,7 @@
 # Manual pages and completions, from the definitions that parse the command line. `man` and the shells check them.
 # shellcheck shell=bash
 
-need man:man-db bash:bash zsh:zsh fish:fish
+scripts/install man:man-db bash:bash zsh:zsh fish:fish
 binary=$(build dynamic)
 rm -rf "$dist/man" "$dist/completions"
 "$binary" man "$dist/man"

@@ -2,7 +2,7 @@
 # binary, /etc/hosts, /proc and three device nodes.
 # shellcheck shell=bash
 
-need objcopy:binutils file:file curl:curl unshare:util-linux ip:iproute2
+scripts/install objcopy:binutils file:file curl:curl unshare:util-linux ip:iproute2
 binary=$(build static)
 
 file "$binary" | grep -Eq 'static-pie linked|statically linked' || fail "$binary is not static: $(file "$binary")"

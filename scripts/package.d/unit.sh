@@ -1,8 +1,8 @@
 # The units of systemd: verified, their exposure bounded, and the gateway run under what they allow.
 # shellcheck shell=bash
 
-need systemd-analyze:systemd setpriv:util-linux mandb:man-db
-dpkg -s python3-seccomp >/dev/null 2>&1 || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-seccomp >/dev/null
+scripts/install systemd-analyze:systemd setpriv:util-linux mandb:man-db
+dpkg -s python3-seccomp >/dev/null 2>&1 || scripts/install :python3-seccomp
 binary=$(build dynamic)
 
 # The program stands where the unit looks for it, in a root of its own.

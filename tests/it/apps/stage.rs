@@ -155,18 +155,25 @@ pub fn install(name: &str) {
     }
 }
 
+/// A command that asks a registry, whose connections may break.
+fn fetching(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/again"));
+    command.arg(program);
+    command
+}
+
 fn pip(from: &Path, to: &Path) {
     run(Command::new("python3").args(["-m", "venv"]).arg(to));
     let pip = to.join("bin/pip");
     let options = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
-    run(Command::new(pip).args(options).arg(from.join("requirements.txt")));
+    run(fetching(pip).args(options).arg(from.join("requirements.txt")));
 }
 
 fn npm(from: &Path, to: &Path) {
     for file in ["package.json", "package-lock.json"] {
         fs::copy(from.join(file), to.join(file)).unwrap();
     }
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(to));
+    run(fetching("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(to));
 }
 
 /// Runs a command to its end, and returns what it said on stdout.
