@@ -4,6 +4,7 @@
 //! structured-field string (RFC 9651, 3.3.3). The `pk` parameter is left out: it could carry what identifies a person.
 use crate::digits::decimal;
 use crate::facts::{LimitState, Unit};
+use crate::record::is_plain;
 use bytes::BufMut;
 
 /// The most that jitter adds to `Retry-After`, in seconds.
@@ -48,6 +49,11 @@ pub fn retry_after_s(state: &LimitState, random: u32) -> u32 {
 /// The name of a limit as an sf-string.
 fn named(out: &mut impl BufMut, name: &str) {
     out.put_u8(b'"');
+    // Almost always nothing is special, and the name goes out in one piece.
+    if name.is_ascii() && is_plain(name.as_bytes()) {
+        out.put_slice(name.as_bytes());
+        return out.put_u8(b'"');
+    }
     for c in name.chars() {
         match c {
             '"' | '\\' => out.put_slice(&[b'\\', c as u8]),

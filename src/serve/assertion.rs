@@ -22,7 +22,7 @@ pub const LIFE_S: u64 = 60;
 /// How long one is handed out again, in seconds: what is left is for clocks that disagree and requests that wait.
 const REUSE_S: u64 = LIFE_S / 2;
 /// How many are remembered; each takes about a kilobyte.
-const CACHE_MAX: usize = 20_000;
+const CACHE_MAX: u64 = 20_000;
 
 /// Signs assertions and remembers them, so that a request costs a look-up and not a signature.
 ///
@@ -44,18 +44,11 @@ struct Signer {
 }
 
 /// What an assertion is about, and to whom.
-#[derive(Clone, Debug)]
-struct About {
-    identity: Arc<Identity>,
-    tenant: Option<Arc<str>>,
-    upstream: Arc<str>,
-}
-
-impl PartialEq for About {
-    fn eq(&self, other: &About) -> bool {
-        let same = Arc::ptr_eq(&self.identity, &other.identity) || self.identity == other.identity;
-        same && self.tenant == other.tenant && self.upstream == other.upstream
-    }
+#[derive(Clone, Copy)]
+struct About<'a> {
+    identity: &'a Arc<Identity>,
+    tenant: Option<&'a Arc<str>>,
+    upstream: &'a Arc<str>,
 }
 
 /// An assertion, and when it is handed out.
@@ -147,15 +140,15 @@ impl Assertions {
         upstream: &Arc<str>,
         now_s: u64,
     ) -> Option<HeaderValue> {
-        let about = About { identity: Arc::clone(identity), tenant: tenant.cloned(), upstream: Arc::clone(upstream) };
-        if let Some(known) = self.cache.find(&about, now_s) {
+        let about = About { identity, tenant, upstream };
+        if let Some(known) = self.cache.find(about, now_s) {
             return Some(known);
         }
         let expires_s = now_s.checked_add(LIFE_S)?.min(identity.expires_at);
         if expires_s <= now_s {
             return None;
         }
-        let value = self.signer.load().sign(&self.issuer, &about, now_s, expires_s)?;
+        let value = self.signer.load().sign(&self.issuer, about, now_s, expires_s)?;
         let until_s = expires_s.min(now_s + REUSE_S);
         self.cache.insert(about, Signed { value: value.clone(), from_s: now_s, until_s }, now_s);
         Some(value)
@@ -210,14 +203,14 @@ impl Signer {
         Some(token)
     }
 
-    fn sign(&self, issuer: &str, about: &About, now_s: u64, expires_s: u64) -> Option<HeaderValue> {
-        let identity = &*about.identity;
+    fn sign(&self, issuer: &str, about: About<'_>, now_s: u64, expires_s: u64) -> Option<HeaderValue> {
+        let identity = &**about.identity;
         let claims = Claims {
             iss: issuer,
-            aud: &about.upstream,
+            aud: about.upstream,
             sub: &identity.subject.0,
             idp: &identity.issuer,
-            tenant: about.tenant.as_deref(),
+            tenant: about.tenant.map(|tenant| &**tenant),
             roles: &identity.roles,
             scope: identity.scopes.as_ref().map(|scopes| scopes.join(" ")),
             sid: identity.session.as_deref(),

@@ -22,6 +22,7 @@ mod frames;
 pub mod redirect;
 pub mod live;
 pub mod limits;
+mod sets;
 pub mod shares;
 pub mod memory;
 mod proxied;
