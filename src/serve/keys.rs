@@ -239,7 +239,7 @@ impl Inner {
                 Verdict::Unavailable(cause) => Judgement::Unavailable(cause.as_ref().to_owned()),
             };
         }
-        let key = TokenKey::of(token);
+        let key = self.shared.tokens.load().key(token);
         let published = match self.usable(now) {
             Ok(published) => published,
             Err(cause) => return Judgement::Unavailable(cause),

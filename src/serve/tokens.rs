@@ -76,6 +76,11 @@ impl Tokens {
         Tokens(Sets::new(capacity))
     }
 
+    /// What a token is found by; `None` where nothing is remembered.
+    pub fn key(&self, token: &str) -> Option<TokenKey> {
+        if self.capacity() == 0 { None } else { TokenKey::of(token) }
+    }
+
     /// The identity of a token that verified under `epoch`, if it may still serve at `now_s`. A clock that went back
     /// behind the verification finds nothing.
     pub fn find(&self, key: &TokenKey, epoch: u64, now_s: u64) -> Option<Arc<Identity>> {
@@ -189,6 +194,7 @@ mod tests {
         let tokens = Tokens::new(0);
         tokens.insert(key("a"), 1, NOW, until(NOW + 100));
         assert!(tokens.find(&key("a"), 1, NOW).is_none());
+        assert_eq!((tokens.key("a"), Tokens::new(1).key("a")), (None, Some(key("a"))));
     }
 
     proptest! {
