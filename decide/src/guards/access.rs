@@ -12,7 +12,7 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings) -> Outcome {
         Access::Session(rules) => rules,
     };
     // Without an identity here, the session guard runs in shadow: nothing can be granted to nobody.
-    let Some(identity) = findings.identity.clone() else {
+    let Some(identity) = &findings.identity else {
         return Outcome::Refuse(Refusal::new(Code::AccessDenied, "no session"));
     };
     if let Some((a, b)) = case.rules.policy.conflict(&identity.roles) {
@@ -45,7 +45,7 @@ pub(super) fn judge(case: Case<'_>, findings: &mut Findings) -> Outcome {
             }
         }
     }
-    match unmet(case.rules, route, findings.seat.as_ref(), &identity, case.facts.at_s()) {
+    match unmet(case.rules, route, findings.seat.as_ref(), identity, case.facts.at_s()) {
         Some(refusal) => Outcome::Refuse(refusal.shown_by(findings.carrier)),
         None => Outcome::Pass,
     }

@@ -74,6 +74,15 @@ fn a_user_of_one_tenant_is_not_the_user_of_that_name_in_another() {
     assert_ne!(sly.handle(), nowhere.handle());
 }
 
+/// Marks lie in stores, and replicas of another version read them: SHA-256 by another program, over the scope's number and
+/// each part behind its length in eight bytes.
+#[test]
+fn a_handle_is_the_same_in_every_version() {
+    let within = Within::Tenant("acme");
+    let subject = Target::Subject { issuer: "https://idp.example", subject: "ada", within };
+    assert_eq!(subject.handle().to_string(), "26669261d3cad6a1e88eed8043b98a67");
+}
+
 #[test]
 fn a_session_of_ours_ends_by_its_own_id_and_with_what_opened_it() {
     let handles = Handles::of(&ann()).held_as(OWN_SESSIONS, "h-1");
