@@ -9,7 +9,7 @@ STEPS = [
     ("the chain's hash, and the writer", r"record::chain|audit::writer|audit::segment|audit::queue::Queue::take"),
     ("the entry", r"decide::record|Context::entry|store::audit"),
     ("the access line", r"serve::logs"),
-    ("the token and its memory", r"serve::keys|serve::tokens|serve::ways|store::revocations|Answering"),
+    ("the token and its memory", r"serve::keys|serve::tokens|TokenKey|serve::ways|store::revocations|Answering"),
     ("limits", r"store::quota|quota::|ratelimit|limit_fields"),
     ("facts, route, guards", r"gather|request::Request|decide::(rules|router|guards|deliberation|site|path|authority|forwarded|fields|policy|cors::Preflight)"),
     ("metrics", r"serve::metrics|route_metrics|prometheus"),
@@ -19,7 +19,7 @@ STEPS = [
     ("the answer's head", r"decide::reply|next_head|lane::download"),
     ("heads written", r"lane::serialize"),
     ("endpoint and its connection", r"serve::upstream|lane::(idle|conn)|forward::lease|lane::forward|lane::upload|lane::body|carry_to"),
-    ("TLS", r"rustls|TlsStream|aes|gcm"),
+    ("TLS", r"rustls|TlsStream"),
     ("runtime, sockets, timers", r"^<?(tokio|mio)|scheduler|std::sys::pal|std::sys::net|std::thread|clock_gettime|socket2"),
     ("the request's own task", r"lane::(?!ask)|serve::(admit|context|live|accept|http1|stream|shares|active|gateway|drain)|Context"),
 ]
