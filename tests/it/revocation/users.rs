@@ -1,7 +1,7 @@
 //! `/.moat/sessions`: users see and end what is theirs, and nothing else.
 use super::ended;
 use crate::harness::{Gateway, Redis, Reply, Token, now, with};
-use crate::sessions::{BROWSER, SESSION, cookie, gateway, held, me, open};
+use crate::sessions::{BROWSER, SESSION, cookie, gateway, held, me, open, unhurried};
 use serde_json::Value;
 
 const SESSIONS: &str = "https://acme.localhost/.moat/sessions";
@@ -27,7 +27,11 @@ async fn open_as(gateway: &Gateway, token: &Token) -> String {
 
 #[tokio::test]
 async fn users_list_their_sessions_and_end_one_or_all_of_them() {
-    let (gateway, _upstream) = gateway(BROWSER).await;
+    let (gateway, _upstream) = with(|bundle| {
+        held(bundle, BROWSER);
+        unhurried(bundle);
+    })
+    .await;
     let (here, there) = (open(&gateway).await, open(&gateway).await);
     let bob = open_as(&gateway, &Token::of("acme", &["cashier"]).claim("sub", "bob")).await;
     let rows = list(&gateway, &here).await;
