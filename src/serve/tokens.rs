@@ -14,7 +14,7 @@
 //! **What is not kept.** Refused tokens: every sender can make any number of them, and would flush the table of those
 //! that are worth keeping. A refusal costs its sender one verification on our side, and the address limits bound it.
 //!
-//! **Bound.** See [`super::sets`]: 64 bytes per place, plus the identity of those in use.
+//! **Bound.** Sets of eight, which do not grow beyond the capacity: 64 bytes per place, plus the identity of those in use.
 use super::sets::Sets;
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hmac, rand};
