@@ -24,9 +24,15 @@ use std::sync::{Arc, LazyLock};
 /// Longest service of an entry, in seconds.
 const MAX_AGE_S: u64 = 300;
 
-/// What a token is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a token is found by. It shows itself to nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenKey([u8; 16]);
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey")
+    }
+}
 
 /// The key of all tags of this process; `None` where the system has no randomness.
 static SECRET: LazyLock<Option<LessSafeKey>> = LazyLock::new(|| {
