@@ -23,6 +23,7 @@ pub mod redirect;
 pub mod live;
 pub mod limits;
 mod sets;
+mod room;
 pub mod shares;
 pub mod memory;
 mod proxied;

@@ -9,6 +9,7 @@ use super::limits::Slot;
 use super::listener::ConnInfo;
 use super::live::Leash;
 use super::live::farewell::Farewell;
+use super::room::BEGIN_OUT;
 use bytes::BytesMut;
 use decide::chunks::Chunks;
 use pingora_core::protocols::SocketDigest;
@@ -30,8 +31,9 @@ use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
 const WRITE_CAPACITY: usize = 8 * 1024;
-/// The same for the answers of HTTP/2 that are ready together: as much as one record of TLS holds.
-const WRITE_TOGETHER: usize = 16 * 1024;
+/// The same for the answers of HTTP/2 that are ready together: two frames of a large one, or many small ones, leave in one
+/// system call.
+const WRITE_TOGETHER: usize = 40 * 1024 - BEGIN_OUT;
 /// Room for the usual answer, taken at once instead of in steps.
 const WRITE_USUAL: usize = 2 * 1024;
 /// Bytes read at a time while looking for a head; they live on the stack, so that waiting costs no memory.
@@ -277,10 +279,16 @@ impl Wire {
                 None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             };
         }
+        let begin = if self.outbound.is_empty() { BEGIN_OUT } else { 0 };
         // In three sizes, and never more than may wait.
-        let needed = self.outbound.len() + buf.len();
-        let room = [WRITE_USUAL, WRITE_CAPACITY].into_iter().find(|room| needed <= *room).unwrap_or(capacity);
+        let needed = self.outbound.len() + begin + buf.len();
+        let most = capacity + BEGIN_OUT;
+        let room = [WRITE_USUAL, WRITE_CAPACITY].into_iter().find(|room| needed <= *room).unwrap_or(most);
         self.outbound.reserve_exact(room.saturating_sub(self.outbound.len()));
+        if begin > 0 {
+            self.outbound.resize(begin, 0);
+            self.written = begin;
+        }
         self.outbound.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }

@@ -1,4 +1,5 @@
 //! A connection to an application: plain or TLS, with what has been read of it and not been used.
+use crate::serve::room::make_room;
 use crate::serve::upstream::Target;
 use bytes::BytesMut;
 use std::future::Future;
@@ -95,7 +96,7 @@ impl Connection {
 
     /// Reads more, with room for `room` bytes; 0 at the end of the stream.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.inbound.reserve(room);
+        make_room(&mut self.inbound, room);
         match &mut self.io {
             Io::Plain(tcp) => pin!(tcp.read_buf(&mut self.inbound)).poll(cx),
             Io::Tls(tls) => pin!(tls.read_buf(&mut self.inbound)).poll(cx),

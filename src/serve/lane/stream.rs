@@ -6,6 +6,7 @@ use super::exchange::Fail;
 use super::serialize::{self, Framing};
 use crate::serve::head::After;
 use crate::serve::listener::ConnInfo;
+use crate::serve::room;
 use crate::serve::wire::edit_request;
 use bytes::{Bytes, BytesMut};
 use decide::headers::request::IdentityHeaders;
@@ -211,7 +212,7 @@ impl Caller for Stream<'_> {
                 room => break room.min(all),
             }
         };
-        let mut data = BytesMut::with_capacity(room);
+        let mut data = room::piece(room);
         for slice in slices {
             let piece = slice.get(..slice.len().min(room - data.len())).unwrap_or_default();
             data.extend_from_slice(piece);

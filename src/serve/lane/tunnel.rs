@@ -7,6 +7,7 @@ use super::conn::Connection;
 use crate::config::settings::Timeouts;
 use crate::serve::context::Context;
 use crate::serve::forward::{drips, take_body};
+use crate::serve::room::make_room;
 use crate::serve::stream::Wire;
 use bytes::{Buf, BytesMut};
 use decide::refusal::{Code, Refusal};
@@ -53,7 +54,7 @@ impl Way {
                 }
                 return Poll::Ready(Ok(()));
             }
-            self.bytes.reserve(BUFFER);
+            make_room(&mut self.bytes, BUFFER);
             let got = pin!(from.read_buf(&mut self.bytes)).poll(cx);
             match got {
                 Poll::Ready(Ok(0)) => self.ended = true,

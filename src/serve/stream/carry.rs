@@ -1,6 +1,7 @@
 //! The connection as our own data path uses it: heads taken whole, bodies read in large pieces, answers without a copy.
 use super::{Exposed, Transport, Wire};
 use crate::serve::head::{After, Head};
+use crate::serve::room::make_room;
 use bytes::{Bytes, BytesMut};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -88,7 +89,7 @@ impl Wire {
 
     /// Reads more of a body; 0 at the end of the stream.
     pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.inbound.reserve(PIECE);
+        make_room(&mut self.inbound, PIECE);
         let read = match self.transport.as_mut() {
             Some(Transport::Plain(tcp)) => pin!(tcp.read_buf(&mut self.inbound)).poll(cx),
             Some(Transport::Tls(tls)) => match pin!(tls.read_buf(&mut self.inbound)).poll(cx) {
