@@ -1,7 +1,7 @@
 //! The `moat` binary: allocator, panic hook, command line.
 use std::process::ExitCode;
 
-/// A third less CPU per request than the system's allocator with this many small, short-lived header maps.
+/// As quick as the system's where requests allocate twenty times each, and it gives back memory when it is told to (`shims/heap`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

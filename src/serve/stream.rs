@@ -306,7 +306,10 @@ impl Wire {
             self.written += sent;
         }
         self.outbound.clear();
-        self.outbound.shrink_to(WRITE_CAPACITY);
+        // Given back rather than made smaller, which would copy it.
+        if self.outbound.capacity() > WRITE_CAPACITY {
+            self.outbound = Vec::new();
+        }
         self.written = 0;
         Poll::Ready(Ok(()))
     }
