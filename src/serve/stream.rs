@@ -16,7 +16,7 @@ use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -31,9 +31,9 @@ use tokio_rustls::server::TlsStream;
 
 /// Most bytes that wait to be written together: head and small body leave as one record and one system call.
 const WRITE_CAPACITY: usize = 8 * 1024;
-/// The same for the answers of HTTP/2 that are ready together: two frames of a large one, or many small ones, leave in one
-/// system call.
-const WRITE_TOGETHER: usize = 40 * 1024 - BEGIN_OUT;
+/// The same for the answers of HTTP/2 that are ready together: a little more than a full frame, so that the next one, which
+/// does not fit, leaves with it.
+const WRITE_TOGETHER: usize = 20 * 1024 - BEGIN_OUT;
 /// Room for the usual answer, taken at once instead of in steps.
 const WRITE_USUAL: usize = 2 * 1024;
 /// Bytes read at a time while looking for a head; they live on the stack, so that waiting costs no memory.
@@ -56,6 +56,15 @@ impl Transport {
         match self {
             Transport::Plain(tcp) => tcp.as_raw_fd(),
             Transport::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+        }
+    }
+
+    fn poll_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match (self, slices) {
+            (Transport::Plain(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
+            (Transport::Plain(tcp), many) => Pin::new(tcp).poll_write_vectored(cx, many),
+            (Transport::Tls(tls), [one]) => Pin::new(tls.as_mut()).poll_write(cx, one),
+            (Transport::Tls(tls), many) => Pin::new(tls.as_mut()).poll_write_vectored(cx, many),
         }
     }
 }
@@ -270,14 +279,7 @@ impl Wire {
     fn poll_put(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let capacity = if self.frames.is_some() { WRITE_TOGETHER } else { WRITE_CAPACITY };
         if self.outbound.len() + buf.len() > capacity {
-            ready!(self.poll_send(cx))?;
-        }
-        if buf.len() >= capacity {
-            return match self.transport.as_mut() {
-                Some(Transport::Plain(tcp)) => Pin::new(tcp).poll_write(cx, buf),
-                Some(Transport::Tls(tls)) => Pin::new(tls.as_mut()).poll_write(cx, buf),
-                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            };
+            return self.poll_send_with(cx, buf);
         }
         let begin = if self.outbound.is_empty() { BEGIN_OUT } else { 0 };
         // In three sizes, and never more than may wait.
@@ -293,11 +295,33 @@ impl Wire {
         Poll::Ready(Ok(buf.len()))
     }
 
+    /// Sends what waits, and of `more` what the line takes in the same call; returns how much of `more` that is.
+    fn poll_send_with(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let waiting = self.outbound.get(self.written..).unwrap_or_default();
+            let both = [IoSlice::new(waiting), IoSlice::new(more)];
+            let (waits, slices) = (waiting.len(), if waiting.is_empty() { &both[1..] } else { &both[..] });
+            let sent = match &mut self.transport {
+                Some(transport) => ready!(transport.poll_vectored(cx, slices))?,
+                None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += sent.min(waits);
+            if sent >= waits {
+                self.all_sent();
+            }
+            if sent > waits {
+                return Poll::Ready(Ok(sent - waits));
+            }
+        }
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outbound.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let sent = match self.transport.as_mut() {
-                Some(Transport::Plain(tcp)) => ready!(Pin::new(tcp).poll_write(cx, rest))?,
-                Some(Transport::Tls(tls)) => ready!(Pin::new(tls.as_mut()).poll_write(cx, rest))?,
+            let sent = match &mut self.transport {
+                Some(transport) => ready!(transport.poll_vectored(cx, &[IoSlice::new(rest)]))?,
                 None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             };
             if sent == 0 {
@@ -305,13 +329,17 @@ impl Wire {
             }
             self.written += sent;
         }
+        self.all_sent();
+        Poll::Ready(Ok(()))
+    }
+
+    /// What waited has left. A large buffer is given back: making it smaller would copy it.
+    fn all_sent(&mut self) {
         self.outbound.clear();
-        // Given back rather than made smaller, which would copy it.
         if self.outbound.capacity() > WRITE_CAPACITY {
             self.outbound = Vec::new();
         }
         self.written = 0;
-        Poll::Ready(Ok(()))
     }
 
     /// Whether a flush can wait for the next, which comes in the same turn: the codec of HTTP/2 flushes behind each piece of

@@ -122,11 +122,9 @@ impl Wire {
 
     /// Writes to the client without a buffer of our own.
     pub(crate) fn poll_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match (self.transport.as_mut(), slices) {
-            (Some(Transport::Plain(tcp)), [one]) => Pin::new(tcp).poll_write(cx, one),
-            (Some(Transport::Plain(tcp)), many) => Pin::new(tcp).poll_write_vectored(cx, many),
-            (Some(Transport::Tls(tls)), many) => Pin::new(tls.as_mut()).poll_write_vectored(cx, many),
-            (None, _) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        match &mut self.transport {
+            Some(transport) => transport.poll_vectored(cx, slices),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
