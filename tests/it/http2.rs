@@ -2,6 +2,7 @@
 mod conformance;
 mod downgrade;
 mod floods;
+mod large;
 mod streams;
 mod together;
 mod unread;

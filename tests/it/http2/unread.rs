@@ -44,7 +44,7 @@ async fn asks(gateway: &Gateway, address: &str, times: u32, wide: bool) -> TlsSt
     stream
 }
 
-async fn unread(gateway: &Gateway) -> u64 {
+pub(super) async fn unread(gateway: &Gateway) -> u64 {
     let metrics = gateway.metrics().await;
     let line = metrics.lines().find_map(|line| line.strip_prefix("moat_unread_answers ")).unwrap();
     line.parse().unwrap()
