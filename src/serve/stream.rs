@@ -278,6 +278,10 @@ impl Wire {
     /// Takes bytes for the client, as many as there is room for.
     fn poll_put(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let capacity = if self.frames.is_some() { WRITE_TOGETHER } else { WRITE_CAPACITY };
+        // Of nothing, a line that takes none of it would look broken.
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         if self.outbound.len() + buf.len() > capacity {
             return self.poll_send_with(cx, buf);
         }
