@@ -13,6 +13,7 @@ use crate::serve::upstream::{Attempt, Failure};
 use decide::refusal::{Code, Refusal};
 use decide::request::Request;
 use std::pin::Pin;
+use tokio::task::yield_now;
 use tokio::time::Sleep;
 
 /// What became of a connection to an application that could not be used.
@@ -72,6 +73,9 @@ impl Gateway {
         ctx: &mut Context,
         mut clock: Option<Pin<&mut Sleep>>,
     ) -> Carried {
+        // All that is ready is decided before any of it is sent. What goes to applications leaves close together: they are
+        // woken once for several requests and not for each, which costs whoever wakes them more than deciding does.
+        yield_now().await;
         let mut fresh = false;
         loop {
             match forward::lease(ctx, &ask.fields) {
