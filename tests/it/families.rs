@@ -6,6 +6,7 @@ mod library;
 mod listed;
 mod refreshed;
 mod together;
+mod waited;
 
 use crate::harness::{self, Bundle, Gateway, Reply, Token, Upstream};
 use serde_json::Value;

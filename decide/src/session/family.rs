@@ -2,13 +2,14 @@
 //! that comes back after its successor was handed out gives the theft away.
 //!
 //! A token is a family and a generation under our seal, so that nobody but us can have made it. The row of a family says
-//! which generation was handed out last. What is presented is one of four things:
+//! which generation was handed out last. What is presented is one of these:
 //!
 //! | presented | meaning | answer |
 //! | --- | --- | --- |
 //! | the row's generation | its holder wants the next one | the row moves on |
 //! | one before, exchanged a moment ago | the same client asks twice, or did not hear the answer | the same successor again |
 //! | one before, exchanged earlier | two hold what one was given | the family ends |
+//! | one before, which the row has forgotten while the request waited for it | nobody can say | the client comes back |
 //! | a newer one | the row has lost a write: the seal is proof that we had moved on | the row catches up, and moves on |
 //!
 //! Because a successor follows from its predecessor alone, it does not matter how often or by which replica it is made,
@@ -75,9 +76,26 @@ impl Rules {
 
     /// Whether an exchange is so young that whoever asks again may be the one who asked then. A replica whose clock is
     /// off by more than it may be is not believed in either direction.
-    fn is_recent(&self, at_ms: u64, now_ms: u64) -> bool {
+    fn is_recent(&self, at_ms: u64, moment: Moment) -> bool {
         let latest = at_ms.saturating_add(self.leeway_ms).saturating_add(self.skew_ms);
-        now_ms <= latest && at_ms <= now_ms.saturating_add(self.skew_ms)
+        moment.asked_ms <= latest && at_ms <= moment.now_ms.saturating_add(self.skew_ms)
+    }
+}
+
+/// When a token was presented and when it is judged, by the clock of one replica. In between the row is read, which may
+/// take its time: what was exchanged meanwhile is younger than the request, and who asked in time is not late for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When all of the request was here, milliseconds since the epoch.
+    pub asked_ms: u64,
+    /// When the row had been read, milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+impl Moment {
+    /// A row that was there at once.
+    pub fn at(now_ms: u64) -> Moment {
+        Moment { asked_ms: now_ms, now_ms }
     }
 }
 
@@ -90,6 +108,8 @@ pub enum Step {
     Again(u64),
     /// This row is to be written, and nothing handed out: the token came back after its time.
     Reused(Family),
+    /// Nothing is handed out: while this waited for the row, the row has forgotten when the token was exchanged.
+    Late,
     /// Nothing is handed out.
     Over(Over),
 }
@@ -144,10 +164,11 @@ impl Family {
         self.opened_at_ms.saturating_add(rules.ttl_ms)
     }
 
-    /// Judges a token of this family, of whose seal the caller is sure, at `now_ms`.
+    /// Judges a token of this family, of whose seal the caller is sure.
     ///
     /// A family that has ended says so before its time is looked at: a thief must not learn that it is merely late.
-    pub fn present(&self, presented: u64, now_ms: u64, rules: &Rules) -> Step {
+    pub fn present(&self, presented: u64, moment: Moment, rules: &Rules) -> Step {
+        let Moment { asked_ms, now_ms } = moment;
         if let Some(ending) = self.ended {
             return Step::Over(Over::Ended(ending));
         }
@@ -163,10 +184,11 @@ impl Family {
         if presented >= self.generation {
             return Step::Rotate(self.exchange(successor, now_ms, rules));
         }
-        if self.exchanged_at(presented).is_some_and(|at_ms| rules.is_recent(at_ms, now_ms)) {
-            return Step::Again(successor);
+        match self.exchanged_at(presented) {
+            Some(at_ms) if rules.is_recent(at_ms, moment) => Step::Again(successor),
+            None if now_ms > asked_ms.saturating_add(rules.skew_ms) => Step::Late,
+            Some(_) | None => Step::Reused(self.end(Ending::Reused)),
         }
-        Step::Reused(self.end(Ending::Reused))
     }
 
     /// This family, ended. The first reason stays.
@@ -178,7 +200,7 @@ impl Family {
     fn exchange(&self, successor: u64, now_ms: u64, rules: &Rules) -> Family {
         let made = usize::try_from(successor.saturating_sub(self.generation)).unwrap_or(MAX_EXCHANGES);
         let made = made.min(MAX_EXCHANGES);
-        let young = self.exchanged_ms.iter().rev().take_while(|at_ms| rules.is_recent(**at_ms, now_ms));
+        let young = self.exchanged_ms.iter().rev().take_while(|at_ms| rules.is_recent(**at_ms, Moment::at(now_ms)));
         let young = young.take(MAX_EXCHANGES - made).count();
         let kept = self.exchanged_ms.get(self.exchanged_ms.len() - young..).unwrap_or_default();
         let exchanged_ms = kept.iter().copied().chain(std::iter::repeat_n(now_ms, made)).collect();
@@ -197,7 +219,7 @@ impl Step {
     pub fn row(&self) -> Option<&Family> {
         match self {
             Step::Rotate(row) | Step::Reused(row) => Some(row),
-            Step::Again(_) | Step::Over(_) => None,
+            Step::Again(_) | Step::Late | Step::Over(_) => None,
         }
     }
 
@@ -209,6 +231,7 @@ impl Step {
     pub fn conclude(self, written: Written) -> Outcome {
         match (self, written) {
             (Step::Again(generation), _) => Outcome::Grant(generation),
+            (Step::Late, _) => Outcome::Unavailable,
             (Step::Over(over), _) => Outcome::Over(over),
             (Step::Rotate(_) | Step::Reused(_), Written::Conflict(Some(row))) => Outcome::Again(row),
             (Step::Rotate(_) | Step::Reused(_), Written::Conflict(None)) => Outcome::Unknown,

@@ -9,6 +9,7 @@ use crate::serve::gateway::Shared;
 use crate::serve::issuing::Issuing;
 use crate::serve::proofs;
 use crate::serve::respond::Made;
+use crate::serve::run::now_ms;
 use crate::store::families::{Families, FamilyId, Read, Row, Unread, named_by};
 use decide::facts::{Answer, Carrier, Credential, Identity};
 use decide::guards::own::holding;
@@ -16,7 +17,7 @@ use decide::oauth::{Asked, Form, OAuthError};
 use decide::refusal::{Code, Refusal};
 use decide::revocation::FAMILIES;
 use decide::rules::Seat;
-use decide::session::family::{Ending, Family, Outcome, Over, Rules, Written};
+use decide::session::family::{Ending, Family, Moment, Outcome, Over, Rules, Written};
 use decide::token::dpop::Proof;
 use decide::token::mint::Holder;
 use http::StatusCode;
@@ -211,7 +212,8 @@ async fn refresh(
     };
     let shared = visit.shared.clone();
     let families = Families { state: &shared.state, ring: &issuing.ring };
-    let (at_ms, client) = (visit.facts.at_ms, client(visit, issuing));
+    // All of the body is here: who holds it back gains no time.
+    let (asked_ms, client) = (now_ms(), client(visit, issuing));
     let mut there = read(&families, id).await?;
     let mut intended = false;
     for _ in 0..TRIES {
@@ -236,7 +238,7 @@ async fn refresh(
                 code => visit.refuse(OAuthError::InvalidGrant, code, refusal.cause),
             });
         }
-        let step = row.family.present(generation, at_ms, &rules);
+        let step = row.family.present(generation, Moment { asked_ms, now_ms: now_ms() }, &rules);
         let expires_at_ms = row.family.expires_at_ms(&rules);
         let mut written = Written::Yes;
         if let Some(family) = step.row() {
@@ -271,7 +273,7 @@ async fn refresh(
                 let cause = "the family has ended, because one of its tokens was used twice";
                 return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionReused, cause));
             }
-            Outcome::Unavailable => return Err(unavailable("the family could not be written")),
+            Outcome::Unavailable => return Err(unavailable("the family could not be written, or was read too late")),
         }
     }
     Err(unavailable("others were always faster"))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// The server, as Debian has it: `redis-server`, or the program that `MOAT_TEST_REDIS` names.
 pub struct Redis {
@@ -120,47 +121,67 @@ pub enum Weather {
     Hole = 1,
     /// Closes.
     Cut = 2,
+    /// Leaves what comes where it is, and passes it on when the weather is fair again.
+    Held = 3,
 }
 
 /// A TCP proxy that fails on demand.
 pub struct Wire {
     pub address: SocketAddr,
     weather: Arc<AtomicU8>,
+    waits: Arc<Notify>,
 }
 
 impl Wire {
     pub async fn to(target: SocketAddr) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, weather) = (listener.local_addr().unwrap(), Arc::new(AtomicU8::new(0)));
-        let now = weather.clone();
+        let waits = Arc::new(Notify::new());
+        let (now, told) = (weather.clone(), waits.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let now = now.clone();
+                let (now, told) = (now.clone(), told.clone());
                 tokio::spawn(async move {
                     if let Ok(server) = TcpStream::connect(target).await {
                         let ((from_client, to_client), (from_server, to_server)) =
                             (client.into_split(), server.into_split());
-                        tokio::spawn(carry(from_server, to_client, now.clone()));
-                        carry(from_client, to_server, now).await;
+                        tokio::spawn(carry(from_server, to_client, now.clone(), told.clone()));
+                        carry(from_client, to_server, now, told).await;
                     }
                 });
             }
         });
-        Wire { address, weather }
+        Wire { address, weather, waits }
     }
 
     pub fn turns(&self, weather: Weather) {
         self.weather.store(weather as u8, Ordering::SeqCst);
     }
+
+    /// Returns when something is being held.
+    pub async fn holds(&self) {
+        self.waits.notified().await;
+    }
 }
 
-async fn carry(from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, weather: Arc<AtomicU8>) {
+async fn carry(
+    from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    weather: Arc<AtomicU8>,
+    waits: Arc<Notify>,
+) {
     let mut bytes = [0; 16 << 10];
     loop {
         // Looks up now and then, since the weather changes without a byte.
-        let _ = tokio::time::timeout(Duration::from_millis(20), from.readable()).await;
+        let looks = tokio::time::timeout(Duration::from_millis(20), from.readable()).await;
         match weather.load(Ordering::SeqCst) {
             2 => return,
+            3 => {
+                if looks.is_ok() {
+                    waits.notify_one();
+                    let _ = tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await;
+                }
+            }
             now => match from.try_read(&mut bytes) {
                 Ok(0) => return,
                 Ok(count) if now == 0 => {

@@ -27,6 +27,8 @@ enum Event {
     Moment { ms: u64 },
     /// Time passes, more than the leeway, once nothing is under way any more.
     Pause { ms: u64 },
+    /// Time passes, more than the leeway, while rows do not come. Whoever has heard no answer asks again before.
+    Stall { ms: u64 },
 }
 
 /// What becomes of a write.
@@ -46,6 +48,8 @@ enum Fate {
 struct Request {
     replica: usize,
     presented: u64,
+    /// When, by the clock of the replica.
+    asked_ms: u64,
     honest: bool,
     /// The row that it has read and its version, before it writes.
     read: Option<(u64, Family)>,
@@ -107,8 +111,7 @@ impl World {
             Event::Refresh { .. } if self.gone => {}
             Event::Refresh { copies, first } => {
                 for copy in 0..*copies {
-                    let replica = (first + copy) % REPLICAS;
-                    self.under_way.push(Request { replica, presented: self.token, honest: true, read: None });
+                    self.ask((first + copy) % REPLICAS, self.token, true);
                 }
             }
             Event::Proceed { request, fate } => {
@@ -131,7 +134,7 @@ impl World {
             Event::Present { replica } => {
                 if let Some(presented) = self.stolen {
                     self.thief_was_here = true;
-                    self.under_way.push(Request { replica: replica % REPLICAS, presented, honest: false, read: None });
+                    self.ask(replica % REPLICAS, presented, false);
                 }
             }
             Event::Moment { ms } => self.now_ms += ms,
@@ -143,7 +146,25 @@ impl World {
                 }
                 self.now_ms += ms;
             }
+            Event::Stall { ms } => {
+                if std::mem::take(&mut self.unheard) && !self.gone {
+                    self.ask(0, self.token, true);
+                    while self.under_way.last().is_some_and(|last| last.presented == self.token) {
+                        self.proceed(self.under_way.len() - 1, Fate::Done);
+                    }
+                }
+                self.now_ms += ms;
+            }
         }
+    }
+
+    fn ask(&mut self, replica: usize, presented: u64, honest: bool) {
+        let asked_ms = self.clock(replica);
+        self.under_way.push(Request { replica, presented, asked_ms, honest, read: None });
+    }
+
+    fn clock(&self, replica: usize) -> u64 {
+        self.now_ms.saturating_add_signed(self.skews[replica])
     }
 
     /// Everything under way ends, with a store that does what it is told.
@@ -154,13 +175,13 @@ impl World {
     }
 
     fn proceed(&mut self, at: usize, fate: Fate) {
-        let now_ms = self.now_ms.saturating_add_signed(self.skews[self.under_way[at].replica]);
-        let presented = self.under_way[at].presented;
+        let Request { replica, presented, asked_ms, .. } = self.under_way[at];
+        let moment = Moment { asked_ms, now_ms: self.clock(replica) };
         let Some((version, family)) = self.under_way[at].read.clone() else {
             self.under_way[at].read = Some(self.row.clone());
             return;
         };
-        let step = family.present(presented, now_ms, &RULES);
+        let step = family.present(presented, moment, &RULES);
         let written = match step.row() {
             None => Written::Yes,
             Some(row) => match fate {
@@ -239,6 +260,7 @@ fn honest() -> impl Strategy<Value = Event> {
         1 => Just(Event::LoseLastWrite),
         3 => (0_u64..200).prop_map(|ms| Event::Moment { ms }),
         1 => (10_000_u64..600_000).prop_map(|ms| Event::Pause { ms }),
+        1 => (1_000_u64..60_000).prop_map(|ms| Event::Stall { ms }),
     ]
 }
 
@@ -263,7 +285,7 @@ fn within_the_leeway(events: Vec<Event>) -> Vec<Event> {
             spent_ms += ms;
             spent_ms < RULES.leeway_ms
         }
-        Event::Pause { .. } => {
+        Event::Pause { .. } | Event::Stall { .. } => {
             spent_ms = 0;
             true
         }

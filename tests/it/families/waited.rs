@@ -1,0 +1,74 @@
+//! Requests that take their time: who waited for the store is no thief, and who holds the body back gains nothing.
+use super::*;
+use crate::harness::{OWNER, Postgres, Weather, Wire, read_until};
+use std::net::SocketAddr;
+use tokio::io::AsyncWriteExt;
+
+/// A gateway that keeps its families there, and does not allow for clocks that are off.
+async fn replica(store: SocketAddr, upstream: &Upstream, keys: &str) -> Gateway {
+    let mut bundle = Bundle::standard(upstream.address);
+    bundle.write("jwks.json", keys);
+    bundle.write("keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    bundle.write("postgres-password", OWNER.1);
+    issuing(&mut bundle, ", refresh: {reuse_leeway: 5s, clock_skew: 0s}");
+    bundle.replace("sessions:\n", "sessions:\n  keys: {file: keys}\n");
+    let storage = format!(
+        "storage:
+  postgres: {{url: \"postgresql://{}@{store}/postgres\", password: {{file: postgres-password}},
+    use_for: [refresh_families], command_timeout: 20s}}
+routes:\n",
+        OWNER.0
+    );
+    bundle.replace("routes:\n", &storage);
+    Gateway::start(bundle).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_the_store_while_another_replica_is_faster_gets_the_same_successor() {
+    let (upstream, postgres) = (Upstream::start().await, Postgres::start(&[]).await);
+    let issuer = Bundle::empty();
+    let keys = issuer.read("jwks.json");
+    let wire = Wire::to(postgres.address).await;
+    let slow = replica(wire.address, &upstream, &keys).await;
+    let fast = replica(postgres.address, &upstream, &keys).await;
+    let opened = form(&slow, ACME, &exchange(&Token::of("acme", &[]).signed(&issuer.key))).await;
+    assert_eq!(opened.status, 200, "{}", opened.text());
+    let first = text(&opened, "refresh_token");
+
+    // It has come to the slow one first, and is judged there after the other has exchanged it.
+    wire.turns(Weather::Held);
+    let late = refresh(&slow, &first);
+    let meanwhile = async {
+        wire.holds().await;
+        let second = text(&refresh(&fast, &first).await, "refresh_token");
+        wire.turns(Weather::Fair);
+        second
+    };
+    let (late, second) = tokio::join!(late, meanwhile);
+    assert_eq!(late.status, 200, "{}", late.text());
+    assert_eq!(text(&late, "refresh_token"), second);
+    assert_eq!(refresh(&fast, &second).await.status, 200, "nobody is logged out");
+}
+
+#[tokio::test]
+async fn who_holds_the_body_back_does_not_stretch_the_leeway() {
+    let (gateway, _upstream) = start(", refresh: {reuse_leeway: 1s, clock_skew: 0s}").await;
+    let clock = text(&open(&gateway, &Token::of("acme", &[])).await, "refresh_token");
+    let stolen = text(&open(&gateway, &Token::of("acme", &[])).await, "refresh_token");
+    assert_eq!(refresh(&gateway, &stolen).await.status, 200);
+    let body = format!("grant_type=refresh_token&refresh_token={stolen}");
+    let head = format!(
+        "POST /.moat/token HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut thief = gateway.tls("acme.localhost", &[b"http/1.1"]).await;
+    thief.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_until(&mut thief, "\r\n\r\n").await.contains(" 100 "), "the head is here inside the leeway");
+    assert_eq!(refresh(&gateway, &clock).await.status, 200);
+    let over = async |gateway: &Gateway| said(&refresh(gateway, &clock).await) == "400 invalid_grant session.reused";
+    gateway.until("the leeway is over", over).await;
+    thief.write_all(body.as_bytes()).await.unwrap();
+    let answer = read_until(&mut thief, "\"}").await;
+    assert!(answer.contains(" 400 ") && answer.contains("session.reused"), "{answer}");
+}
