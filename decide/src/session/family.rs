@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most exchanges that a row remembers.
 const MAX_EXCHANGES: usize = 8;
+/// From when on the wait for a row was long, milliseconds, unless the clocks of replicas may differ by more. It is not
+/// shorter where they may not differ at all: every row takes a little, and a thief must not be spared for it.
+const LONG_MS: u64 = 1_000;
 
 /// What a family's row says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,8 +152,10 @@ pub enum Outcome {
     Reused,
     /// It is over.
     Over(Over),
-    /// Nobody can say: the client keeps its token and comes back.
+    /// It could not be written: the client keeps its token and comes back.
     Unavailable,
+    /// The row came so late that nobody can say: the client keeps its token and comes back.
+    Late,
 }
 
 impl Family {
@@ -186,7 +191,7 @@ impl Family {
         }
         match self.exchanged_at(presented) {
             Some(at_ms) if rules.is_recent(at_ms, moment) => Step::Again(successor),
-            None if now_ms > asked_ms.saturating_add(rules.skew_ms) => Step::Late,
+            None if now_ms > asked_ms.saturating_add(rules.skew_ms.max(LONG_MS)) => Step::Late,
             Some(_) | None => Step::Reused(self.end(Ending::Reused)),
         }
     }
@@ -231,7 +236,7 @@ impl Step {
     pub fn conclude(self, written: Written) -> Outcome {
         match (self, written) {
             (Step::Again(generation), _) => Outcome::Grant(generation),
-            (Step::Late, _) => Outcome::Unavailable,
+            (Step::Late, _) => Outcome::Late,
             (Step::Over(over), _) => Outcome::Over(over),
             (Step::Rotate(_) | Step::Reused(_), Written::Conflict(Some(row))) => Outcome::Again(row),
             (Step::Rotate(_) | Step::Reused(_), Written::Conflict(None)) => Outcome::Unknown,

@@ -274,7 +274,10 @@ async fn refresh(
                 let cause = "the family has ended, because one of its tokens was used twice";
                 return Err(visit.refuse(OAuthError::InvalidGrant, Code::SessionReused, cause));
             }
-            Outcome::Unavailable => return Err(unavailable("the family could not be written, or was read too late")),
+            Outcome::Unavailable => return Err(unavailable("the family could not be written")),
+            Outcome::Late => {
+                return Err(unavailable("the store was so slow that nobody can say whether this is reuse"));
+            }
         }
     }
     Err(unavailable("others were always faster"))

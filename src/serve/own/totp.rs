@@ -122,9 +122,9 @@ fn is_fresh(caller: &Caller, now_s: u64) -> bool {
 }
 
 async fn check(visit: &mut Visit<'_>, caller: &Caller, code: &str, back: &str) -> Result<Made, Refusal> {
-    visit.intent("factor.check").await?;
-    // A code is judged when it is here: whoever holds the body back must not have one longer for it.
+    // All of the body is here: who holds it back has no code the longer for it, and who waits for the disk none the shorter.
     let now_s = now_ms() / 1000;
+    visit.intent("factor.check").await?;
     let recovery: Vec<String> = (0..RECOVERY_CODES).map(|_| recovery_code(random())).collect();
     let checked = caller.factors(visit).check(caller.owner(), code, &recovery, now_s).await;
     let Some((check, confirmed)) = checked.map_err(|fault| silent(&fault))? else {

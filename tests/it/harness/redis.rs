@@ -128,57 +128,57 @@ pub enum Weather {
 /// A TCP proxy that fails on demand.
 pub struct Wire {
     pub address: SocketAddr,
-    weather: Arc<AtomicU8>,
-    waits: Arc<Notify>,
+    sky: Arc<Sky>,
+}
+
+#[derive(Default)]
+struct Sky {
+    weather: AtomicU8,
+    /// Tells that something is being held.
+    holds: Notify,
 }
 
 impl Wire {
     pub async fn to(target: SocketAddr) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, weather) = (listener.local_addr().unwrap(), Arc::new(AtomicU8::new(0)));
-        let waits = Arc::new(Notify::new());
-        let (now, told) = (weather.clone(), waits.clone());
+        let (address, sky) = (listener.local_addr().unwrap(), Arc::new(Sky::default()));
+        let above = sky.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (now, told) = (now.clone(), told.clone());
+                let sky = above.clone();
                 tokio::spawn(async move {
                     if let Ok(server) = TcpStream::connect(target).await {
                         let ((from_client, to_client), (from_server, to_server)) =
                             (client.into_split(), server.into_split());
-                        tokio::spawn(carry(from_server, to_client, now.clone(), told.clone()));
-                        carry(from_client, to_server, now, told).await;
+                        tokio::spawn(carry(from_server, to_client, sky.clone()));
+                        carry(from_client, to_server, sky).await;
                     }
                 });
             }
         });
-        Wire { address, weather, waits }
+        Wire { address, sky }
     }
 
     pub fn turns(&self, weather: Weather) {
-        self.weather.store(weather as u8, Ordering::SeqCst);
+        self.sky.weather.store(weather as u8, Ordering::SeqCst);
     }
 
     /// Returns when something is being held.
     pub async fn holds(&self) {
-        self.waits.notified().await;
+        self.sky.holds.notified().await;
     }
 }
 
-async fn carry(
-    from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    weather: Arc<AtomicU8>,
-    waits: Arc<Notify>,
-) {
+async fn carry(from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, sky: Arc<Sky>) {
     let mut bytes = [0; 16 << 10];
     loop {
         // Looks up now and then, since the weather changes without a byte.
-        let looks = tokio::time::timeout(Duration::from_millis(20), from.readable()).await;
-        match weather.load(Ordering::SeqCst) {
+        let ready = tokio::time::timeout(Duration::from_millis(20), from.readable()).await;
+        match sky.weather.load(Ordering::SeqCst) {
             2 => return,
             3 => {
-                if looks.is_ok() {
-                    waits.notify_one();
+                if ready.is_ok() {
+                    sky.holds.notify_one();
                     let _ = tokio::time::timeout(Duration::from_millis(20), std::future::pending::<()>()).await;
                 }
             }
