@@ -117,7 +117,8 @@ impl Drop for Redis {
 pub enum Weather {
     /// Passes it on.
     Fair = 0,
-    /// Takes it and answers nothing.
+    /// Takes it and answers nothing. Connections that have lost something this way end when the weather is fair again: no
+    /// stream goes on behind a gap.
     Hole = 1,
     /// Closes.
     Cut = 2,
@@ -170,12 +171,13 @@ impl Wire {
 }
 
 async fn carry(from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf, sky: Arc<Sky>) {
-    let mut bytes = [0; 16 << 10];
+    let (mut bytes, mut gap) = ([0; 16 << 10], false);
     loop {
         // Looks up now and then, since the weather changes without a byte.
         let ready = tokio::time::timeout(Duration::from_millis(20), from.readable()).await;
         match sky.weather.load(Ordering::SeqCst) {
             2 => return,
+            0 if gap => return,
             3 => {
                 if ready.is_ok() {
                     sky.holds.notify_one();
@@ -189,7 +191,7 @@ async fn carry(from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::Ow
                         return;
                     }
                 }
-                Ok(_) => {}
+                Ok(_) => gap = true,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             },
