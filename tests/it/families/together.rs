@@ -7,7 +7,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -74,19 +73,8 @@ routes:\n",
         redis.address, OWNER.0, postgres.address
     );
     bundle.replace("routes:\n", &storage);
-    Replica { gateway: started(bundle, index).await, postgres, redis }
-}
-
-/// A gateway whose wall clock is off.
-async fn started(mut bundle: Bundle, index: usize) -> Gateway {
-    // The program that sets the clock stays in between; its library does not.
-    let library = Command::new("faketime").args(["-m", "-f", "+0s", "printenv", "LD_PRELOAD"]).output();
-    let library = String::from_utf8(library.expect("faketime (scripts/test installs it)").stdout).unwrap();
-    bundle.environment =
-        [("LD_PRELOAD", library.trim()), ("FAKETIME", SKEWS[index]), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec();
-    Gateway::start(bundle).await
+    bundle.clock_off(SKEWS[index]);
+    Replica { gateway: Gateway::start(bundle).await, postgres, redis }
 }
 
 /// Numbers that look like chance and are the same each time.
@@ -254,7 +242,7 @@ async fn five_gateways_give_one_successor_and_log_nobody_out() {
         gateway.kill();
         progress("a gateway's death").await;
         let bundle = std::mem::replace(&mut gateway.bundle, Bundle::empty());
-        let gateway = started(bundle, index).await;
+        let gateway = Gateway::start(bundle).await;
         addresses.lock().unwrap()[index] = gateway.address("public");
         replicas.insert(index, Replica { gateway, postgres: wire, redis: other });
         progress("its return").await;

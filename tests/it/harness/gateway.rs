@@ -1,6 +1,7 @@
 //! The gateway as a process: started on a bundle, known by its log, stopped by its id.
 use super::PATIENCE;
 use super::bundle::Bundle;
+use super::clock;
 use super::tokens::Token;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -240,6 +241,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        clock::forget(self.child.id());
         self.kill_successors();
         if std::thread::panicking() {
             eprintln!("--- log of the gateway\n{}", self.log_lines().join("\n"));

@@ -5,6 +5,7 @@
 mod audit;
 mod bundle;
 mod client;
+mod clock;
 mod gateway;
 mod otlp;
 mod postgres;

@@ -184,8 +184,10 @@ fn spawn(address: SocketAddr, folder: &Path, settings: &[String]) -> Child {
     let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
     let mut command = program("postgres", folder);
     command.args(["-D", "data", "-p", &address.port().to_string(), "-h", "127.0.0.1"]);
-    command.args(["-k", folder.to_str().unwrap(), "-c", "max_connections=60", "-c", "shared_buffers=16MB"]);
-    for setting in settings {
+    command.args(["-k", folder.to_str().unwrap()]);
+    // What it shares lies in its folder, which goes with it when it is killed.
+    let ours = ["max_connections=60", "shared_buffers=16MB", "dynamic_shared_memory_type=mmap"];
+    for setting in ours.into_iter().chain(settings.iter().map(String::as_str)) {
         command.args(["-c", setting]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()

@@ -5,7 +5,6 @@ use crate::harness::{Bundle, Gateway, OWNER, PATIENCE, Postgres, Redis, Token, W
 use crate::live::{App, websocket};
 use crate::sessions::cookie;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -173,19 +172,9 @@ async fn replica(app: &App, store: &Store, wire: &Wire, number: usize, keys: Opt
     }
     let skew = SKEWS[number];
     if skew != 0 {
-        bundle.environment.push(("LD_PRELOAD".to_owned(), faketime()));
-        bundle.environment.push(("FAKETIME".to_owned(), format!("{skew:+}s")));
-        bundle.environment.push(("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()));
+        bundle.clock_off(&format!("{skew:+}s"));
     }
     Gateway::start(bundle).await
-}
-
-/// The library that sets a clock off; the program of that name stays between us and the gateway, its library does not.
-fn faketime() -> String {
-    let library = Command::new("faketime").args(["-m", "-f", "+0s", "printenv", "LD_PRELOAD"]).output();
-    let library = library.expect("faketime (scripts/test installs it)");
-    assert!(library.status.success(), "faketime: {}", String::from_utf8_lossy(&library.stderr));
-    String::from_utf8(library.stdout).unwrap().trim().to_owned()
 }
 
 /// The order at a replica; whether it says that it was done.
