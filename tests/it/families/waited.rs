@@ -1,10 +1,7 @@
 //! Requests that take their time: who waited for the store is no thief, and who holds the body back gains nothing.
 use super::*;
-use crate::harness::{OWNER, Postgres, Weather, Wire, read_until};
+use crate::harness::{OWNER, Postgres, Weather, Wire};
 use std::net::SocketAddr;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 /// A gateway that keeps its families there, and does not allow for clocks that are off.
 async fn replica(store: SocketAddr, upstream: &Upstream, keys: &str, leeway: &str) -> Gateway {
@@ -88,50 +85,21 @@ async fn who_holds_the_body_back_does_not_stretch_the_leeway() {
     let clock = text(&open(&gateway, &Token::of("acme", &[])).await, "refresh_token");
     let stolen = text(&open(&gateway, &Token::of("acme", &[])).await, "refresh_token");
     assert_eq!(refresh(&gateway, &stolen).await.status, 200);
-    let thief = head(&gateway, &format!("grant_type=refresh_token&refresh_token={stolen}")).await;
+    let thief = gateway.withhold("/.moat/token", "", &format!("grant_type=refresh_token&refresh_token={stolen}")).await;
     assert_eq!(refresh(&gateway, &clock).await.status, 200);
     let over = async |gateway: &Gateway| said(&refresh(gateway, &clock).await) == "400 invalid_grant session.reused";
     gateway.until("the leeway is over", over).await;
-    assert_eq!(thief.rest().await, "session.reused");
+    assert_eq!(thief.refused().await, "session.reused");
 }
 
 #[tokio::test]
 async fn who_holds_the_body_back_does_not_stretch_the_life_of_what_is_exchanged() {
     let (gateway, _upstream) = start("").await;
     let token = Token::of("acme", &[]).claim("exp", harness::now() + 2).signed(&gateway.bundle.key);
-    let thief = head(&gateway, &exchange(&token)).await;
+    let thief = gateway.withhold("/.moat/token", "", &exchange(&token)).await;
     let over = async |gateway: &Gateway| {
         said(&form(gateway, ACME, &exchange(&token)).await) == "400 invalid_grant session.expired"
     };
     gateway.until("the token has expired", over).await;
-    assert_eq!(thief.rest().await, "session.expired");
-}
-
-/// A request whose body is missing.
-struct Headed {
-    stream: TlsStream<TcpStream>,
-    body: String,
-}
-
-/// Sends the head for this body, and returns when it has been read.
-async fn head(gateway: &Gateway, body: &str) -> Headed {
-    let mut stream = gateway.tls("acme.localhost", &[b"http/1.1"]).await;
-    let head = format!(
-        "POST /.moat/token HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: {}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    assert!(read_until(&mut stream, "\r\n\r\n").await.contains(" 100 "), "the body is asked for");
-    Headed { stream, body: body.to_owned() }
-}
-
-impl Headed {
-    /// Sends the body, and returns the code of the refusal.
-    async fn rest(mut self) -> String {
-        self.stream.write_all(self.body.as_bytes()).await.unwrap();
-        let answer = read_until(&mut self.stream, "\"}").await;
-        let code = answer.split_once("\"code\":\"").unwrap_or_else(|| panic!("{answer}")).1;
-        code.split('"').next().unwrap().to_owned()
-    }
+    assert_eq!(thief.refused().await, "session.expired");
 }

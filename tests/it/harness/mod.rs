@@ -15,6 +15,7 @@ pub mod secure;
 mod tokens;
 mod tools;
 mod upstream;
+mod withheld;
 
 pub use audit::{entries, outcomes};
 pub use bundle::Bundle;

@@ -116,6 +116,24 @@ async fn a_code_makes_a_session_stronger_and_replaces_its_handle() {
     }
 }
 
+/// Whoever has read a code over a shoulder sends the head at once, and the body when it suits.
+#[tokio::test]
+async fn a_code_does_not_stay_good_while_the_body_is_held_back() {
+    let (gateway, _upstream) = with(|bundle| {
+        factor(bundle);
+        bundle.clock_that_jumps();
+    })
+    .await;
+    let (weak, secret, _) = enrolled(&gateway).await;
+    let cookie = promoted(&gateway, &weak).await;
+    let lines = format!("Cookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n");
+    let held = gateway.withhold("/.moat/totp", &lines, &format!("code={}", shown_now(&secret))).await;
+    gateway.bundle.jump("+90s");
+    assert_eq!(held.refused().await, "access.denied");
+    let next = post(&gateway, &cookie, &format!("code={}", shown(&secret, now() + 90))).send().await;
+    assert_eq!(next.verdict(), "200", "{}", next.text());
+}
+
 #[tokio::test]
 async fn a_browser_is_led_through_it_and_back_to_where_it_was_going() {
     let (gateway, _upstream) = with_factor().await;
