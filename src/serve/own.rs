@@ -19,6 +19,7 @@ use crate::serve::client::Client;
 use crate::serve::context::Context;
 use crate::serve::gateway::Gateway;
 use crate::serve::respond::{self, Made};
+use crate::serve::run::now_ms;
 use crate::store::quota::{KeyInput, Silent, is_shared};
 use decide::facts::{Facts, Stage};
 use decide::guards::own::{Sites, judge};
@@ -216,7 +217,8 @@ impl Gateway {
         let headers = client.asked().headers;
         let shared = &self.shared;
         let (active, request, facts) = (&active, &request, &facts);
-        let mut visit = Visit { shared, active, request, facts, seat, headers, body, page: false, ctx };
+        let received_ms = if manners.body { now_ms() } else { facts.at_ms };
+        let mut visit = Visit { shared, active, request, facts, seat, headers, body, received_ms, page: false, ctx };
         let made = own.answer(&mut visit).await?;
         let page = visit.page;
         let tls = ctx.peer.as_ref().is_some_and(|peer| peer.tls.is_some());

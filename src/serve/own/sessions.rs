@@ -70,7 +70,7 @@ pub(super) async fn end(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     let (rows, _) = rows(visit, &caller.identity).await?;
     let chosen: Vec<&Row> = rows.iter().filter(|row| all || *row.id() == *demand.end).collect();
     let missing = || Refusal::new(Code::RouteUnknown, "no session of the caller's has this id");
-    let at_ms = visit.facts.at_ms;
+    let at_ms = visit.received_ms;
     let actor = caller.identity.subject.0.clone();
     if all {
         let target = caller.identity.handles.everywhere();

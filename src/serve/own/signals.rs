@@ -44,7 +44,7 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
     };
     let issuer = &ring.settings().rules;
     let rules = EventRules { transmitter: &signals.transmitter, audiences: &signals.audiences, issuer };
-    let now_s = visit.facts.at_s();
+    let now_s = visit.received_s();
     let verified = ring
         .verify_with(|keys| match verify_events(token.trim_ascii(), &rules, keys, now_s) {
             Err(EventError::UnknownKey { kid }) => Err(TokenError::UnknownKey { kid }),
@@ -78,7 +78,7 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         };
         let Some(target) = ends.target(&issuer.issuer) else { continue };
         // The sender's clock may be ahead.
-        let at_ms = ends.at_s.saturating_mul(1000).min(visit.facts.at_ms);
+        let at_ms = ends.at_s.saturating_mul(1000).min(visit.received_ms);
         let order = Order { targets: &[target], at_ms, actor: name, via: Via::Signals };
         if let Err(fault) = visit.shared.end(order).await {
             visit.shared.metrics.signal(name, event.name, "failed");
@@ -86,7 +86,7 @@ pub(super) async fn answer(visit: &mut Visit<'_>) -> Result<Made, Refusal> {
         }
         visit.shared.metrics.signal(name, event.name, "ended");
     }
-    let until_ms = visit.facts.at_ms.saturating_add(REMEMBERED_MS);
+    let until_ms = visit.received_ms.saturating_add(REMEMBERED_MS);
     // What it says is done and durable: were this forgotten, it would be done once more.
     if let Err(error) = visit.shared.state.once(Kind::Once, &seen, until_ms).await {
         tracing::warn!(%error, "a signal may be taken twice");

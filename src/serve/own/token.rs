@@ -172,8 +172,7 @@ async fn verified(visit: &mut Visit<'_>, issuing: &Issuing, token: &str) -> Resu
     let claimed = decide::token::peek_issuer(token);
     let mut rings = names.iter().filter_map(|name| visit.active.issuer(name));
     let ring = rings.find(|ring| names.len() == 1 || Some(&*ring.settings().rules.issuer) == claimed.as_deref());
-    // All of the body is here: who holds it back has the token no longer for it.
-    let now_s = now_ms() / 1000;
+    let now_s = visit.received_s();
     let answer = match ring {
         Some(ring) => ring.verify(token, now_s, Carrier::Bearer).await,
         None => Answer::Credential(Credential::Invalid("no issuer that is exchanged made this token".to_owned())),
@@ -213,8 +212,7 @@ async fn refresh(
     };
     let shared = visit.shared.clone();
     let families = Families { state: &shared.state, ring: &issuing.ring };
-    // All of the body is here, as in `verified`.
-    let (asked_ms, client) = (now_ms(), client(visit, issuing));
+    let (asked_ms, client) = (visit.received_ms, client(visit, issuing));
     let mut there = read(&families, id).await?;
     let mut intended = false;
     for _ in 0..TRIES {

@@ -12,7 +12,6 @@ use crate::serve::gateway::random;
 use crate::serve::html::Html;
 use crate::serve::metrics::{Factor as Event, StepUp};
 use crate::serve::respond::{Made, wants_html};
-use crate::serve::run::now_ms;
 use crate::serve::sessions::{Held, OLD, present, unavailable};
 use crate::store::factors::{Factors, Owner, Unknown};
 use crate::store::seal::Keyring;
@@ -122,8 +121,7 @@ fn is_fresh(caller: &Caller, now_s: u64) -> bool {
 }
 
 async fn check(visit: &mut Visit<'_>, caller: &Caller, code: &str, back: &str) -> Result<Made, Refusal> {
-    // All of the body is here: who holds it back has no code the longer for it, and who waits for the disk none the shorter.
-    let now_s = now_ms() / 1000;
+    let now_s = visit.received_s();
     visit.intent("factor.check").await?;
     let recovery: Vec<String> = (0..RECOVERY_CODES).map(|_| recovery_code(random())).collect();
     let checked = caller.factors(visit).check(caller.owner(), code, &recovery, now_s).await;

@@ -32,12 +32,20 @@ pub struct Visit<'a> {
     pub headers: &'a HeaderMap,
     /// The body of a resource that reads one, at most 64 KiB.
     pub body: Vec<u8>,
+    /// When all of the request had been received, milliseconds since the Unix epoch. What a body says is judged as of then, not
+    /// as of the arrival of its head: whoever holds it back gains nothing.
+    pub received_ms: u64,
     /// Whether the answer is a page with a form.
     pub page: bool,
     pub(super) ctx: &'a mut Context,
 }
 
 impl Visit<'_> {
+    /// The same in whole seconds, the unit of token claims.
+    pub fn received_s(&self) -> u64 {
+        self.received_ms / 1000
+    }
+
     /// The tenant that the host names, or nothing.
     pub fn tenant(&self) -> &str {
         self.seat.as_ref().map_or("", |seat| &seat.id)
@@ -93,7 +101,7 @@ impl Visit<'_> {
             Why::SignOut => ("holder", Via::SignOut),
             Why::Reuse => ("system", Via::Reuse),
         };
-        let order = Order { targets: &targets, at_ms: self.facts.at_ms, actor, via };
+        let order = Order { targets: &targets, at_ms: self.received_ms, actor, via };
         let fault = |fault| Refusal::new(Code::GatewayUnavailable, format!("{fault}")).retry_after(2);
         self.shared.end(order).await.map_err(fault)
     }

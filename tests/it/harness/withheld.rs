@@ -28,10 +28,15 @@ impl Gateway {
 }
 
 impl Withheld {
-    /// Sends the body, and returns the code of the refusal.
-    pub async fn refused(mut self) -> String {
+    /// Sends the body, and returns the answer up to the end of its first object.
+    pub async fn answer(mut self) -> String {
         self.stream.write_all(self.body.as_bytes()).await.unwrap();
-        let answer = read_until(&mut self.stream, "}").await;
+        read_until(&mut self.stream, "}").await
+    }
+
+    /// Sends the body, and returns the code of the refusal.
+    pub async fn refused(self) -> String {
+        let answer = self.answer().await;
         let code = answer.split_once("\"code\":\"").unwrap_or_else(|| panic!("{answer}")).1;
         code.split('"').next().unwrap().to_owned()
     }

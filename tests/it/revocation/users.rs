@@ -157,6 +157,30 @@ async fn whoever_signs_out_everywhere_is_out_too_however_far_ahead_the_issuers_c
 
 /// What has begun is done, told and in force, also where whoever asked for it has left: else it would be in the store, and known to
 /// nobody before the next start.
+/// Whoever signs in between the head of the order and its body is out too, since the user is told that all have ended.
+#[tokio::test]
+async fn whoever_signs_out_everywhere_ends_what_began_while_the_order_was_on_its_way() {
+    let (gateway, _upstream) = with(|bundle| {
+        held(bundle, BROWSER);
+        unhurried(bundle);
+        bundle.clock_that_jumps();
+    })
+    .await;
+    let here = open(&gateway).await;
+    let lines = format!("Cookie: {here}\r\nSec-Fetch-Site: same-origin\r\nOrigin: https://acme.localhost\r\n");
+    let order = gateway.withhold("/.moat/sessions", &lines, r#"{"end":"all"}"#).await;
+    gateway.bundle.jump("+5s");
+    let token = Token::of("acme", &["cashier"]).claim("iat", now() + 5).claim("auth_time", now() + 5);
+    let meanwhile = open_as(&gateway, &token).await;
+    assert_eq!(me(&gateway, &meanwhile).send().await.verdict(), "200");
+    assert!(order.answer().await.contains(r#"{"ended":"all"}"#));
+    assert_eq!(me(&gateway, &meanwhile).send().await.verdict(), "401 session.revoked");
+    assert_eq!(
+        gateway.get("https://acme.localhost/me").bearer(&token.signed(&gateway.bundle.key)).send().await.verdict(),
+        "401 session.revoked"
+    );
+}
+
 #[tokio::test]
 async fn who_leaves_during_an_order_does_not_stop_it_half_way() {
     let redis = Redis::start(&[]).await;

@@ -35,7 +35,7 @@ pub(in crate::serve::own) async fn answer(visit: &mut Visit<'_>) -> Result<Made,
     let (Some(client), Some(ring)) = (&issuer.client, visit.active.issuer(&issuer.rules.name).cloned()) else {
         return Err(bad("no issuer that browsers sign in with made the logout token".to_owned()));
     };
-    let now_s = visit.facts.at_s();
+    let now_s = visit.received_s();
     let verified = ring.verify_with(|keys| verify_logout_token(&token, &client.rules, keys, now_s)).await;
     let logout = verified.map_err(|error| match error {
         Unverified::Invalid(cause) => bad(format!("logout token: {cause}")),
@@ -51,7 +51,7 @@ pub(in crate::serve::own) async fn answer(visit: &mut Visit<'_>) -> Result<Made,
         return Err(bad("a logout of nobody".to_owned()));
     };
     // As of when the provider said it: one that is kept and sent again ends nothing that began later. Its clock may be ahead.
-    let at_ms = logout.issued_at.saturating_mul(1000).min(visit.facts.at_ms);
+    let at_ms = logout.issued_at.saturating_mul(1000).min(visit.received_ms);
     let order = Order { targets: &[target], at_ms, actor: &issuer.rules.name, via: Via::BackChannel };
     visit.shared.end(order).await.map_err(|fault| undone(&fault))?;
     // Remembered only now: what was not done may be asked for again.
